@@ -1,0 +1,95 @@
+package esm
+
+import (
+	"iter"
+	"slices"
+	"sort"
+
+	"github.com/twmb/franz-go/pkg/kgo"
+)
+
+// A Batch is what one invocation gets. It is valid until [Invoker.Invoke]
+// returns. The records are read-only: the same record comes again if the batch
+// is tried again. A function that keeps a record keeps alive the memory of all
+// that was fetched with it.
+//
+// A Batch may be written as a literal, in tests and in invokers that wrap
+// others.
+type Batch struct {
+	// Records are the records, each partition's in offset order and all of a
+	// partition together. There is at least one.
+	Records []*kgo.Record
+	// Attempt is 1 for the first try of this batch, and grows with each try
+	// that was an attempt: not with one that was throttled or abandoned, nor
+	// with the search for the partition that fails a combined batch.
+	Attempt int
+	// ID identifies the invocation in logs, hooks and errors. It differs for
+	// each, also between processes.
+	ID string
+	// Mapping is the name of the Mapping, [WithName].
+	Mapping string
+}
+
+// A TopicPartition names one partition.
+type TopicPartition struct {
+	Topic     string
+	Partition int32
+}
+
+// With returns a copy of the batch with other records, for an invoker that
+// calls another one with some of them.
+func (b *Batch) With(records []*kgo.Record) *Batch {
+	c := *b
+	c.Records = records
+	return &c
+}
+
+// ByPartition ranges over the partitions of the batch with the records of
+// each, in the order in which they stand in the batch.
+func (b *Batch) ByPartition() iter.Seq2[TopicPartition, []*kgo.Record] {
+	return func(yield func(TopicPartition, []*kgo.Record) bool) {
+		rest := b.Records
+		for len(rest) > 0 {
+			first, n := rest[0], 1
+			for n < len(rest) && rest[n].Partition == first.Partition && rest[n].Topic == first.Topic {
+				n++
+			}
+			if !yield(TopicPartition{first.Topic, first.Partition}, slices.Clip(rest[:n])) {
+				return
+			}
+			rest = rest[n:]
+		}
+	}
+}
+
+// room is what is left of a batch that is being put together. It is the whole
+// of batch assembly: which records go into it is decided by filling it, with
+// one lane that has enough, or with thin ones one after the other.
+type room struct {
+	records int
+	bytes   int64
+}
+
+// take returns how many records of a segment fit, from the first on, and takes
+// those off the room. The first record of an empty batch fits always: one that
+// is larger than any batch goes alone.
+func (m *room) take(s *segment, empty bool) int {
+	most := min(m.records, len(s.records))
+	// Sizes grow, so this finds how many records are not over the limit.
+	n := sort.Search(most, func(i int) bool { return s.bytes(i+1) > m.bytes })
+	if n == 0 && empty && most > 0 {
+		n = 1
+	}
+	m.records -= n
+	m.bytes -= s.bytes(n)
+	return n
+}
+
+// recordBytes is what a record weighs: its key, value and headers.
+func recordBytes(r *kgo.Record) int64 {
+	n := len(r.Key) + len(r.Value)
+	for i := range r.Headers {
+		n += len(r.Headers[i].Key) + len(r.Headers[i].Value)
+	}
+	return int64(n)
+}

@@ -1,0 +1,724 @@
+package esm
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"net"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
+)
+
+// A consumer is the engine's side towards Kafka: the client, the poll loop,
+// and what the group says.
+//
+// # The poll handshake
+//
+// A poll may return records of a partition that is taken away while it runs.
+// If the partition comes back before those records are handed over, they look
+// like records of the new assignment, from before its beginning. The client
+// fetches nothing of an assignment until the assigned callback has returned.
+// So that callback cuts a poll short that is under way, and waits until what
+// it brought is handed over, to lanes that are gone, before it makes the new
+// ones. A poll that begins later cannot have anything old.
+//
+// The rejected design is the client's own BlockRebalanceOnPoll: while a
+// callback runs, it stops polling for the partitions that stay, for as long as
+// the slowest invocation of those that go.
+//
+// # Goroutines
+//
+// The poll loop, the committer, the lag sampler, the scaler and the
+// timekeeper are started by start and waited for by close. Callbacks come on
+// goroutines of the client; close waits for them by closing it.
+type consumer struct {
+	engine    *engine
+	source    *Source
+	client    *kgo.Client
+	committer *committer
+	pauser    *pauser
+	positions positions
+	scaler    scaler
+	lagBell   bell
+	checkBell bell
+
+	revokeTimeout time.Duration
+
+	// Guarded by the engine's lock.
+	inPoll     bool
+	cancelPoll context.CancelFunc
+	pollEnded  signal
+	topicIDs   map[string][16]byte
+	suspects   map[string]bool // topics that may have been deleted, or made again
+
+	started   chan error // gets why the start failed
+	first     chan struct{}
+	firstOnce sync.Once
+
+	cancel context.CancelFunc // ends the goroutines
+	group  sync.WaitGroup
+	abort  context.CancelFunc // ends every request of the client
+}
+
+const (
+	// commitMargin is what is left of the rebalance timeout after an
+	// invocation had its time, for the commit.
+	commitMargin = 15 * time.Second
+	// flushTimeout is how long a revoke waits for its commit: less than the
+	// margin.
+	flushTimeout = 10 * time.Second
+	// metadataMaxAge is how long a new partition can go unseen.
+	metadataMaxAge = 30 * time.Second
+)
+
+func newConsumer(e *engine, s *Source) *consumer {
+	return &consumer{
+		engine: e, source: s, lagBell: newBell(), checkBell: newBell(),
+		topicIDs: map[string][16]byte{}, suspects: map[string]bool{},
+		started: make(chan error, 1), first: make(chan struct{}),
+		revokeTimeout: e.cfg.revokeTimeout, scaler: scaler{onDemand: e.cfg.onDemand},
+		positions: positions{start: s.Start, ends: map[TopicPartition]int64{}},
+	}
+}
+
+// options are what the engine is built upon. They come after the user's, so
+// they win.
+func (c *consumer) options() []kgo.Opt {
+	f := &c.engine.memory.fetch
+	opts := append([]kgo.Opt{}, c.source.Client...)
+	opts = append(opts,
+		kgo.SeedBrokers(c.source.Brokers...),
+		kgo.ConsumerGroup(c.source.Group),
+		kgo.DisableAutoCommit(),
+		// Markers of transactions move the frontier to the end.
+		kgo.KeepControlRecords(),
+		kgo.FetchMaxWait(fetchMaxWait),
+		kgo.FetchMaxBytes(f.max),
+		kgo.FetchMaxPartitionBytes(f.perPartition),
+		kgo.MetadataMaxAge(metadataMaxAge),
+		kgo.RebalanceTimeout(c.revokeTimeout+commitMargin),
+		kgo.ConsumeStartOffset(kgo.NewOffset().AtStart()),
+		kgo.ConsumeResetOffset(kgo.RewindOffset(time.Minute)),
+		kgo.OnPartitionsAssigned(func(_ context.Context, _ *kgo.Client, m map[string][]int32) {
+			isolated(func() { c.assigned(partitionsOf(m)) })
+		}),
+		kgo.OnPartitionsRevoked(func(ctx context.Context, _ *kgo.Client, m map[string][]int32) {
+			isolated(func() { c.revoked(ctx, partitionsOf(m)) })
+		}),
+		kgo.OnPartitionsLost(func(_ context.Context, _ *kgo.Client, m map[string][]int32) {
+			isolated(func() { c.lost(partitionsOf(m)) })
+		}),
+		kgo.AdjustFetchOffsetsFn(c.adjust),
+		kgo.WithHooks(c.engine.memory.fetch.wire, clientHooks{c}),
+		kgo.WithLogger(clientLog{c.engine.watch.logger}),
+	)
+	if c.source.InstanceID != "" {
+		opts = append(opts, kgo.InstanceID(c.source.InstanceID))
+	}
+	return opts
+}
+
+func partitionsOf(m map[string][]int32) []TopicPartition {
+	var tps []TopicPartition
+	for t, ps := range m {
+		for _, p := range ps {
+			tps = append(tps, TopicPartition{t, p})
+		}
+	}
+	return tps
+}
+
+// start connects, checks that everything is there, joins the group, and
+// returns when the first assignment was handled. If it fails, close must be
+// called all the same.
+func (c *consumer) start(ctx context.Context) error {
+	if err := c.source.conflicts(newProbe); err != nil {
+		return err
+	}
+	life, abort := context.WithCancel(context.Background())
+	cl, err := kgo.NewClient(append(c.options(), kgo.WithContext(life))...)
+	if err != nil {
+		abort()
+		return fmt.Errorf("esm: Source.Client: %w", err)
+	}
+	c.client, c.abort = cl, abort
+	isolation, _ := cl.OptValue(kgo.FetchIsolationLevel).(int8) // Kafka's number: 1 is read committed
+	c.engine.readCommitted = isolation == 1
+	c.positions.readCommitted = c.engine.readCommitted
+	if err := c.preflight(ctx); err != nil {
+		return err
+	}
+
+	c.committer = newCommitter(c.engine, commitWith(cl))
+	c.pauser = &pauser{wanted: c.engine.pauses, client: cl}
+	c.engine.repause = c.pauser.reconcile
+	c.engine.resize = func() {
+		c.engine.mu.Lock()
+		largest, each := c.engine.memory.fetch.max, c.engine.memory.fetch.perPartition
+		c.engine.unlock()
+		cl.UpdateFetchMaxBytes(largest, each)
+	}
+	run, cancel := context.WithCancel(context.Background())
+	c.cancel = cancel
+	for _, f := range []func(context.Context){c.engine.keepTime, c.poll, c.sampleLag, c.control} {
+		c.group.Go(func() { persist(run, f) })
+	}
+	c.group.Go(func() {
+		defer close(c.committer.gone)
+		persist(run, c.committer.run)
+	})
+	// Only now: joining the group disturbs its other members.
+	cl.AddConsumeTopics(c.source.Topics...)
+	select {
+	case <-c.first:
+	case err := <-c.started:
+		return &StartError{Doing: "join the group", Err: err}
+	case <-ctx.Done():
+		return &StartError{Doing: "join the group", Err: context.Cause(ctx), Last: c.engine.lastProblem()}
+	}
+	if c.source.Start.kind == startLatest {
+		// What Start promises is promised only once it is written down.
+		if err := c.committer.flush(ctx); err != nil {
+			return &StartError{Doing: "commit the starting position", Err: err, Last: c.engine.lastProblem()}
+		}
+	}
+	return nil
+}
+
+// newProbe makes a client that never connects, to be asked about its options.
+func newProbe(opts ...kgo.Opt) (*kgo.Client, error) {
+	over, cancel := context.WithCancel(context.Background())
+	cancel()
+	return kgo.NewClient(append(opts[:len(opts):len(opts)], kgo.WithContext(over))...)
+}
+
+// persist runs f until ctx ends. It begins again if a hook of the user ended
+// the goroutine with runtime.Goexit.
+func persist(ctx context.Context, f func(context.Context)) {
+	for ctx.Err() == nil {
+		isolated(func() { f(ctx) })
+	}
+}
+
+// preflight checks that the cluster, the topics and the group are there and may
+// be used, and finds out where Latest is.
+func (c *consumer) preflight(ctx context.Context) error {
+	partitions, err := c.checkTopics(ctx)
+	if err != nil {
+		return err
+	}
+	var any bool
+	err = insist(ctx, c.engine, "find the group", func() (err error) {
+		any, err = groupCommits(ctx, c.client, c.source.Group)
+		return err
+	})
+	if err != nil || c.source.Start.kind != startLatest || any {
+		return err
+	}
+	return insist(ctx, c.engine, "find the starting position", func() error {
+		for tp, l := range listOffsets(ctx, c.client, partitions, listEnd, c.positions.readCommitted) {
+			if l.err != nil {
+				return fmt.Errorf("%s/%d: %w", tp.Topic, tp.Partition, l.err)
+			}
+			c.positions.remember(tp, l.offset)
+		}
+		return nil
+	})
+}
+
+// checkTopics asks for the topics until all of them are there, and lists their
+// partitions.
+func (c *consumer) checkTopics(ctx context.Context) ([]TopicPartition, error) {
+	var partitions []TopicPartition
+	missing := 0
+	err := insist(ctx, c.engine, "read the topics", func() error {
+		topics, err := c.metadata(ctx, c.source.Topics)
+		if err != nil {
+			return err
+		}
+		partitions = partitions[:0]
+		var errs []error
+		again := false
+		for _, t := range topics {
+			if err := kerr.ErrorForCode(t.ErrorCode); err != nil {
+				errs = append(errs, fmt.Errorf("topic %q: %w", *t.Topic, err))
+				again = again || !errors.Is(err, kerr.UnknownTopicOrPartition) && kerr.IsRetriable(err)
+				continue
+			}
+			c.topicIDs[*t.Topic] = t.TopicID
+			for _, p := range t.Partitions {
+				partitions = append(partitions, TopicPartition{*t.Topic, p.Partition})
+			}
+		}
+		if len(errs) == 0 {
+			return nil
+		}
+		// A topic that was just made is not known to every broker yet.
+		if missing++; missing < 4 {
+			again = true
+		}
+		return &refusal{errors.Join(errs...), !again}
+	})
+	return partitions, err
+}
+
+// metadata asks the cluster for topics, without making them.
+func (c *consumer) metadata(ctx context.Context, topics []string) ([]kmsg.MetadataResponseTopic, error) {
+	req := kmsg.NewPtrMetadataRequest()
+	for _, name := range topics {
+		t := kmsg.NewMetadataRequestTopic()
+		t.Topic = kmsg.StringPtr(name)
+		req.Topics = append(req.Topics, t)
+	}
+	resp, err := req.RequestWith(ctx, c.client)
+	if err != nil {
+		return nil, err
+	}
+	found := resp.Topics[:0]
+	for _, t := range resp.Topics {
+		if t.Topic != nil {
+			found = append(found, t)
+		}
+	}
+	return found, nil
+}
+
+// A refusal is an answer of which is known whether asking again makes sense.
+type refusal struct {
+	err   error
+	final bool
+}
+
+func (r *refusal) Error() string { return r.err.Error() }
+func (r *refusal) Unwrap() error { return r.err }
+
+// insist does something until it succeeds, is refused for good, or ctx ends. A
+// cluster that cannot be reached may be about to start; a wrong password does
+// not become right.
+func insist(ctx context.Context, e *engine, doing string, f func() error) error {
+	var last error
+	for wait := fetchMaxWait; ; wait = min(2*wait, 2*time.Second) {
+		err := f()
+		if err == nil {
+			e.clear("start")
+			return nil
+		}
+		if ctx.Err() != nil {
+			if last == nil {
+				last = e.lastProblem()
+			}
+			return &StartError{Doing: doing, Err: context.Cause(ctx), Last: last}
+		}
+		if final(err) {
+			if r := (*refusal)(nil); errors.As(err, &r) {
+				err = r.err
+			}
+			return &StartError{Doing: doing, Err: err}
+		}
+		last = err
+		e.raise("start", err)
+		pause(ctx, wait)
+	}
+}
+
+// final reports whether an error will stay whatever is done: a broker said no,
+// or what is spoken is not understood. Not being able to connect is not final.
+func final(err error) bool {
+	if r := (*refusal)(nil); errors.As(err, &r) {
+		return r.final
+	}
+	if eof := (*kgo.ErrFirstReadEOF)(nil); errors.As(err, &eof) {
+		return true
+	}
+	if k := (*kerr.Error)(nil); errors.As(err, &k) {
+		for _, passing := range []error{
+			kerr.UnknownMemberID, kerr.IllegalGeneration, kerr.MemberIDRequired, kerr.RebalanceInProgress,
+			kerr.FencedMemberEpoch, kerr.StaleMemberEpoch, kerr.UnknownServerError,
+		} {
+			if errors.Is(err, passing) {
+				return false
+			}
+		}
+		return !k.Retriable
+	}
+	return isTLS(err)
+}
+
+// isTLS reports whether a connection failed because the two sides do not agree
+// on TLS, or do not trust each other.
+func isTLS(err error) bool {
+	if op := (*net.OpError)(nil); errors.As(err, &op) && (op.Op == "remote error" || op.Op == "local error") {
+		return true // an alert of the TLS layer
+	}
+	msg := err.Error()
+	return strings.Contains(msg, "tls: ") || strings.Contains(msg, "x509: ")
+}
+
+// joined says that the first assignment was handled.
+func (c *consumer) joined() { c.firstOnce.Do(func() { close(c.first) }) }
+
+// assigned makes lanes. See the handshake above.
+func (c *consumer) assigned(tps []TopicPartition) {
+	e := c.engine
+	e.mu.Lock()
+	var ended <-chan struct{}
+	if c.inPoll {
+		c.cancelPoll()
+		ended = c.pollEnded.wait()
+	}
+	e.unlock()
+	if ended != nil {
+		<-ended // this one poll; the next may have begun by now
+	}
+	e.assign(tps, time.Now())
+	c.pauser.reconcile()
+	e.clear("group")
+	if len(tps) == 0 {
+		c.joined()
+	}
+}
+
+// revoked lets what runs for the partitions end, commits it, and gives them up.
+func (c *consumer) revoked(ctx context.Context, tps []TopicPartition) {
+	if len(tps) == 0 {
+		return // a session ends without losing anything
+	}
+	e := c.engine
+	began := time.Now()
+	var ours []*lane
+	drain, done := context.WithTimeout(ctx, c.revokeTimeout)
+	info := RevokedInfo{Mapping: e.watch.name, Partitions: tps}
+	info.Cancelled = e.drain(drain, func() []*lane {
+		for _, tp := range tps {
+			if l := e.lanes[tp]; l != nil {
+				ours = append(ours, l)
+			}
+		}
+		return ours
+	}, ErrRevoked)
+	done()
+	info.Waited = time.Since(began)
+	flush, done := context.WithTimeout(ctx, flushTimeout)
+	info.CommitErr = c.committer.flush(flush)
+	done()
+
+	e.mu.Lock()
+	for _, l := range ours {
+		info.Again += l.settled.Above()
+		e.kill(l, ErrRevoked)
+	}
+	e.fit(time.Now())
+	e.later(func() { fire(e.watch, func(h *Hooks) func(RevokedInfo) { return h.Revoked }, info) })
+	e.unlock()
+	c.pauser.reconcile()
+}
+
+// lost drops partitions that are gone already.
+func (c *consumer) lost(tps []TopicPartition) {
+	c.engine.lose(tps, time.Now())
+	c.pauser.reconcile()
+}
+
+// poll is the poll loop. It is the only way in for records.
+func (c *consumer) poll(ctx context.Context) {
+	e := c.engine
+	again := time.NewTimer(time.Hour)
+	defer again.Stop()
+	for ctx.Err() == nil {
+		buffered := c.client.BufferedFetchBytes() + c.client.BufferedFetchRecords()*recordOverhead
+		e.mu.Lock()
+		p := e.admit(buffered, time.Now())
+		if p.poll || len(p.evict) > 0 {
+			if c.pollOnce(ctx, p.evict) {
+				continue
+			}
+			// Nothing but errors. The broker answers those at once, so asking
+			// at once would go round and round.
+			pause(ctx, fetchMaxWait)
+			continue
+		}
+		e.unlock()
+		if p.again > 0 {
+			again.Reset(p.again)
+		} else {
+			again.Stop()
+		}
+		select {
+		case <-ctx.Done():
+		case <-e.gateBell:
+		case <-again.C:
+		}
+	}
+}
+
+// pollOnce polls and hands over what came, or, if there are lanes to evict,
+// sets the client back to where their work ends. It gets the lock and gives it
+// up. It reports false if it got nothing but errors.
+func (c *consumer) pollOnce(ctx context.Context, evict []*lane) bool {
+	e := c.engine
+	poll, cancel := context.WithCancel(ctx)
+	defer cancel()
+	c.inPoll, c.cancelPoll = true, cancel
+	defer func() {
+		e.mu.Lock()
+		c.inPoll = false
+		c.pollEnded.fire()
+		e.unlock()
+	}()
+	back := e.evict(evict)
+	e.unlock()
+	if len(back) > 0 {
+		// As with a poll, no new assignment begins meanwhile, so this cannot
+		// hit the position of one.
+		c.pauser.reconcile()
+		c.client.SetOffsets(back)
+		return true
+	}
+
+	fetches := c.client.PollFetches(poll)
+	e.memory.fetch.wire.polled(fetches)
+	failed := false
+	fetches.EachError(func(_ string, _ int32, err error) { failed = failed || !ended(err) })
+	if failed {
+		// Hooks are called on the way, and must not take the records with them.
+		isolated(func() { c.troubles(fetches) })
+	}
+	e.enqueue(fetches, time.Now())
+	return !failed || !fetches.Empty()
+}
+
+// ended reports whether a poll came back because it was told to.
+func ended(err error) bool {
+	return errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) || errors.Is(err, kgo.ErrClientClosed)
+}
+
+// evict gives back what lanes have queued, and says from where it is to be
+// read again.
+func (e *engine) evict(lanes []*lane) map[string]map[int32]kgo.EpochOffset {
+	if len(lanes) == 0 {
+		return nil
+	}
+	back := map[string]map[int32]kgo.EpochOffset{}
+	for _, l := range lanes {
+		if back[l.Topic] == nil {
+			back[l.Topic] = map[int32]kgo.EpochOffset{}
+		}
+		back[l.Topic][l.Partition] = kgo.EpochOffset{Epoch: -1, Offset: l.taken}
+		e.counts.evicted += int64(l.count)
+		e.freeQueue(l)
+		l.next = l.taken
+	}
+	return back
+}
+
+// hold keeps anything new from being read and invoked.
+func (c *consumer) hold(h hold) {
+	e := c.engine
+	e.mu.Lock()
+	defer e.unlock()
+	e.holds |= h
+	if c.inPoll {
+		c.cancelPoll()
+	}
+}
+
+// troubles deals with the errors that a poll brought. They come before the
+// records: the client reports that it lost data before it reads on, but the
+// two can be in one poll in either order.
+func (c *consumer) troubles(fetches kgo.Fetches) {
+	fetches.EachError(func(topic string, partition int32, err error) {
+		var (
+			loss     *kgo.ErrDataLoss
+			session  *kgo.ErrGroupSession
+			tooLarge *kgo.ErrDecompressTooLarge
+		)
+		switch {
+		case ended(err):
+		case errors.As(err, &loss):
+			c.dataLoss(loss)
+		case errors.As(err, &session):
+			c.engine.raise("group", session.Err)
+		case errors.As(err, &tooLarge):
+			c.engine.raise(fmt.Sprintf("topic %s partition %d", topic, partition), err)
+		case errors.Is(err, kerr.UnknownTopicID), errors.Is(err, kerr.UnknownTopicOrPartition):
+			c.engine.raise("topic "+topic, err)
+			c.suspect(topic)
+		case topic == "":
+			c.engine.raise("client", err)
+		case errors.Is(err, kerr.TopicAuthorizationFailed):
+			c.engine.raise("topic "+topic, err)
+		default:
+			c.engine.raise(fmt.Sprintf("topic %s partition %d", topic, partition), err)
+		}
+	})
+}
+
+// dataLoss moves a lane back to where the broker's log diverged.
+func (c *consumer) dataLoss(loss *kgo.ErrDataLoss) {
+	e := c.engine
+	e.mu.Lock()
+	defer e.unlock()
+	l := e.lanes[TopicPartition{loss.Topic, loss.Partition}]
+	if l == nil || l.ending || l.next < 0 || loss.ResetTo >= l.next {
+		return
+	}
+	e.reset(l, loss.ResetTo, loss, time.Now())
+}
+
+// suspect has it looked into whether a topic was deleted and made again.
+func (c *consumer) suspect(topic string) {
+	c.engine.mu.Lock()
+	c.suspects[topic] = true
+	c.engine.unlock()
+	c.checkBell.ring()
+}
+
+// control decides about the pollers once a second, or when there is news, and
+// looks after topics that may have been made again.
+func (c *consumer) control(ctx context.Context) {
+	e := c.engine
+	timer := time.NewTimer(scaleEvery)
+	defer timer.Stop()
+	var checked time.Time
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-timer.C:
+		case <-e.scaleBell:
+		case <-c.checkBell:
+		}
+		timer.Reset(scaleEvery)
+		now := time.Now()
+		c.scale(now)
+		e.forgetProblems(now)
+		if now.Sub(checked) >= recheckEvery {
+			checked = now
+			c.recreated(ctx)
+		}
+	}
+}
+
+const (
+	scaleEvery   = time.Second
+	recheckEvery = 5 * time.Second
+)
+
+// scale asks the scaler and does what it says.
+func (c *consumer) scale(now time.Time) {
+	e := c.engine
+	s := e.sample(now)
+	n, reason := s.Pollers, "nothing is invoked now"
+	if e.idle() {
+		c.scaler.trial = nil
+	} else {
+		n, reason = c.scaler.decide(s)
+	}
+	e.mu.Lock()
+	e.counts.scaleReason = reason
+	e.scale(clamp(n, s.Least, s.Most), reason, now)
+	e.fit(now)
+	e.unlock()
+	fire(e.watch, func(h *Hooks) func(SampledInfo) { return h.Sampled }, SampledInfo{Mapping: e.watch.name, Sample: s, Pollers: n, Reason: reason})
+}
+
+// recreated looks whether topics that gave trouble were deleted, or deleted and
+// made again. Of a topic that is gone nothing is fetched: the broker answers
+// such a fetch at once, and with it all others, so that the client would ask
+// as fast as it can. With one that was made again the client stays with the old
+// one on purpose, so it is told to forget the topic and to begin anew; what was
+// read of the old one is not committed for the new one.
+func (c *consumer) recreated(ctx context.Context) {
+	e := c.engine
+	e.mu.Lock()
+	suspects := slices.Collect(maps.Keys(c.suspects))
+	clear(c.suspects)
+	e.unlock()
+	if len(suspects) == 0 {
+		return
+	}
+	topics, err := c.metadata(ctx, suspects)
+	if err != nil {
+		return // it comes again with the next error
+	}
+	for _, t := range topics {
+		name := *t.Topic
+		err := kerr.ErrorForCode(t.ErrorCode)
+		gone := errors.Is(err, kerr.UnknownTopicOrPartition)
+		e.mu.Lock()
+		again := err == nil && t.TopicID != c.topicIDs[name]
+		for tp, l := range e.lanes {
+			if tp.Topic == name && again {
+				e.kill(l, ErrRevoked)
+			} else if tp.Topic == name {
+				l.gone = gone
+			}
+		}
+		if again {
+			c.topicIDs[name] = t.TopicID
+		}
+		e.later(e.repause)
+		e.unlock()
+		if again {
+			c.positions.forget(name)
+			c.client.PurgeTopicsFromConsuming(name)
+			c.client.AddConsumeTopics(name)
+			e.clear("topic " + name)
+		}
+	}
+}
+
+// close leaves the group and ends everything that start began. It is called
+// once, also after a start that failed. When ctx ends it stops asking brokers
+// that do not answer: the client would wait for them for minutes.
+func (c *consumer) close(ctx context.Context) (leaveErr error) {
+	if c.client != nil {
+		defer c.abort()
+		defer context.AfterFunc(ctx, c.abort)()
+		// The revoked callback comes on the way and finds nothing to do.
+		leaveErr = c.client.LeaveGroupContext(ctx)
+	}
+	if c.cancel != nil {
+		c.cancel()
+	}
+	if c.client != nil {
+		c.client.Close()
+	}
+	c.group.Wait()
+	return leaveErr
+}
+
+// clientHooks hear from the client what is no error of a poll.
+type clientHooks struct{ c *consumer }
+
+var _ interface {
+	kgo.HookBrokerConnect
+	kgo.HookGroupManageError
+} = clientHooks{}
+
+// OnBrokerConnect keeps what goes wrong with connections.
+func (h clientHooks) OnBrokerConnect(b kgo.BrokerMetadata, _ time.Duration, _ net.Conn, err error) {
+	if errors.Is(err, context.Canceled) || errors.Is(err, kgo.ErrClientClosed) {
+		return
+	}
+	h.c.engine.raise("connection to "+net.JoinHostPort(b.Host, strconv.Itoa(int(b.Port))), err)
+}
+
+// OnGroupManageError hears why the group could not be joined.
+func (h clientHooks) OnGroupManageError(err error) {
+	h.c.engine.raise("group", err)
+	if final(err) {
+		select {
+		case h.c.started <- err:
+		default:
+		}
+	}
+}

@@ -1,0 +1,65 @@
+// Package esm moves records from Kafka to a function: AWS Lambda's event
+// source mapping for Kafka in provisioned mode, as a library, for any Kafka
+// and any function.
+//
+// # What you write
+//
+// A [Source] says what to read and in which consumer group. An [Invoker] is
+// what gets the records, in batches; [Each] makes one from a function that
+// takes one record at a time. [New] ties them together in a [Mapping]:
+//
+//	m, err := esm.New(
+//		esm.Source{Brokers: []string{"localhost:9092"}, Topics: []string{"orders"}, Group: "billing"},
+//		esm.Each(func(ctx context.Context, r *kgo.Record) error { return bill(ctx, r.Value) }),
+//	)
+//
+// New reports every mistake in its arguments at once, and starts nothing.
+//
+// # How it runs
+//
+// [Mapping.Run] runs it until the context ends, then lets the invocations end,
+// commits and leaves the group. A host with a lifecycle of its own uses
+// [Mapping.Start] and [Mapping.Stop] instead.
+//
+// A Mapping is one member of the consumer group, whatever its size. Inside it,
+// pollers lease partitions and invoke the function, [WithPollerConcurrency]
+// invocations at once each, and a scaler sets their number between
+// [WithMinPollers] and [WithMaxPollers] by what the backlog asks for. That
+// never rebalances the group.
+//
+// # What it promises
+//
+// Within one process, a partition has at most one batch in flight, and the
+// next one starts only after the last one is wholly settled: order holds. An
+// offset is committed only after every record below it is settled, so nothing
+// that was read is lost: what was in flight when a process dies comes again.
+// A function must therefore bear to see a record twice.
+//
+// A batch that fails is tried again until it succeeds, with a growing pause
+// ([WithBackoff]). It holds up its own partition and no other. See [Invoker]
+// for what a function can say with the error that it returns.
+//
+// # What you watch
+//
+// [Mapping.State], [Mapping.Ready] and [Mapping.Healthy] are for people and
+// probes, [Mapping.Stats] for metrics, [Hooks] for everything that happens as
+// it happens, and [log/slog] for what somebody should know. A lag that could
+// not be measured is unknown, never zero.
+//
+// # What you test
+//
+// Package esmtest has a Kafka in memory and an Invoker with a script. Inside
+// testing/synctest, with -tags synctests, hours pass in milliseconds.
+//
+// # Words
+//
+//   - poller: a unit of capacity, up to 5 invocations at once and 5 MB/s.
+//   - batch: what one invocation gets, of one partition or, where partitions
+//     have few records each, of several.
+//   - settled: handled, or otherwise done with. Offsets are committed behind
+//     settled records only.
+//   - frontier: the offset below which every record of a partition is settled.
+//   - lag: the end of a partition less its frontier.
+//   - halt: the Mapping stops itself, because the function said that going on
+//     makes no sense.
+package esm

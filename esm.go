@@ -1,0 +1,649 @@
+package esm
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// A Mapping moves records from a [Source] to an [Invoker]. All of its methods
+// may be called from several goroutines at once.
+type Mapping struct {
+	source  Source
+	invoker Invoker
+	watch   *watch
+	cfg     atomic.Pointer[config] // written under mu
+	done    chan struct{}          // closed when it has stopped
+
+	// mu is held for moments: never together with the engine's lock, and
+	// never while user code runs.
+	mu      sync.Mutex
+	phase   Phase
+	since   time.Time
+	reason  string
+	paused  bool
+	halted  *HaltError
+	run     *run // since Start, also after Stop
+	start   context.CancelCauseFunc
+	stop    *stopping
+	err     error // why it ended
+	changes []StateInfo
+	telling bool // somebody reports changes
+}
+
+// A run is what exists between one Start and its Stop.
+type run struct {
+	engine   *engine
+	consumer *consumer
+}
+
+// A stopping is a stop that is under way. All who ask for one wait for the
+// same.
+type stopping struct {
+	drain context.Context // while the invocations may take their time
+	hurry context.CancelCauseFunc
+}
+
+func newStopping() *stopping {
+	ctx, cancel := context.WithCancelCause(context.Background())
+	return &stopping{ctx, cancel}
+}
+
+// New makes a Mapping. It checks all arguments, reports every mistake at once
+// as an [*OptionError] (joined with errors.Join), and starts nothing.
+func New(source Source, invoker Invoker, opts ...Option) (*Mapping, error) {
+	c := defaults(source.Group).with(opts)
+	errs := source.validate(time.Now())
+	if source.Group == "" && c.name == "" {
+		c.name = "unnamed" // one mistake is reported once
+	}
+	if invoker == nil {
+		errs = append(errs, &OptionError{Option: "Invoker", Value: nil, Bound: "must not be nil"})
+	}
+	errs = append(errs, c.validate())
+	if err := errors.Join(errs...); err != nil {
+		return nil, err
+	}
+	source.Brokers = append([]string(nil), source.Brokers...)
+	source.Topics = append([]string(nil), source.Topics...)
+	m := &Mapping{source: source, invoker: invoker, watch: newWatch(&c), since: time.Now(), done: make(chan struct{})}
+	m.cfg.Store(&c)
+	return m, nil
+}
+
+// invocationOf marks the context of a Mapping's invocations.
+type invocationOf struct{ m *Mapping }
+
+func (m *Mapping) inside(ctx context.Context) bool {
+	return ctx.Value(invocationOf{m}) != nil
+}
+
+// Run starts the Mapping and runs it until ctx ends or the function halts it,
+// then stops it. ctx is the lifetime: when it ends, Run lets the invocations
+// end, bounded by [WithStopTimeout], commits, leaves the group and returns
+// nil, or a [*DrainError]. If the function halted the Mapping it returns a
+// [*HaltError]. Values of ctx reach the invocations.
+func (m *Mapping) Run(ctx context.Context) error {
+	if err := m.Start(ctx); err != nil {
+		if ctx.Err() != nil && !errors.Is(err, ErrStarted) && !errors.Is(err, ErrStopped) {
+			return m.Stop(context.WithoutCancel(ctx))
+		}
+		return err
+	}
+	select {
+	case <-ctx.Done():
+	case <-m.done:
+	}
+	_ = m.Stop(context.WithoutCancel(ctx)) // Err has it too
+	return m.Err()
+}
+
+// Start connects, joins the group, and returns when the first assignment was
+// handled, also if it is empty. ctx bounds the start only, as does
+// [WithStartTimeout]; its values reach the invocations. What runs then goes on
+// until [Mapping.Stop], or until the function halts it.
+//
+// If it cannot start it returns a [*StartError] with the broker's words, and
+// nothing is left running; Start may then be called again. A second Start
+// returns [ErrStarted], and one after Stop [ErrStopped]. A Stop while it
+// starts ends it.
+func (m *Mapping) Start(ctx context.Context) error {
+	m.mu.Lock()
+	switch m.phase {
+	case PhaseNew:
+	case PhaseStopped, PhaseStopping:
+		m.mu.Unlock()
+		return ErrStopped
+	default:
+		m.mu.Unlock()
+		return ErrStarted
+	}
+	starting, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	m.start = cancel
+	cfg := m.cfg.Load()
+	base := context.WithValue(context.WithoutCancel(ctx), invocationOf{m}, true)
+	e := newEngine(cfg, m.invoker, m.watch, base)
+	r := &run{engine: e, consumer: newConsumer(e, &m.source)}
+	e.halted = m.onHalt
+	if m.paused {
+		e.holds |= holdPause
+	}
+	m.run = r
+	m.enter(PhaseStarting, "")
+	m.mu.Unlock()
+	m.tell()
+
+	limited, done := context.WithTimeoutCause(starting, cfg.startTimeout, fmt.Errorf("WithStartTimeout, which is %s, is over", cfg.startTimeout))
+	err := r.consumer.start(limited)
+	done()
+
+	m.mu.Lock()
+	if err == nil {
+		stop := m.stop
+		m.start = nil
+		m.settle()
+		m.mu.Unlock()
+		m.tell()
+		if stop == nil {
+			return nil
+		}
+		m.shutDown(stop, r) // it was stopped in the last moment
+		return m.whyNot()
+	}
+	m.mu.Unlock()
+	leave, done := context.WithTimeout(context.WithoutCancel(ctx), leaveTimeout)
+	r.abandon(leave)
+	_ = r.consumer.close(leave) // what failed is known already
+	done()
+	m.mu.Lock()
+	if m.stop == nil {
+		m.start, m.run = nil, nil
+		m.enter(PhaseNew, err.Error())
+		m.mu.Unlock()
+		m.tell()
+		return err
+	}
+	m.mu.Unlock()
+	m.conclude(nil)
+	return m.whyNot()
+}
+
+// whyNot is what a Start returns that was stopped.
+func (m *Mapping) whyNot() error {
+	if err := m.Err(); err != nil {
+		return err // the function halted it
+	}
+	return ErrStopped
+}
+
+// leaveTimeout bounds leaving the group after a start that failed.
+const leaveTimeout = 5 * time.Second
+
+// abandon cancels what a start that failed had begun to invoke.
+func (r *run) abandon(ctx context.Context) {
+	r.engine.mu.Lock()
+	r.engine.holds |= holdStop
+	r.engine.unlock()
+	now, cancel := context.WithCancel(ctx)
+	cancel()
+	r.engine.drain(now, r.engine.everyLane, ErrStopping)
+}
+
+// Stop takes no more records, lets the invocations end, commits and leaves the
+// group. It does not wait for back-offs: those records come again to the next
+// owner. When the time is over that ctx or [WithStopTimeout] give it, it
+// cancels the invocations that are left (their context's cause is
+// [ErrStopping]) and returns a [*DrainError]. When it returns nil, no
+// goroutine of the Mapping is left.
+//
+// All callers get the same answer, also later ones, and the shortest time of
+// all of them counts. Before Start, Stop returns nil, and the Mapping cannot be
+// started any more. With the context of one of its own invocations it returns
+// [ErrInsideInvocation] at once; called there with another context, it waits
+// for its caller until the time is over.
+func (m *Mapping) Stop(ctx context.Context) error {
+	if m.inside(ctx) {
+		return ErrInsideInvocation
+	}
+	m.mu.Lock()
+	switch m.phase {
+	case PhaseNew:
+		m.mu.Unlock()
+		m.conclude(nil)
+		return nil
+	case PhaseStopped:
+	case PhaseStopping:
+	default:
+		m.beginStop(ErrStopped, "")
+	}
+	stop := m.stop
+	m.mu.Unlock()
+	m.tell()
+	select {
+	case <-m.done:
+	case <-ctx.Done():
+		if stop != nil {
+			stop.hurry(context.Cause(ctx))
+		}
+		<-m.done
+	}
+	return m.result()
+}
+
+// beginStop begins to stop the Mapping. Whoever wants it stopped waits for
+// done. A Start that is under way stops it itself, and otherwise a goroutine
+// does, which ends by closing done. The lock is held.
+func (m *Mapping) beginStop(cause error, reason string) {
+	m.stop = newStopping()
+	starting := m.phase == PhaseStarting
+	m.enter(PhaseStopping, reason)
+	if starting {
+		m.start(cause)
+		return
+	}
+	go m.shutDown(m.stop, m.run)
+}
+
+// shutDown stops what runs, in the order that loses nothing: nothing new is
+// read or started, what runs ends, what it settled is committed, and only then
+// the group is left, since heartbeats end with that.
+func (m *Mapping) shutDown(stop *stopping, r *run) {
+	timeout := m.cfg.Load().stopTimeout
+	began := time.Now()
+	reserve := min(timeout/4, 5*time.Second)
+
+	e := r.engine
+	r.consumer.hold(holdStop)
+	drain, done := context.WithTimeout(stop.drain, timeout-reserve)
+	failed := DrainError{Cancelled: e.drain(drain, e.everyLane, ErrStopping)}
+	done()
+
+	rest := max(reserve, timeout-time.Since(began))
+	if stop.drain.Err() != nil {
+		rest = reserve // somebody is in a hurry
+	}
+	end, done := context.WithTimeout(context.Background(), rest)
+	defer done()
+	failed.CommitErr = r.consumer.committer.flush(end)
+	failed.Again = e.settledAbove()
+	failed.LeaveErr = r.consumer.close(end)
+	failed.Stuck = e.stuckCalls()
+
+	if failed.Cancelled > 0 || failed.CommitErr != nil || failed.LeaveErr != nil {
+		m.conclude(&failed)
+		return
+	}
+	m.conclude(nil)
+}
+
+// everyLane lists all lanes.
+func (e *engine) everyLane() []*lane {
+	lanes := make([]*lane, 0, len(e.lanes))
+	for _, l := range e.lanes {
+		lanes = append(lanes, l)
+	}
+	return lanes
+}
+
+// stuckCalls lists the calls that still run, after it waited a moment for the
+// goroutines of those that do not.
+func (e *engine) stuckCalls() []StuckCall {
+	grace, done := context.WithTimeout(context.Background(), cancelGrace)
+	defer done()
+	e.mu.Lock()
+	defer e.unlock()
+	for e.workers > len(e.leases) && grace.Err() == nil {
+		changed := e.changed.wait()
+		e.unlock()
+		select {
+		case <-changed:
+		case <-grace.Done():
+		}
+		e.mu.Lock()
+	}
+	var stuck []StuckCall
+	now := time.Now()
+	for l := range e.leases {
+		s := StuckCall{BatchID: l.id, Running: now.Sub(l.started)}
+		for i := range l.work.parts {
+			s.Partitions = append(s.Partitions, l.work.parts[i].lane.TopicPartition)
+		}
+		stuck = append(stuck, s)
+	}
+	return stuck
+}
+
+// settledAbove counts the records that are settled and that no commit covers.
+func (e *engine) settledAbove() (n int) {
+	e.mu.Lock()
+	defer e.unlock()
+	for _, l := range e.lanes {
+		n += l.settled.Above()
+	}
+	return n
+}
+
+// conclude is the end of the Mapping.
+func (m *Mapping) conclude(failed *DrainError) {
+	m.mu.Lock()
+	var errs []error
+	if m.halted != nil {
+		errs = append(errs, m.halted)
+	}
+	if failed != nil {
+		errs = append(errs, failed)
+	}
+	switch len(errs) {
+	case 0:
+	case 1:
+		m.err = errs[0]
+	default:
+		m.err = errors.Join(errs...)
+	}
+	reason := ""
+	if m.err != nil {
+		reason = m.err.Error()
+	}
+	m.enter(PhaseStopped, reason)
+	m.mu.Unlock()
+	m.tell()
+	close(m.done)
+}
+
+// result is what Stop returns: how the stop went, and not why there was one.
+func (m *Mapping) result() error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if d := (*DrainError)(nil); errors.As(m.err, &d) {
+		return d
+	}
+	return nil
+}
+
+// Done is closed when the Mapping has stopped.
+func (m *Mapping) Done() <-chan struct{} { return m.done }
+
+// Err is why the Mapping has stopped: nil while it has not, and if it was
+// stopped and all went well; a [*HaltError] if the function halted it; a
+// [*DrainError] if the stop did not go well; both, joined.
+func (m *Mapping) Err() error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.phase != PhaseStopped {
+		return nil
+	}
+	return m.err
+}
+
+// Pause stops reading and invoking, and returns when no invocation runs any
+// more or ctx ends; it stays paused in either case. The Mapping stays in its
+// group, and commits. Paused before Start, it starts paused. Pausing twice is
+// pausing once. In a Mapping that has stopped it returns [ErrStopped], and with
+// the context of one of its own invocations [ErrInsideInvocation].
+//
+// A halt ([WithPauseOnHalt]) is a reason of its own: a pause does not replace
+// it. (AWS: Enabled=false.)
+func (m *Mapping) Pause(ctx context.Context) error {
+	if m.inside(ctx) {
+		return ErrInsideInvocation
+	}
+	m.mu.Lock()
+	if m.phase >= PhaseStopping {
+		m.mu.Unlock()
+		return ErrStopped
+	}
+	m.paused = true
+	r := m.run
+	m.settle()
+	m.mu.Unlock()
+	m.tell()
+	if r == nil {
+		return nil
+	}
+	r.consumer.hold(holdPause)
+	e := r.engine
+	e.mu.Lock()
+	defer e.unlock()
+	for e.pool.busy > 0 {
+		changed := e.changed.wait()
+		e.unlock()
+		var err error
+		select {
+		case <-changed:
+		case <-m.done:
+			err = ErrStopped
+		case <-ctx.Done():
+			err = context.Cause(ctx)
+		}
+		e.mu.Lock()
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Resume ends a pause. If there is none it ends a halt, so that a host that
+// pauses and resumes for reasons of its own does not end a halt by accident.
+// If there is neither it does nothing. In a Mapping that has stopped it returns
+// [ErrStopped]. (AWS: Enabled=true.)
+func (m *Mapping) Resume() error {
+	m.mu.Lock()
+	if m.phase >= PhaseStopping {
+		m.mu.Unlock()
+		return ErrStopped
+	}
+	var ends hold
+	switch {
+	case m.paused:
+		m.paused, ends = false, holdPause
+	case m.halted != nil:
+		m.halted, ends = nil, holdHalt
+	}
+	r := m.run
+	m.settle()
+	m.mu.Unlock()
+	m.tell()
+	if r != nil {
+		r.engine.resumeFrom(ends)
+	}
+	return nil
+}
+
+// resumeFrom ends a reason to hold.
+func (e *engine) resumeFrom(h hold) {
+	e.mu.Lock()
+	defer e.unlock()
+	e.holds &^= h
+	e.kick(time.Now())
+	e.gateBell.ring()
+	e.timeBell.ring()
+}
+
+// onHalt is called when the function halted the Mapping. The engine starts
+// nothing more already.
+func (m *Mapping) onHalt(h *HaltError) {
+	m.mu.Lock()
+	if m.phase >= PhaseStopping {
+		m.mu.Unlock()
+		return
+	}
+	m.halted = h
+	r := m.run
+	if m.cfg.Load().pauseOnHalt {
+		m.settle()
+	} else {
+		m.beginStop(h, h.Error())
+	}
+	m.mu.Unlock()
+	m.tell()
+	r.consumer.hold(holdHalt)
+}
+
+// Update changes options of a Mapping that exists. What is not mentioned stays.
+// Either all of it holds from the next decision on, or, if an option is wrong
+// or cannot be changed, none of it and the errors say which ([*OptionError]).
+// Each option says whether it can be updated. Before Start all can.
+func (m *Mapping) Update(opts ...Option) error {
+	m.mu.Lock()
+	if m.phase >= PhaseStopping {
+		m.mu.Unlock()
+		return ErrStopped
+	}
+	was := m.cfg.Load()
+	c := was.with(opts)
+	check := c.validateUpdate(was)
+	if m.phase == PhaseNew {
+		check = c.validate()
+	}
+	if check != nil {
+		m.mu.Unlock()
+		return check
+	}
+	m.cfg.Store(&c)
+	if m.phase == PhaseNew {
+		m.watch = newWatch(&c)
+	}
+	r := m.run
+	m.mu.Unlock()
+	if r != nil {
+		// Of two updates at once the later one holds, whichever gets here
+		// first: the engine takes what is stored.
+		r.engine.reconfigure(m.cfg.Load, time.Now())
+	}
+	return nil
+}
+
+// enter makes the Mapping be in a phase. The lock is held.
+func (m *Mapping) enter(p Phase, reason string) {
+	from := m.phase
+	m.phase, m.since, m.reason = p, time.Now(), reason
+	m.changes = append(m.changes, StateInfo{From: from, To: State{Phase: p, Since: m.since, Reason: reason}})
+}
+
+// settle enters the phase of a Mapping that is started, by whether it is
+// paused or halted. While it starts, it goes on to start. The lock is held.
+func (m *Mapping) settle() {
+	if m.phase == PhaseNew || m.phase >= PhaseStopping || m.phase == PhaseStarting && m.start != nil {
+		return
+	}
+	p, reason := PhaseRunning, ""
+	switch {
+	case m.halted != nil:
+		p, reason = PhaseHalted, m.halted.Error()
+		if m.paused {
+			reason += " (and paused)"
+		}
+	case m.paused:
+		p = PhasePaused
+	}
+	if p != m.phase || reason != m.reason {
+		m.enter(p, reason)
+	}
+}
+
+// tell reports changes of the state, in their order: whoever reports one
+// reports those that come meanwhile too.
+func (m *Mapping) tell() {
+	m.mu.Lock()
+	if m.telling {
+		m.mu.Unlock()
+		return
+	}
+	m.telling = true
+	for len(m.changes) > 0 {
+		info := m.changes[0]
+		m.changes = m.changes[1:]
+		w := m.watch
+		m.mu.Unlock()
+		info.Mapping = w.name
+		isolated(func() { fire(w, func(h *Hooks) func(StateInfo) { return h.StateChanged }, info) })
+		m.mu.Lock()
+	}
+	m.telling = false
+	m.mu.Unlock()
+}
+
+// State says what the Mapping is doing.
+func (m *Mapping) State() State {
+	m.mu.Lock()
+	s := State{Phase: m.phase, Since: m.since, Reason: m.reason, LastResult: noRecords}
+	r := m.run
+	m.mu.Unlock()
+	if r != nil {
+		r.engine.describe(&s)
+	}
+	return s
+}
+
+// Ready is nil if the Mapping has joined its group and is running: for a
+// readiness probe.
+func (m *Mapping) Ready() error {
+	s := m.State()
+	if s.Phase != PhaseRunning {
+		return fmt.Errorf("esm: not ready: the mapping is %s%s", s.Phase, because(s.Reason))
+	}
+	m.mu.Lock()
+	e := m.run.engine
+	m.mu.Unlock()
+	return e.ready()
+}
+
+// Healthy is nil unless the Mapping has halted or does not get on: for a
+// liveness probe. It is nil before Start, while it starts and while it is
+// paused, and as long as invocations end, also with errors: restarting the
+// process would not help against those.
+func (m *Mapping) Healthy() error {
+	s := m.State()
+	switch s.Phase {
+	case PhaseHalted:
+		return fmt.Errorf("esm: not healthy: the mapping is halted%s", because(s.Reason))
+	case PhaseStopped:
+		if err := m.Err(); err != nil {
+			return fmt.Errorf("esm: not healthy: the mapping has stopped: %w", err)
+		}
+	case PhaseRunning:
+		m.mu.Lock()
+		e := m.run.engine
+		m.mu.Unlock()
+		return e.healthy(time.Now())
+	}
+	return nil
+}
+
+func because(reason string) string {
+	if reason == "" {
+		return ""
+	}
+	return ": " + reason
+}
+
+// Stats takes a snapshot. It is cheap enough to take every second: its cost
+// grows with the number of partitions, and is microseconds for a hundred.
+func (m *Mapping) Stats() Stats {
+	m.mu.Lock()
+	phase, r := m.phase, m.run
+	m.mu.Unlock()
+	s := Stats{At: time.Now()}
+	if r != nil {
+		s = r.engine.stats(s.At)
+	}
+	s.Phase = phase
+	return s
+}
+
+// AppendPartitions appends what is known of each assigned partition, in no
+// order.
+func (m *Mapping) AppendPartitions(dst []PartitionStats) []PartitionStats {
+	m.mu.Lock()
+	r := m.run
+	m.mu.Unlock()
+	if r == nil {
+		return dst
+	}
+	return r.engine.partitions(dst, time.Now())
+}

@@ -1,0 +1,222 @@
+package esmtest
+
+import (
+	"context"
+	"hash/fnv"
+	"net"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kfake"
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/seed429fd032/esm"
+)
+
+// A Kafka is a cluster in memory. Its methods fail the test when something
+// goes wrong; those that may be called on any goroutine say so.
+type Kafka struct {
+	t       testing.TB
+	cluster *kfake.Cluster
+	network kfake.VirtualNetwork
+	brokers []string
+	client  *kgo.Client
+}
+
+// A KafkaOption is an option of [NewKafka].
+type KafkaOption func(*kafkaConfig)
+
+type kafkaConfig struct {
+	brokers int
+	opts    []kfake.Opt
+}
+
+// Topic makes a topic with so many partitions.
+func Topic(name string, partitions int) KafkaOption {
+	return func(c *kafkaConfig) { c.opts = append(c.opts, kfake.SeedTopics(int32(partitions), name)) }
+}
+
+// Brokers sets the number of brokers. Default: 1.
+func Brokers(n int) KafkaOption {
+	return func(c *kafkaConfig) { c.brokers = n }
+}
+
+// With passes options to the fake cluster, for TLS, SASL, ACLs and broker
+// settings.
+func With(opts ...kfake.Opt) KafkaOption {
+	return func(c *kafkaConfig) { c.opts = append(c.opts, opts...) }
+}
+
+// NewKafka makes a cluster, which is closed at the end of the test. Inside a
+// testing/synctest bubble it must be called in the bubble, with its t.
+func NewKafka(t testing.TB, opts ...KafkaOption) *Kafka {
+	t.Helper()
+	if inBubble() && !tagged {
+		t.Fatal("esmtest: a Kafka in a testing/synctest bubble needs the build tag synctests, or the clock may stand still: run go test -tags synctests")
+	}
+	c := kafkaConfig{brokers: 1}
+	for _, o := range opts {
+		o(&c)
+	}
+	k := &Kafka{t: t}
+	ports := make([]int, c.brokers)
+	for i := range ports {
+		ports[i] = 9092 + i
+	}
+	cluster, err := kfake.NewCluster(append([]kfake.Opt{
+		kfake.NumBrokers(c.brokers), kfake.Ports(ports...), kfake.ListenFn(k.network.Listen),
+		kfake.GroupMinSessionTimeout(time.Second),
+	}, c.opts...)...)
+	if err != nil {
+		t.Fatalf("esmtest: %v", err)
+	}
+	t.Cleanup(cluster.Close)
+	k.cluster, k.brokers = cluster, cluster.ListenAddrs()
+	return k
+}
+
+// inBubble reports whether the caller is in a testing/synctest bubble, whose
+// clock begins in the year 2000 by its documentation. synctest has no function
+// that tells.
+func inBubble() bool { return time.Now().Year() < 2010 }
+
+// Source returns a Source that reads a topic of this cluster from its
+// beginning. Change what it returns to read otherwise.
+func (k *Kafka) Source(topic, group string) esm.Source {
+	return esm.Source{Brokers: k.Brokers(), Topics: []string{topic}, Group: group, Client: []kgo.Opt{k.Dialer()}}
+}
+
+// Brokers returns the addresses of the brokers. They can be reached with
+// [Kafka.Dialer] only.
+func (k *Kafka) Brokers() []string { return append([]string(nil), k.brokers...) }
+
+// Dialer is the client option that makes a client reach the cluster.
+func (k *Kafka) Dialer() kgo.Opt { return kgo.Dialer(k.network.DialContext) }
+
+// Dial connects to a broker. It is for dialers that do something on the way,
+// and may be called on any goroutine.
+func (k *Kafka) Dial(ctx context.Context, network, address string) (net.Conn, error) {
+	return k.network.DialContext(ctx, network, address)
+}
+
+// Cluster is the fake cluster itself: for faults, leader changes, retention,
+// and whatever else its package has.
+func (k *Kafka) Cluster() *kfake.Cluster { return k.cluster }
+
+// Client returns a client of the cluster, the same one each time, which is
+// closed at the end of the test. It produces without waiting for others
+// (linger 0), and to the partition that a record names.
+func (k *Kafka) Client() *kgo.Client {
+	if k.client == nil {
+		cl, err := kgo.NewClient(kgo.SeedBrokers(k.brokers...), k.Dialer(), kgo.RecordPartitioner(partitioner()),
+			kgo.ProducerLinger(0), kgo.ProducerBatchCompression(kgo.NoCompression()))
+		if err != nil {
+			k.t.Fatalf("esmtest: %v", err)
+		}
+		k.t.Cleanup(cl.Close)
+		k.client = cl
+	}
+	return k.client
+}
+
+// partitioner spreads records without a key over the partitions in turn, and
+// those with one by the key, unless they name a partition: [At].
+func partitioner() kgo.Partitioner {
+	var next atomic.Int64
+	return kgo.BasicConsistentPartitioner(func(string) func(*kgo.Record, int) int {
+		return func(r *kgo.Record, n int) int {
+			if p, ok := r.Context.Value(atKey{}).(int32); ok {
+				return int(p)
+			}
+			if r.Key != nil {
+				h := fnv.New32a()
+				_, _ = h.Write(r.Key) // never fails
+				return int(h.Sum32() % uint32(n))
+			}
+			return int(next.Add(1)-1) % n
+		}
+	})
+}
+
+type atKey struct{}
+
+// Produce writes records with these values to a topic, to its partitions in
+// turn, and waits until they are written.
+func (k *Kafka) Produce(topic string, values ...string) {
+	k.t.Helper()
+	records := make([]*kgo.Record, len(values))
+	for i, v := range values {
+		records[i] = &kgo.Record{Topic: topic, Value: []byte(v)}
+	}
+	k.ProduceRecords(records...)
+}
+
+// ProduceTo writes records with these values to one partition, and waits until
+// they are written.
+func (k *Kafka) ProduceTo(topic string, partition int32, values ...string) {
+	k.t.Helper()
+	records := make([]*kgo.Record, len(values))
+	for i, v := range values {
+		records[i] = At(partition, &kgo.Record{Topic: topic, Value: []byte(v)})
+	}
+	k.ProduceRecords(records...)
+}
+
+// At makes [Kafka.ProduceRecords] write a record to this partition.
+func At(partition int32, r *kgo.Record) *kgo.Record {
+	ctx := r.Context
+	if ctx == nil {
+		ctx = context.Background()
+	}
+	r.Context = context.WithValue(ctx, atKey{}, partition)
+	return r
+}
+
+// ProduceRecords writes records, and waits until they are written. A record
+// without a topic is an error.
+func (k *Kafka) ProduceRecords(records ...*kgo.Record) {
+	k.t.Helper()
+	for _, r := range records {
+		if r.Context == nil {
+			r.Context = context.Background()
+		}
+	}
+	if err := k.Client().ProduceSync(context.Background(), records...).FirstErr(); err != nil {
+		k.t.Fatalf("esmtest: produce: %v", err)
+	}
+}
+
+// Committed returns the committed offset of a group for a partition, and -1 if
+// there is none. It may be called on any goroutine.
+func (k *Kafka) Committed(group, topic string, partition int32) int64 {
+	info := k.cluster.GroupInfo(group)
+	if info == nil {
+		return -1
+	}
+	c, ok := info.Commits[topic][partition]
+	if !ok {
+		return -1
+	}
+	return c.Offset
+}
+
+// End returns the end of a partition: the offset that its next record will
+// have. It may be called on any goroutine.
+func (k *Kafka) End(topic string, partition int32) int64 {
+	k.t.Helper()
+	info := k.cluster.PartitionInfo(topic, partition)
+	if info == nil {
+		k.t.Errorf("esmtest: there is no %s/%d", topic, partition)
+		return -1
+	}
+	return info.HighWatermark
+}
+
+// CreateTopic makes a topic.
+func (k *Kafka) CreateTopic(topic string, partitions int) {
+	k.t.Helper()
+	if err := k.cluster.CreateTopic(topic, int32(partitions), nil); err != nil {
+		k.t.Fatalf("esmtest: create topic %q: %v", topic, err)
+	}
+}

@@ -1,0 +1,45 @@
+package esmtest
+
+import (
+	"context"
+	"log/slog"
+	"testing"
+
+	"github.com/seed429fd032/esm"
+)
+
+// Start makes a Mapping and starts it. At the end of the test it is stopped,
+// and the test fails if that does not go well: if an invocation ignores that
+// its context ended, or what was settled could not be committed. A test that
+// expects that stops the Mapping itself.
+//
+// What the Mapping logs goes to the test's output, unless opts say otherwise.
+func Start(t testing.TB, source esm.Source, invoker esm.Invoker, opts ...esm.Option) *esm.Mapping {
+	t.Helper()
+	m := New(t, source, invoker, opts...)
+	if err := m.Start(t.Context()); err != nil {
+		t.Fatalf("esmtest: %v", err)
+	}
+	return m
+}
+
+// New is [Start] without starting.
+func New(t testing.TB, source esm.Source, invoker esm.Invoker, opts ...esm.Option) *esm.Mapping {
+	t.Helper()
+	logger := slog.New(slog.NewTextHandler(t.Output(), nil))
+	m, err := esm.New(source, invoker, append([]esm.Option{esm.WithLogger(logger)}, opts...)...)
+	if err != nil {
+		t.Fatalf("esmtest: %v", err)
+	}
+	t.Cleanup(func() {
+		select {
+		case <-m.Done():
+			return // the test stopped it, or the function halted it
+		default:
+		}
+		if err := m.Stop(context.Background()); err != nil {
+			t.Errorf("esmtest: the mapping did not stop well: %v", err)
+		}
+	})
+	return m
+}

@@ -1,0 +1,287 @@
+package esm
+
+import (
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kgo"
+)
+
+// memory is what the Mapping holds and what it may hold.
+//
+// # The invariant
+//
+// What is held is at most the budget and one poll, whatever the lag and the
+// number of partitions and brokers. Held is what the process really cannot
+// free: a record aliases the fetch response that it came in, so one record
+// that waits pins the whole response, and the response counts whole until the
+// last of its records is settled. A record that was copied out of it counts
+// alone.
+//
+// # The gate
+//
+// There is one place where records come in, the poll, and it happens only when
+// all that it may bring fits. The client fetches one response a broker ahead
+// and then stops by itself, at no cost, so not polling is enough.
+//
+// The rejected design pauses the partitions whose queue is long. The client
+// throws away what it has of a paused partition and reads it again later, so a
+// slow function reads its topic almost twice; and a pause that is told to the
+// client outside of the lock under which it was decided can lose against its
+// own resume, after which the partition is silent for ever. The second is
+// avoided by the pauser; the first by pausing only where the gate alone would
+// starve a lane: see engine.starved.
+type memory struct {
+	budget int64
+	held   int64
+	fetch  fetchSize
+}
+
+// A chunk is memory that is freed as a whole.
+type chunk struct {
+	bytes   int64
+	records int // of it that are not settled
+}
+
+// hold counts a chunk, and its records, as held.
+func (m *memory) hold(c *chunk) {
+	m.held += c.bytes + int64(c.records)*recordOverhead
+}
+
+// release counts some records of a chunk as free, and with the last of them
+// the chunk.
+func (m *memory) release(c *chunk, records int) {
+	c.records -= records
+	m.held -= int64(records) * recordOverhead
+	if c.records == 0 {
+		m.held -= c.bytes
+	}
+}
+
+// admits reports whether a poll that may bring so much fits. A sixteenth of the
+// budget is kept for the polls that lanes need that run out. Something always
+// fits when nothing is held: otherwise a budget smaller than one fetch would
+// never begin.
+func (m *memory) admits(reserve int64, urgent bool) bool {
+	kept := m.budget / 16
+	if urgent {
+		kept = 0
+	}
+	return m.held == 0 || m.held+reserve <= m.budget-kept
+}
+
+// crowded reports whether records that wait should be copied out of their
+// response, so that each can be freed alone.
+func (m *memory) crowded() bool { return m.held > m.budget/2 }
+
+// fetchSize is how much the client asks of a broker at once. Large fetches
+// cost the client half of the CPU of small ones; but what a poll may bring has
+// to be kept free. So it is large while the function keeps up with the polls,
+// and small when records queue.
+type fetchSize struct {
+	max          int32 // of one fetch of one broker
+	perPartition int32
+	brokers      int
+
+	// before is the larger size that a fetch may still have that was sent
+	// before max was lowered, and changed is when that was.
+	before  int32
+	changed time.Time
+
+	// What the last poll that brought something made held, and when; and
+	// whether half of that was settled since.
+	lastHeld int64
+	lastAt   time.Time
+	halved   bool
+
+	// expansion is how much more is held of records than was fetched, by
+	// compression and by what a record costs beside its bytes: the worst that
+	// was seen, slowly forgotten.
+	expansion    float64
+	heldOf, sent float64 // what it is taken from: sums that forget
+	polls        int     // that brought something
+	wire         *wireStats
+}
+
+// wireStats counts what the client reads from the brokers. It is filled by
+// hooks of the client, on its goroutines.
+type wireStats struct {
+	bytes        atomic.Int64 // of fetch responses
+	packed       atomic.Int64 // of record batches since the last poll, as they were read
+	batches      atomic.Int64
+	largestBatch atomic.Int64
+
+	mu sync.Mutex
+	// ahead are the partitions of which the client has records that were not
+	// polled. To pause one of them now would have it read again.
+	ahead map[TopicPartition]bool
+}
+
+func newWireStats() *wireStats { return &wireStats{ahead: map[TopicPartition]bool{}} }
+
+// polled takes note of what was polled.
+func (w *wireStats) polled(fetches kgo.Fetches) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	fetches.EachPartition(func(p kgo.FetchTopicPartition) {
+		delete(w.ahead, TopicPartition{p.Topic, p.Partition})
+	})
+}
+
+func (w *wireStats) isAhead(tp TopicPartition) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.ahead[tp]
+}
+
+var _ interface {
+	kgo.HookFetchBatchRead
+	kgo.HookBrokerRead
+} = (*wireStats)(nil)
+
+const fetchKey = 1 // Kafka's number of the Fetch request
+
+// OnBrokerRead counts what fetches bring.
+func (w *wireStats) OnBrokerRead(_ kgo.BrokerMetadata, key int16, bytes int, _, _ time.Duration, err error) {
+	if key == fetchKey && err == nil {
+		w.bytes.Add(int64(bytes))
+	}
+}
+
+// OnFetchBatchRead counts record batches.
+func (w *wireStats) OnFetchBatchRead(_ kgo.BrokerMetadata, topic string, partition int32, b kgo.FetchBatchMetrics) {
+	const header = 61
+	w.mu.Lock()
+	w.ahead[TopicPartition{topic, partition}] = true
+	w.mu.Unlock()
+	w.packed.Add(int64(b.CompressedBytes))
+	w.batches.Add(1)
+	for size := int64(b.CompressedBytes) + header; ; {
+		was := w.largestBatch.Load()
+		if size <= was || w.largestBatch.CompareAndSwap(was, size) {
+			return
+		}
+	}
+}
+
+const (
+	// enoughBatches is how many batches have to be seen to say how large they
+	// are.
+	enoughBatches = 16
+
+	fetchLargest = 50 << 20 // the client's own default, and the limit of what more would bring
+	fetchLeast   = 64 << 10
+	perPartition = 1 << 20 // Kafka's default for the largest batch is about that
+	// fetchMaxWait bounds how long a broker holds a fetch back for want of
+	// data. A partition that is resumed waits for the fetch that is under
+	// way, so this is what a resume costs.
+	fetchMaxWait = 250 * time.Millisecond
+	// fetchUnderWay is how long a fetch may take that was sent already.
+	fetchUnderWay = 4 * fetchMaxWait
+)
+
+func newFetchSize(wire *wireStats) fetchSize {
+	f := fetchSize{brokers: 1, expansion: 1, wire: wire}
+	// Little at first: how large it becomes is not known yet.
+	f.set(perPartition, time.Time{})
+	return f
+}
+
+// small is the size when records queue: a sixteenth of the budget, and less
+// where many brokers each bring one.
+func (f *fetchSize) small(budget int64) int32 {
+	n := min(budget/16, budget/8/int64(f.brokers))
+	return f.clamp(n)
+}
+
+// large is the size when the function keeps up.
+func (f *fetchSize) large(budget int64) int32 {
+	return f.clamp(min(fetchLargest, budget*2/5/int64(f.brokers)))
+}
+
+func (f *fetchSize) clamp(n int64) int32 {
+	return int32(min(max(int64(float64(n)/f.expansion), fetchLeast), fetchLargest))
+}
+
+// reserve is what the next poll may make held. buffered is what the client has
+// ready to be polled, with what its records cost.
+func (f *fetchSize) reserve(buffered int64) int64 {
+	one := int64(float64(max(int64(max(f.max, f.before)), f.wire.largestBatch.Load())) * f.expansion)
+	all := int64(f.brokers) * one
+	if buffered > 0 {
+		// A broker has one response, either ready or on its way.
+		return min(all, buffered+int64(f.brokers-1)*one)
+	}
+	return all
+}
+
+// polled takes note of a poll that made so much more held. residue is what was
+// still held of the polls before. It reports whether the client has to be
+// told another size.
+func (f *fetchSize) polled(more, residue, budget int64, now time.Time) bool {
+	if f.before > 0 && now.Sub(f.changed) >= fetchUnderWay {
+		f.before = 0
+	}
+	if more == 0 {
+		return false
+	}
+	f.heldOf = f.heldOf*0.8 + float64(more)
+	f.sent = f.sent*0.8 + float64(max(1, f.wire.packed.Swap(0)))
+	f.expansion = max(1, f.expansion*0.99, f.heldOf/f.sent)
+	f.lastHeld, f.lastAt, f.halved = more, now, false
+	if f.polls++; f.polls == 1 {
+		return f.set(f.small(budget), now)
+	}
+	n := min(max(f.max, f.small(budget)), f.large(budget))
+	if residue > budget/4 {
+		n = max(f.small(budget), n/2) // records queue
+	}
+	return f.set(n, now)
+}
+
+// drained takes note of what is held after an invocation, and makes the fetches
+// larger if the function deals with them as fast as they come. It reports
+// whether the client has to be told. It does not wait for the next poll: by
+// then the client has sent one more of the old size.
+func (f *fetchSize) drained(held, budget int64, now time.Time) bool {
+	if f.halved || held > f.lastHeld/2 {
+		return false
+	}
+	f.halved = true
+	if now.Sub(f.lastAt) > keepsUp {
+		return false
+	}
+	return f.set(min(4*f.max, f.large(budget)), now)
+}
+
+// keepsUp is how quickly a function deals with half of a fetch that keeps up
+// with them.
+const keepsUp = 50 * time.Millisecond
+
+// set makes a size hold.
+//
+// What a partition may send at once is as large as a batch can usually be,
+// until enough batches were seen to say how large they are here. If it is
+// smaller than a batch, a broker sends the beginning of one, which is thrown
+// away, and all of it only of the first partition that it looks at. And it
+// remembers what a partition may send until its position has moved.
+func (f *fetchSize) set(n int32, now time.Time) bool {
+	batch := int32(min(f.wire.largestBatch.Load(), fetchLargest))
+	part := int32(perPartition)
+	if f.wire.batches.Load() >= enoughBatches {
+		part = min(part, max(2*batch, n/8, fetchLeast))
+	}
+	part = max(part, batch)
+	// A whole number of those: what is cut off from the last one is the
+	// beginning of a batch, and thrown away.
+	n = max(1, n/part) * part
+	if n == f.max && part == f.perPartition {
+		return false
+	}
+	if n < f.max {
+		f.before, f.changed = max(f.before, f.max), now
+	}
+	f.max, f.perPartition = n, part
+	return true
+}

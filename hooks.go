@@ -1,0 +1,270 @@
+package esm
+
+import (
+	"fmt"
+	"log/slog"
+	"runtime/debug"
+	"time"
+)
+
+// Hooks are functions that a [Mapping] calls when something happens. Any may
+// be nil. They watch; what should change what happens wraps the [Invoker].
+//
+// Hooks are called outside of all locks, on the goroutine on which the thing
+// happened, so they must not block: a hook that waits holds up a poll, an
+// invocation or a rebalance. They are called from several goroutines at once.
+// What happens to one partition is reported in the order in which it happened
+// as far as one goroutine does it; between goroutines there is no order. A
+// hook that panics is reported to the log and otherwise ignored.
+//
+// Slices in the infos are the callee's to keep.
+type Hooks struct {
+	// StateChanged: the Mapping is in another [Phase].
+	StateChanged func(StateInfo)
+	// ProblemRaised: something that is not the function's doing keeps the
+	// Mapping from working, in the broker's words. Called once a problem.
+	ProblemRaised func(ProblemInfo)
+	// ProblemCleared: the problem is gone.
+	ProblemCleared func(ProblemInfo)
+
+	// Assigned: the group gave partitions to this process. Also called with
+	// none, once for each rebalance.
+	Assigned func(AssignedInfo)
+	// Revoked: partitions moved away, or the session was lost. Called when
+	// the process is done with them.
+	Revoked func(RevokedInfo)
+	// RecordsLost: retention took records before they were read.
+	RecordsLost func(LossInfo)
+	// PositionReset: the position of a partition moved backward, because the
+	// broker lost records or because the committed offset was beyond its end.
+	PositionReset func(ResetInfo)
+
+	// Polled: records came from the brokers.
+	Polled func(PolledInfo)
+	// MemoryLimited: the memory budget keeps the Mapping from polling. Called
+	// when that begins.
+	MemoryLimited func(MemoryInfo)
+	// InvokeStarted: an invocation begins. The batch is valid until the
+	// invocation ends.
+	InvokeStarted func(InvokeStartedInfo)
+	// InvokeEnded: an invocation ended.
+	InvokeEnded func(InvokeEndedInfo)
+	// InvokeStuck: an invocation goes on after its context ended, or takes
+	// longer than a minute. Called once for each of the two.
+	InvokeStuck func(InvokeStuckInfo)
+	// RetryScheduled: a partition waits before its batch is tried again.
+	RetryScheduled func(RetryInfo)
+	// Throttled: nothing is invoked for a while, because the function asked
+	// for it.
+	Throttled func(ThrottledInfo)
+	// Committed: offsets were committed, or could not be.
+	Committed func(CommittedInfo)
+
+	// Sampled: the lag was measured, and the scaler decided. Its infos can be
+	// recorded as JSON and replayed.
+	Sampled func(SampledInfo)
+	// Scaled: the number of pollers changed.
+	Scaled func(ScaledInfo)
+}
+
+// StateInfo is what [Hooks].StateChanged gets.
+type StateInfo struct {
+	Mapping string
+	From    Phase
+	To      State
+}
+
+// ProblemInfo is what [Hooks].ProblemRaised and ProblemCleared get.
+type ProblemInfo struct {
+	Mapping string
+	Problem Problem
+}
+
+// AssignedInfo is what [Hooks].Assigned gets.
+type AssignedInfo struct {
+	Mapping string
+	// Added are the partitions that are new to this process.
+	Added []TopicPartition
+	// Total is how many it has now.
+	Total int
+}
+
+// RevokedInfo is what [Hooks].Revoked gets.
+type RevokedInfo struct {
+	Mapping    string
+	Partitions []TopicPartition
+	// Lost is whether the session had ended already: nothing could be
+	// committed.
+	Lost bool
+	// Waited is how long the invocations took to end.
+	Waited time.Duration
+	// Cancelled is how many invocations had to be cancelled.
+	Cancelled int
+	// CommitErr is why the last offsets could not be committed, or nil.
+	CommitErr error
+	// Again is how many records were settled above the frontier, and will
+	// come again to the next owner.
+	Again int
+}
+
+// LossInfo is what [Hooks].RecordsLost gets.
+type LossInfo struct {
+	Mapping string
+	TopicPartition
+	// From is the first offset that was not read, and To the one after the
+	// last.
+	From, To int64
+}
+
+// ResetInfo is what [Hooks].PositionReset gets.
+type ResetInfo struct {
+	Mapping string
+	TopicPartition
+	// From is the offset that would have been read next, and To the one that
+	// will be.
+	From, To int64
+	// Err is what the client said of it, or nil.
+	Err error
+}
+
+// PolledInfo is what [Hooks].Polled gets.
+type PolledInfo struct {
+	Mapping    string
+	Partitions int
+	Records    int
+	// Bytes is the size of keys, values and headers.
+	Bytes int64
+	// Held is how many bytes the Mapping holds now.
+	Held int64
+}
+
+// MemoryInfo is what [Hooks].MemoryLimited gets.
+type MemoryInfo struct {
+	Mapping string
+	// Held is what the Mapping holds, Budget what it may hold, and Reserve
+	// what the next poll may bring.
+	Held, Budget, Reserve int64
+}
+
+// InvokeStartedInfo is what [Hooks].InvokeStarted gets.
+type InvokeStartedInfo struct {
+	Batch *Batch
+}
+
+// InvokeEndedInfo is what [Hooks].InvokeEnded gets.
+type InvokeEndedInfo struct {
+	Mapping    string
+	BatchID    string
+	Attempt    int
+	Partitions []TopicPartition
+	Records    int
+	Bytes      int64
+	Duration   time.Duration
+	Outcome    Outcome
+	// Err is what the function returned, or a [*PanicError].
+	Err error
+}
+
+// InvokeStuckInfo is what [Hooks].InvokeStuck gets.
+type InvokeStuckInfo struct {
+	Mapping    string
+	BatchID    string
+	Partitions []TopicPartition
+	// Running is how long it has been running.
+	Running time.Duration
+	// Cause is why its context ended (context.Cause), or nil if it is only
+	// slow.
+	Cause error
+}
+
+// RetryInfo is what [Hooks].RetryScheduled gets.
+type RetryInfo struct {
+	Mapping string
+	TopicPartition
+	// Offset is that of the first record of the batch: the one that holds the
+	// partition up.
+	Offset  int64
+	Records int
+	// Attempts is how many attempts failed.
+	Attempts int
+	Delay    time.Duration
+	Err      error
+}
+
+// ThrottledInfo is what [Hooks].Throttled gets.
+type ThrottledInfo struct {
+	Mapping string
+	// For is how long nothing is invoked.
+	For time.Duration
+	Err error
+}
+
+// CommittedInfo is what [Hooks].Committed gets.
+type CommittedInfo struct {
+	Mapping string
+	// Offsets are the offsets that were to be committed.
+	Offsets map[TopicPartition]int64
+	// Took is how long it took.
+	Took time.Duration
+	// Err is nil if all of them were committed. Those that were not are tried
+	// again.
+	Err error
+}
+
+// SampledInfo is what [Hooks].Sampled gets.
+type SampledInfo struct {
+	Mapping string
+	Sample  ScaleSample
+	// Pollers is what the scaler decided, and Reason why.
+	Pollers int
+	Reason  string
+}
+
+// ScaledInfo is what [Hooks].Scaled gets.
+type ScaledInfo struct {
+	Mapping  string
+	From, To int
+	Reason   string
+}
+
+// watch calls the hooks of a Mapping. The log is one of them.
+type watch struct {
+	name   string
+	hooks  []Hooks
+	logger *slog.Logger
+}
+
+func newWatch(c *config) *watch {
+	w := &watch{name: c.name, logger: c.logger.With("mapping", c.name)}
+	w.hooks = append([]Hooks{logHooks(w.logger)}, c.hooks...)
+	return w
+}
+
+// fire calls one of the hooks, of every subscriber.
+func fire[T any](w *watch, hook func(*Hooks) func(T), info T) {
+	for i := range w.hooks {
+		if f := hook(&w.hooks[i]); f != nil {
+			w.guard(func() { f(info) })
+		}
+	}
+}
+
+// wanted reports whether anybody listens to a hook: what is expensive to put
+// together is only put together then.
+func wanted[T any](w *watch, hook func(*Hooks) func(T)) bool {
+	for i := range w.hooks {
+		if hook(&w.hooks[i]) != nil {
+			return true
+		}
+	}
+	return false
+}
+
+func (w *watch) guard(f func()) {
+	defer func() {
+		if v := recover(); v != nil {
+			w.logger.Error("a hook panicked", "panic", fmt.Sprint(v), "stack", string(debug.Stack()))
+		}
+	}()
+	f()
+}

@@ -1,0 +1,274 @@
+package esm
+
+import (
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kgo"
+)
+
+// An arrival is what one poll brought of one partition, on its way to the
+// lane.
+type arrival struct {
+	lane     *lane
+	copied   bool // its records do not stay in the response
+	tail     int  // the number of the last records that do not, even so
+	fetched  *kgo.FetchPartition
+	response *response
+
+	all      segment // what is to be handed over, uncopied
+	segments []segment
+	markers  []span // control records, which are settled as they arrive
+}
+
+// A response is what one broker sent: its memory stays as long as one of its
+// records does that was not copied.
+type response struct {
+	bytes  int64
+	memory *chunk // nil if all records were copied
+}
+
+// A span is a half-open range of offsets; lo is -1 where it begins at what
+// arrived before.
+type span struct{ lo, hi int64 }
+
+// enqueue takes what a poll brought to the lanes. Only the poll loop calls it.
+//
+// It needs the lock twice, to look up the lanes and to hand the records over.
+// The work that grows with the records happens in between: only the poll loop
+// makes lanes grow, so a lane can only have died meanwhile.
+func (e *engine) enqueue(fetches kgo.Fetches, now time.Time) {
+	arrivals := e.lookUp(fetches)
+	for i := range arrivals {
+		arrivals[i].weigh()
+	}
+	for i := range arrivals {
+		arrivals[i].pack()
+	}
+	e.deliver(arrivals, now)
+}
+
+// lookUp finds the lanes of what was polled, and says which records are to be
+// copied: those that will wait for a slow function, all when the budget is half
+// used, and always those that are too few for a batch. They wait for more to
+// come, and would pin the response for as long. What a fast function deals
+// with at once is not worth a copy.
+func (e *engine) lookUp(fetches kgo.Fetches) []arrival {
+	var arrivals []arrival
+	e.mu.Lock()
+	defer e.unlock()
+	crowded, slow, size := e.memory.crowded(), e.pace.service() > slowService, e.cfg.batchSize
+	for i := range fetches {
+		r := &response{}
+		for j := range fetches[i].Topics {
+			t := &fetches[i].Topics[j]
+			for k := range t.Partitions {
+				p := &t.Partitions[k]
+				if t.Topic == "" {
+					continue // not from a partition: an error of the client
+				}
+				l := e.lanes[TopicPartition{t.Topic, p.Partition}]
+				if l == nil || l.ending {
+					l = nil // it was revoked while the poll ran
+				}
+				a := arrival{lane: l, fetched: p, response: r}
+				if l != nil {
+					a.copied = crowded || slow && l.state != laneIdle && l.state != laneFilling
+					a.tail = (l.count + len(p.Records)) % size
+				}
+				arrivals = append(arrivals, a)
+			}
+		}
+	}
+	return arrivals
+}
+
+// slowService is how long an invocation takes that makes copying what waits
+// for it worthwhile.
+const slowService = 10 * time.Millisecond
+
+// weigh counts what arrived, and sorts out the control records.
+func (a *arrival) weigh() {
+	records := a.fetched.Records
+	for i, r := range records {
+		if r.Attrs.IsControl() {
+			lo := int64(-1)
+			if i > 0 {
+				lo = records[i-1].Offset + 1
+			}
+			a.markers = append(a.markers, span{lo, r.Offset + 1})
+		}
+	}
+	if len(a.markers) > 0 {
+		records = slices.DeleteFunc(slices.Clone(records), func(r *kgo.Record) bool { return r.Attrs.IsControl() })
+	}
+	a.all = weigh(records)
+	a.response.bytes += a.all.weight()
+}
+
+// pack puts the records into segments, copied or not.
+func (a *arrival) pack() {
+	n := len(a.all.records)
+	if a.lane == nil || n == 0 {
+		return
+	}
+	stay := max(0, n-a.tail)
+	if a.copied {
+		stay = 0
+	}
+	if stay > 0 {
+		if a.response.memory == nil {
+			a.response.memory = &chunk{bytes: a.response.bytes}
+		}
+		a.response.memory.records += stay
+		s := a.all.cut(0, stay)
+		s.memory = a.response.memory
+		a.segments = append(a.segments, s)
+	}
+	for at := stay; at < n; {
+		// As many as fit into an arena, and at least one.
+		end := at + 1
+		for end < n && a.all.sizes[end+1]-a.all.sizes[at] <= arena {
+			end++
+		}
+		a.segments = append(a.segments, copySegment(a.all.cut(at, end)))
+		at = end
+	}
+}
+
+// arena is about how many bytes of copied records are freed together.
+const arena = 64 << 10
+
+// copySegment copies records out of the response that they came in, with all
+// that they refer to.
+func copySegment(s segment) segment {
+	n := len(s.records)
+	slab := make([]kgo.Record, n)
+	pointers := make([]*kgo.Record, n)
+	bytes := make([]byte, 0, s.weight())
+	own := func(b []byte) []byte {
+		if b == nil {
+			return nil // a tombstone is not an empty value
+		}
+		at := len(bytes)
+		bytes = append(bytes, b...)
+		return bytes[at:len(bytes):len(bytes)]
+	}
+	for i, r := range s.records {
+		c := &slab[i]
+		*c = *r
+		c.Key, c.Value = own(r.Key), own(r.Value)
+		if len(r.Headers) > 0 {
+			c.Headers = make([]kgo.RecordHeader, len(r.Headers))
+			for j, h := range r.Headers {
+				c.Headers[j] = kgo.RecordHeader{Key: strings.Clone(h.Key), Value: own(h.Value)}
+			}
+		}
+		pointers[i] = c
+	}
+	return segment{pointers, s.sizes, &chunk{bytes: s.weight(), records: n}}
+}
+
+// deliver hands what arrived to the lanes.
+func (e *engine) deliver(arrivals []arrival, now time.Time) {
+	e.mu.Lock()
+	info := PolledInfo{Mapping: e.watch.name}
+	residue := e.memory.held
+	for i := range arrivals {
+		a := &arrivals[i]
+		if m := a.response.memory; m != nil && a.response.bytes > 0 {
+			// Once a response, whatever becomes of its records.
+			e.memory.hold(m)
+			a.response.bytes = 0
+		}
+		for _, s := range a.segments {
+			if s.memory != a.response.memory {
+				e.memory.hold(s.memory)
+			}
+		}
+		if a.lane == nil || a.lane.dead || a.lane.ending {
+			for _, s := range a.segments {
+				e.memory.release(s.memory, len(s.records))
+			}
+			continue
+		}
+		l := e.receive(a.lane, a, now)
+		info.Records += len(a.all.records)
+		info.Bytes += a.all.weight()
+		if len(a.all.records) > 0 {
+			info.Partitions++
+		}
+		e.filled(l, now)
+	}
+	if e.memory.fetch.polled(e.memory.held-residue, residue, e.memory.budget, now) {
+		e.later(e.resize)
+	}
+	if info.Records > 0 {
+		e.progress = now
+	}
+	e.counts.polls++
+	e.counts.polled += int64(info.Records)
+	e.counts.polledBytes += info.Bytes
+	e.kick(now)
+	info.Held = e.memory.held
+	if info.Records > 0 {
+		debugging := e.watch.debugging()
+		if debugging || wanted(e.watch, func(h *Hooks) func(PolledInfo) { return h.Polled }) {
+			e.later(func() {
+				if debugging {
+					e.watch.logPoll(info)
+				}
+				fire(e.watch, func(h *Hooks) func(PolledInfo) { return h.Polled }, info)
+			})
+		}
+	}
+	e.unlock()
+}
+
+// receive queues what arrived in its lane, and returns the lane, which is
+// another one if the position moved backward.
+func (e *engine) receive(l *lane, a *arrival, now time.Time) *lane {
+	f := a.fetched
+	if end := e.endOf(f); end >= 0 {
+		l.end, l.endAt = end, now
+	}
+	l.logStart = max(l.logStart, f.LogStartOffset)
+	if len(f.Records) == 0 {
+		return l
+	}
+	first, last := f.Records[0].Offset, f.Records[len(f.Records)-1].Offset
+	switch {
+	case l.next < 0:
+		l.place(first, -1)
+	case first < l.next:
+		l = e.reset(l, first, nil, now)
+	case first > l.next && f.LogStartOffset > l.next:
+		// Compaction leaves gaps too, but not below the start of the log.
+		info := LossInfo{Mapping: e.watch.name, TopicPartition: l.TopicPartition, From: l.next, To: min(first, f.LogStartOffset)}
+		e.counts.lost += info.To - info.From
+		e.later(func() { fire(e.watch, func(h *Hooks) func(LossInfo) { return h.RecordsLost }, info) })
+	}
+	for _, m := range a.markers {
+		if m.lo < 0 {
+			m.lo = l.next
+		}
+		if l.settled.Settle(m.lo, m.hi, 0) {
+			e.soil(l)
+		}
+	}
+	l.next = last + 1
+	l.dry = 0
+	for _, s := range a.segments {
+		l.push(s)
+	}
+	return l
+}
+
+// endOf is how far a partition can be read, as a fetch of it says.
+func (e *engine) endOf(f *kgo.FetchPartition) int64 {
+	if e.readCommitted {
+		return f.LastStableOffset
+	}
+	return f.HighWatermark
+}

@@ -1,0 +1,181 @@
+package esm
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
+)
+
+const (
+	lagEvery = time.Second
+	// lagMaxAge is how old the end of a partition may be for the lag to be
+	// known.
+	lagMaxAge = 5 * time.Second
+)
+
+// What a ListOffsets request asks for, in the place of a timestamp.
+const (
+	listEnd   = -1
+	listStart = -2
+)
+
+// listed is the answer for one partition.
+type listed struct {
+	offset      int64
+	leaderEpoch int32
+	err         error
+}
+
+// listOffsets asks the leaders for an offset of each partition: its start, its
+// end, or the first one with at least a timestamp in milliseconds, -1 if there
+// is none. Every partition is in the answer.
+//
+// It is a raw request for two reasons: kadm's lag is 0 without an error for a
+// KIP-848 group, and takes twelve times as long.
+func listOffsets(ctx context.Context, cl *kgo.Client, tps []TopicPartition, at int64, readCommitted bool) map[TopicPartition]listed {
+	answers := make(map[TopicPartition]listed, len(tps))
+	if len(tps) == 0 {
+		return answers
+	}
+	req := kmsg.NewPtrListOffsetsRequest()
+	req.ReplicaID = -1
+	if readCommitted {
+		req.IsolationLevel = 1
+	}
+	topics := map[string]int{}
+	for _, tp := range tps {
+		i, ok := topics[tp.Topic]
+		if !ok {
+			i = len(req.Topics)
+			topics[tp.Topic] = i
+			t := kmsg.NewListOffsetsRequestTopic()
+			t.Topic = tp.Topic
+			req.Topics = append(req.Topics, t)
+		}
+		p := kmsg.NewListOffsetsRequestTopicPartition()
+		p.Partition = tp.Partition
+		p.Timestamp = at
+		req.Topics[i].Partitions = append(req.Topics[i].Partitions, p)
+	}
+	var failed error
+	for _, shard := range cl.RequestSharded(ctx, req) {
+		if shard.Err != nil {
+			failed = shard.Err
+			if r, ok := shard.Req.(*kmsg.ListOffsetsRequest); ok {
+				for _, t := range r.Topics {
+					for _, p := range t.Partitions {
+						answers[TopicPartition{t.Topic, p.Partition}] = listed{offset: -1, leaderEpoch: -1, err: shard.Err}
+					}
+				}
+			}
+			continue
+		}
+		for _, t := range shard.Resp.(*kmsg.ListOffsetsResponse).Topics {
+			for _, p := range t.Partitions {
+				answers[TopicPartition{t.Topic, p.Partition}] = listed{p.Offset, p.LeaderEpoch, kerr.ErrorForCode(p.ErrorCode)}
+			}
+		}
+	}
+	if failed == nil {
+		failed = kerr.UnknownTopicOrPartition
+	}
+	for _, tp := range tps {
+		if _, ok := answers[tp]; !ok {
+			answers[tp] = listed{offset: -1, leaderEpoch: -1, err: failed}
+		}
+	}
+	return answers
+}
+
+// sampleLag lists the ends of the assigned partitions every second, until ctx
+// ends. A request is not cut short, since that would cost the connection: while
+// one takes long, the ends grow old, and the lag becomes unknown.
+func (c *consumer) sampleLag(ctx context.Context) {
+	timer := time.NewTimer(lagEvery)
+	defer timer.Stop()
+	for {
+		if tps := c.engine.assigned(); len(tps) > 0 {
+			c.countBrokers(tps)
+			ends := listOffsets(ctx, c.client, tps, listEnd, c.engine.readCommitted)
+			if ctx.Err() != nil {
+				return
+			}
+			for _, topic := range c.engine.observe(ends, time.Now()) {
+				c.suspect(topic)
+			}
+		}
+		timer.Reset(lagEvery)
+		select {
+		case <-ctx.Done():
+			return
+		case <-timer.C:
+		case <-c.lagBell:
+		}
+	}
+}
+
+// countBrokers counts the brokers that lead the partitions: one poll brings at
+// most one fetch of each.
+func (c *consumer) countBrokers(tps []TopicPartition) {
+	leaders := map[int32]bool{}
+	for _, tp := range tps {
+		if leader, _, err := c.client.PartitionLeader(tp.Topic, tp.Partition); err == nil && leader >= 0 {
+			leaders[leader] = true
+		}
+	}
+	c.engine.mu.Lock()
+	c.engine.memory.fetch.brokers = max(1, len(leaders))
+	c.engine.unlock()
+}
+
+// assigned lists the partitions that this process has.
+func (e *engine) assigned() []TopicPartition {
+	e.mu.Lock()
+	defer e.unlock()
+	tps := make([]TopicPartition, 0, len(e.lanes))
+	for tp := range e.lanes {
+		tps = append(tps, tp)
+	}
+	return tps
+}
+
+// observe takes note of the ends of partitions. What the brokers refuse to say
+// is a problem to show. It returns the topics that are not there.
+func (e *engine) observe(ends map[TopicPartition]listed, now time.Time) (gone []string) {
+	e.mu.Lock()
+	defer e.unlock()
+	refused, news := map[string]error{}, false
+	for tp, end := range ends {
+		l := e.lanes[tp]
+		if end.err != nil {
+			refused[tp.Topic] = end.err
+		}
+		if l == nil || end.err != nil {
+			continue
+		}
+		if end.offset != l.end {
+			l.dry = 0
+		}
+		news = news || l.end < 0
+		l.end, l.endAt = end.offset, now
+	}
+	topics := map[string]bool{}
+	for tp := range ends {
+		topics[tp.Topic] = true
+	}
+	for t := range topics {
+		e.problem("end of topic "+t, refused[t], now)
+		if errors.Is(refused[t], kerr.UnknownTopicOrPartition) || errors.Is(refused[t], kerr.UnknownTopicID) {
+			gone = append(gone, t)
+		}
+	}
+	if news {
+		e.scaleBell.ring()
+	}
+	e.gateBell.ring()
+	return gone
+}

@@ -1,0 +1,259 @@
+package esm
+
+import (
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/seed429fd032/esm/internal/offset"
+)
+
+// A lane is one assigned partition during one epoch: what is queued, what is
+// in flight, and how far it is settled. Everything in it belongs to the
+// engine's lock.
+//
+// # Epochs
+//
+// A lane is an epoch. Every assignment of a partition, and every jump of its
+// position backward, makes a new lane; nothing is ever carried over by
+// resetting fields. Whoever holds an old lane (an invocation that returns
+// late, a commit that was put together before) can do no harm with it, because
+// it is dead: its records do not count, and its offsets are not committed.
+// The rejected design, a generation number in a struct that lives on, needs a
+// comparison in every place that touches the struct, and one is forgotten.
+//
+// # Order
+//
+// The records of a lane move in one direction: queue, work, settled. A lane
+// has at most one work. Records are taken from the queue only when there is
+// none, and the work is given up only when all of its records are settled. So
+// first attempts happen strictly in offset order, and what is tried again
+// holds only records of one batch.
+//
+// The call that runs for a partition may belong to an earlier lane of it, if
+// the function ignored its context. The engine remembers those calls
+// (engine.busy), and a lane whose partition is busy stays blocked. So there is
+// never a second call beside one that is still running.
+type lane struct {
+	TopicPartition
+	state laneState
+	dead  bool // revoked, lost or reset: nothing of it counts any more
+	// ending is set while a revoke waits for the lane: what runs may still be
+	// settled, and nothing new starts.
+	ending bool
+
+	queue []segment // what arrived and is in no work yet
+	count int       // records in queue
+	bytes int64     // their size
+	work  *work     // leased, waiting for its back-off, or queued again
+
+	// next is the offset after the last one that arrived, -1 while the
+	// position is unknown. taken is the offset after the last record that was
+	// taken from the queue.
+	next, taken int64
+	start       int64 // where it began
+	settled     offset.Tracker
+	leaderEpoch int32 // of the last record that was settled
+
+	committed int64 // -1 if the group has no commit, as far as is known
+	dirty     bool  // the frontier is to be committed
+	anchor    bool  // commit even a frontier that did not move
+
+	end      int64 // the end of the partition, -1 while unknown
+	endAt    time.Time
+	logStart int64 // -1 while unknown
+
+	due     time.Time // the end of the window or of the back-off
+	ticket  uint64    // which entry of the ready queue is the lane's
+	heapIdx int       // its place in engine.filling or engine.waiting, or -1
+	paused  bool      // it is not to be fetched, for want of memory
+	gone    bool      // nor if its topic was deleted
+	dry     int       // polls made for its sake that brought nothing
+	dryEnd  int64     // the end that it had then
+
+	since   time.Time // when its work failed first
+	lastErr error
+}
+
+type laneState uint8
+
+const (
+	laneIdle    laneState = iota // nothing queued
+	laneBlocked                  // an earlier lane's call for the partition still runs
+	laneFilling                  // its window is open: in engine.filling
+	laneThin                     // its window ended: in the ready queue
+	laneReady                    // a full batch, or work to try again: in the ready queue
+	laneGrouped                  // its work is queued together with that of other lanes
+	laneLeased                   // an invocation has its work
+	laneWaiting                  // in back-off: in engine.waiting
+)
+
+func (s laneState) String() string {
+	return [...]string{"idle", "blocked", "filling", "ready", "ready", "ready", "invoking", "waiting"}[s]
+}
+
+// recordOverhead is what a record costs beside its bytes: the kgo.Record and
+// the pointer to it.
+const recordOverhead = 168
+
+// A segment is a run of records of one partition that came together.
+type segment struct {
+	records []*kgo.Record
+	// sizes[i] is what the records before i weigh together, and a constant:
+	// with one pass over the records as they arrive, no other is needed.
+	sizes  []int64
+	memory *chunk
+}
+
+// weigh makes a segment of records.
+func weigh(records []*kgo.Record) segment {
+	s := segment{records: records, sizes: make([]int64, len(records)+1)}
+	for i, r := range records {
+		s.sizes[i+1] = s.sizes[i] + recordBytes(r)
+	}
+	return s
+}
+
+// bytes is what the first n records weigh.
+func (s *segment) bytes(n int) int64 { return s.sizes[n] - s.sizes[0] }
+
+// weight is what all records weigh.
+func (s *segment) weight() int64 { return s.bytes(len(s.records)) }
+
+// cut returns the records from i to j as a segment of its own.
+func (s *segment) cut(i, j int) segment {
+	return segment{s.records[i:j:j], s.sizes[i : j+1], s.memory}
+}
+
+// A work is what one invocation carries, from the first attempt until all of
+// it is settled.
+type work struct {
+	parts   []part
+	history history
+	queued  bool // it stands in the ready queue itself, as a group
+}
+
+// A part is what a work carries of one lane.
+type part struct {
+	lane    *lane
+	from    int64 // the offset after what was taken before
+	records []*kgo.Record
+	pieces  []piece
+	bytes   int64
+}
+
+// A piece says which memory some of the records of a part are in.
+type piece struct {
+	memory  *chunk
+	records int
+}
+
+// to is the offset after the last record.
+func (p *part) to() int64 { return p.records[len(p.records)-1].Offset + 1 }
+
+func newLane(tp TopicPartition) *lane {
+	return &lane{TopicPartition: tp, next: -1, taken: -1, committed: -1, end: -1, logStart: -1, leaderEpoch: -1, heapIdx: -1, dryEnd: -1}
+}
+
+// place says where the lane begins. Nothing has arrived yet.
+func (l *lane) place(at int64, leaderEpoch int32) {
+	l.next, l.taken, l.start = at, at, at
+	l.leaderEpoch = leaderEpoch
+	l.settled = offset.New(at)
+}
+
+// full reports whether the queue holds a whole batch.
+func (l *lane) full(c *config) bool {
+	return l.count >= c.batchSize || l.bytes >= int64(c.batchBytes)
+}
+
+// push queues records that arrived.
+func (l *lane) push(s segment) {
+	l.queue = append(l.queue, s)
+	l.count += len(s.records)
+	l.bytes += s.weight()
+}
+
+// take moves records from the queue into a part, as many as there is room for.
+func (l *lane) take(m *room, empty bool) part {
+	p := part{lane: l, from: l.taken}
+	for len(l.queue) > 0 {
+		s := &l.queue[0]
+		n := m.take(s, empty && len(p.records) == 0)
+		if n == 0 {
+			break
+		}
+		p.bytes += s.bytes(n)
+		if p.records == nil {
+			p.records = s.records[:n:n] // no copy while one segment is enough
+		} else {
+			p.records = append(p.records, s.records[:n]...)
+		}
+		p.pieces = append(p.pieces, piece{s.memory, n})
+		if n < len(s.records) {
+			*s = s.cut(n, len(s.records))
+			break
+		}
+		l.queue[0] = segment{}
+		l.queue = l.queue[1:]
+	}
+	l.count -= len(p.records)
+	l.bytes -= p.bytes
+	if len(p.records) > 0 {
+		l.taken = p.to()
+	}
+	return p
+}
+
+// settle marks a part as done with and reports whether the frontier moved.
+func (l *lane) settle(p *part) bool {
+	if e := p.records[len(p.records)-1].LeaderEpoch; e >= 0 {
+		l.leaderEpoch = e
+	}
+	return l.settled.Settle(p.from, p.to(), len(p.records))
+}
+
+// frontier is the offset below which all is settled, and -1 while the position
+// is unknown.
+func (l *lane) frontier() int64 {
+	if l.next < 0 {
+		return -1
+	}
+	return l.settled.Frontier()
+}
+
+// lag is the number of offsets between the frontier and the end. It is unknown
+// while the end is, or while it is too old to mean anything.
+func (l *lane) lag(now time.Time) (int64, bool) {
+	if l.end < 0 || now.Sub(l.endAt) > lagMaxAge {
+		return 0, false
+	}
+	at := max(l.frontier(), l.logStart)
+	if at < 0 {
+		return 0, false
+	}
+	return max(0, l.end-at), true
+}
+
+// held counts the records that the lane has in memory, queued or in work.
+func (l *lane) held() (records int, bytes int64) {
+	records, bytes = l.count, l.bytes
+	if p := l.part(); p != nil {
+		records += len(p.records)
+		bytes += p.bytes
+	}
+	return records, bytes
+}
+
+// part is the lane's part of its work, or nil.
+func (l *lane) part() *part {
+	if l.work == nil {
+		return nil
+	}
+	for i := range l.work.parts {
+		if l.work.parts[i].lane == l {
+			return &l.work.parts[i]
+		}
+	}
+	return nil
+}

@@ -1,0 +1,139 @@
+package esm
+
+import (
+	"context"
+	"log/slog"
+	"sync/atomic"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kgo"
+	"golang.org/x/time/rate"
+)
+
+// logHooks writes what happens to a log. What can repeat many times a second
+// is written once a second, with the number that was left out.
+//
+// Polls and invocations are not here: see logPoll and logInvocation.
+func logHooks(l *slog.Logger) Hooks {
+	retries, throttles, commits, memory := newSparse(l), newSparse(l), newSparse(l), newSparse(l)
+	return Hooks{
+		StateChanged: func(i StateInfo) {
+			attrs := []any{"from", i.From.String()}
+			if i.To.Reason != "" {
+				attrs = append(attrs, "reason", i.To.Reason)
+			}
+			l.Info("the mapping is "+i.To.Phase.String(), attrs...)
+		},
+		ProblemRaised: func(i ProblemInfo) {
+			l.Warn("problem", "with", i.Problem.With, "err", i.Problem.Err)
+		},
+		ProblemCleared: func(i ProblemInfo) {
+			l.Info("problem solved", "with", i.Problem.With, "lasted", time.Since(i.Problem.Since).Round(time.Millisecond))
+		},
+		Assigned: func(i AssignedInfo) {
+			l.Info("partitions assigned", "added", len(i.Added), "total", i.Total)
+		},
+		Revoked: func(i RevokedInfo) {
+			level := slog.LevelInfo
+			if i.Lost || i.Cancelled > 0 || i.CommitErr != nil {
+				level = slog.LevelWarn
+			}
+			l.Log(context.Background(), level, "partitions revoked", "partitions", len(i.Partitions), "lost", i.Lost,
+				"waited", i.Waited, "cancelled", i.Cancelled, "commit_err", i.CommitErr, "come_again", i.Again)
+		},
+		RecordsLost: func(i LossInfo) {
+			l.Error("records were deleted before they were read", "topic", i.Topic, "partition", i.Partition, "from", i.From, "to", i.To)
+		},
+		PositionReset: func(i ResetInfo) {
+			l.Warn("the position moved backward", "topic", i.Topic, "partition", i.Partition, "from", i.From, "to", i.To, "err", i.Err)
+		},
+		MemoryLimited: func(i MemoryInfo) {
+			memory.log(slog.LevelInfo, "the memory budget is in use: polling waits", "held", i.Held, "budget", i.Budget, "reserve", i.Reserve)
+		},
+		InvokeStuck: func(i InvokeStuckInfo) {
+			if i.Cause == nil {
+				l.Warn("an invocation is slow", "batch", i.BatchID, "running", i.Running, "partitions", i.Partitions)
+				return
+			}
+			l.Error("an invocation goes on although its context ended; its partitions wait for it",
+				"batch", i.BatchID, "running", i.Running, "cause", i.Cause, "partitions", i.Partitions)
+		},
+		RetryScheduled: func(i RetryInfo) {
+			retries.log(slog.LevelWarn, "an invocation failed", "topic", i.Topic, "partition", i.Partition, "offset", i.Offset,
+				"records", i.Records, "attempts", i.Attempts, "again_in", i.Delay, "err", i.Err)
+		},
+		Throttled: func(i ThrottledInfo) {
+			throttles.log(slog.LevelWarn, "the function is throttled", "for", i.For, "err", i.Err)
+		},
+		Committed: func(i CommittedInfo) {
+			if i.Err != nil {
+				commits.log(slog.LevelWarn, "a commit failed and will be tried again", "partitions", len(i.Offsets), "err", i.Err)
+			}
+		},
+		Scaled: func(i ScaledInfo) {
+			l.Info("pollers", "from", i.From, "to", i.To, "reason", i.Reason)
+		},
+	}
+}
+
+// logInvocation and logPoll write what happens too often for anybody who did
+// not ask for it.
+func (w *watch) logInvocation(i InvokeEndedInfo) {
+	w.logger.Debug("invoked", "batch", i.BatchID, "attempt", i.Attempt, "partitions", i.Partitions,
+		"records", i.Records, "bytes", i.Bytes, "took", i.Duration, "outcome", i.Outcome.String(), "err", i.Err)
+}
+
+func (w *watch) logPoll(i PolledInfo) {
+	w.logger.Debug("polled", "partitions", i.Partitions, "records", i.Records, "bytes", i.Bytes, "held", i.Held)
+}
+
+func (w *watch) debugging() bool { return w.logger.Enabled(context.Background(), slog.LevelDebug) }
+
+// sparse logs ten lines at once and then one a second.
+type sparse struct {
+	l     *slog.Logger
+	limit *rate.Limiter
+	left  atomic.Int64 // lines left out since the last one
+}
+
+func newSparse(l *slog.Logger) *sparse {
+	return &sparse{l: l, limit: rate.NewLimiter(rate.Every(time.Second), 10)}
+}
+
+func (s *sparse) log(level slog.Level, msg string, attrs ...any) {
+	if !s.limit.Allow() {
+		s.left.Add(1)
+		return
+	}
+	if left := s.left.Swap(0); left > 0 {
+		attrs = append(attrs, "left_out", left)
+	}
+	s.l.Log(context.Background(), level, msg, attrs...)
+}
+
+// clientLog gives what the Kafka client says to a slog.Logger, a level lower
+// than it says it: its errors are ours to judge, and come to the user as
+// problems in State.
+type clientLog struct{ l *slog.Logger }
+
+func (c clientLog) Level() kgo.LogLevel {
+	ctx := context.Background()
+	switch {
+	case c.l.Enabled(ctx, slog.LevelDebug):
+		return kgo.LogLevelInfo
+	case c.l.Enabled(ctx, slog.LevelInfo):
+		return kgo.LogLevelWarn
+	}
+	return kgo.LogLevelError
+}
+
+func (c clientLog) Log(level kgo.LogLevel, msg string, keyvals ...any) {
+	to := slog.LevelDebug
+	switch level {
+	case kgo.LogLevelError:
+		to = slog.LevelWarn
+	case kgo.LogLevelWarn:
+		to = slog.LevelInfo
+	}
+	c.l.Log(context.Background(), to, "kafka client: "+msg, keyvals...)
+}

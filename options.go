@@ -1,0 +1,276 @@
+package esm
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"math"
+	"time"
+)
+
+// Unlimited is for options that take a limit which can be none.
+const Unlimited = -1
+
+// An Option changes a setting of a [Mapping] from its default. Options only
+// record what they are given; [New] and [Mapping.Update] judge all of them
+// together, so their order does not matter, except that the later of two of
+// the same kind wins.
+type Option interface{ apply(*config) }
+
+type option func(*config)
+
+func (o option) apply(c *config) { o(c) }
+
+// OptionError is one mistake in a [Source] or an [Option]. [New] joins all
+// that it finds with errors.Join.
+type OptionError struct {
+	// Option is the name of the option, as it is written in Go.
+	Option string
+	// Value is what it was given.
+	Value any
+	// Bound says what it must be.
+	Bound string
+}
+
+// Error says which option has which value, and what it must be.
+func (e *OptionError) Error() string {
+	return fmt.Sprintf("esm: %s: %v %s", e.Option, e.Value, e.Bound)
+}
+
+// config is what the options and their defaults say. It is a value: an update
+// makes a new one.
+type config struct {
+	minPollers, maxPollers int
+	boundsSet              string // the option that set a bound, for the on-demand mode
+	onDemand               bool
+	pollerConcurrency      int
+	pollerByteRate         int // bytes a second, or Unlimited
+	maxConcurrency         int // or Unlimited
+
+	batchSize   int
+	batchWindow time.Duration
+	batchBytes  int
+
+	backoff       func(int) time.Duration
+	invokeTimeout time.Duration // 0 for none
+	pauseOnHalt   bool
+
+	stopTimeout, revokeTimeout, startTimeout time.Duration
+
+	memoryBudget int64
+	name         string
+	logger       *slog.Logger
+	hooks        []Hooks
+
+	errs []error // options that could not even be recorded
+}
+
+// defaults are AWS's where AWS has one.
+func defaults(group string) config {
+	return config{
+		minPollers:        1,
+		maxPollers:        200,
+		pollerConcurrency: 5,
+		pollerByteRate:    5_000_000,
+		maxConcurrency:    Unlimited,
+		batchSize:         100,
+		batchWindow:       500 * time.Millisecond,
+		batchBytes:        4 << 20,
+		backoff:           Exponential(time.Second, time.Minute),
+		stopTimeout:       20 * time.Second,
+		revokeTimeout:     30 * time.Second,
+		startTimeout:      time.Minute,
+		memoryBudget:      128 << 20,
+		name:              group,
+		logger:            slog.Default(),
+	}
+}
+
+// WithMinPollers sets how few pollers there are at least in this process: 1 to
+// 200, default 1. Never more than assigned partitions are used. Can be
+// updated. (AWS: ProvisionedPollerConfig.MinimumPollers.)
+func WithMinPollers(n int) Option {
+	return option(func(c *config) { c.minPollers, c.boundsSet = n, "WithMinPollers" })
+}
+
+// WithMaxPollers sets how many pollers there are at most in this process: 1 to
+// 2000, default 200, at least [WithMinPollers]. Never more than assigned
+// partitions are used. Can be updated. (AWS:
+// ProvisionedPollerConfig.MaximumPollers.)
+func WithMaxPollers(n int) Option {
+	return option(func(c *config) { c.maxPollers, c.boundsSet = n, "WithMaxPollers" })
+}
+
+// WithOnDemand scales as AWS's on-demand mode does: from one poller, by what
+// the lag asks for, once a minute. It excludes [WithMinPollers] and
+// [WithMaxPollers]. Cannot be updated. (AWS: no ProvisionedPollerConfig.)
+func WithOnDemand() Option { return option(func(c *config) { c.onDemand = true }) }
+
+// WithPollerConcurrency sets how many invocations a poller has at once at
+// most: 1 to 1000, default 5. Can be updated. (AWS: always 5.)
+func WithPollerConcurrency(n int) Option {
+	return option(func(c *config) { c.pollerConcurrency = n })
+}
+
+// WithPollerByteRate sets how many bytes of key and value a second a poller
+// moves at most: 1,000 or more, or [Unlimited]; default 5,000,000. Records
+// that are tried again do not count again. A record that is larger than that
+// passes, and is paid for afterwards. Can be updated. (AWS: always 5 MB/s.)
+func WithPollerByteRate(bytesPerSecond int) Option {
+	return option(func(c *config) { c.pollerByteRate = bytesPerSecond })
+}
+
+// WithMaxConcurrency limits the invocations at once of this process, whatever
+// the number of pollers: 1 or more, or [Unlimited], which is the default. Can
+// be updated. (AWS: the function's reserved concurrency.)
+func WithMaxConcurrency(n int) Option { return option(func(c *config) { c.maxConcurrency = n }) }
+
+// WithBatchSize sets how many records a batch has at most: 1 to 10,000,
+// default 100. Can be updated. (AWS: BatchSize.)
+func WithBatchSize(n int) Option { return option(func(c *config) { c.batchSize = n }) }
+
+// WithBatchWindow sets how long a record waits for others to fill its batch:
+// 0 to 300 s, default 500 ms. With 0 a batch holds whatever is there. The
+// window of a partition opens with its first record, and after a batch of it
+// is settled. Can be updated: windows that are open keep their length. (AWS:
+// MaximumBatchingWindowInSeconds.)
+func WithBatchWindow(d time.Duration) Option { return option(func(c *config) { c.batchWindow = d }) }
+
+// WithBatchBytes sets how many bytes of key, value and headers a batch has at
+// most: 1 or more, default 4 MiB. A record that is larger goes alone. What a
+// function accepts is its Invoker's business. Can be updated. (AWS: always
+// 6 MB of the encoded event.)
+func WithBatchBytes(n int) Option { return option(func(c *config) { c.batchBytes = n }) }
+
+// WithBackoff sets how long a partition waits after its nth failed attempt
+// (from 1), before its batch is tried again. Default:
+// Exponential(time.Second, time.Minute). A negative duration counts as none,
+// and more than 24 h as 24 h. f is called from many goroutines. Can be
+// updated. (AWS does not publish its own.)
+func WithBackoff(f func(attempt int) time.Duration) Option {
+	return option(func(c *config) { c.backoff = f })
+}
+
+// WithInvokeTimeout ends the context of an invocation after this long: 1 ms or
+// more, or 0 for never, which is the default. A call that goes on regardless
+// keeps its partitions. Can be updated; calls that run keep theirs. (AWS: the
+// function's Timeout.)
+func WithInvokeTimeout(d time.Duration) Option {
+	return option(func(c *config) { c.invokeTimeout = d })
+}
+
+// WithPauseOnHalt makes a Mapping that halts wait for [Mapping.Resume] instead
+// of stopping. Cannot be updated. (AWS: always.)
+func WithPauseOnHalt() Option { return option(func(c *config) { c.pauseOnHalt = true }) }
+
+// WithStopTimeout bounds [Mapping.Stop], with its last commit and leaving the
+// group: 100 ms to 24 h, default 20 s, because Kubernetes kills after 30. The
+// last quarter of it, at most 5 s, is kept for the commit and for leaving. Can
+// be updated.
+func WithStopTimeout(d time.Duration) Option { return option(func(c *config) { c.stopTimeout = d }) }
+
+// WithRevokeTimeout sets how long an invocation may go on when its partition
+// moves to another process, which waits for it: 100 ms to 1 h, default 30 s.
+// The group's rebalance timeout is this and 15 s for the commit. Cannot be
+// updated.
+func WithRevokeTimeout(d time.Duration) Option {
+	return option(func(c *config) { c.revokeTimeout = d })
+}
+
+// WithStartTimeout bounds [Mapping.Start]: 100 ms to 24 h, default 60 s.
+// Cannot be updated.
+func WithStartTimeout(d time.Duration) Option { return option(func(c *config) { c.startTimeout = d }) }
+
+// WithMemoryBudget sets how many bytes of records the Mapping holds at most:
+// 1 MiB or more, and at least two batches ([WithBatchBytes]); default 128 MiB.
+// What it holds is counted as it really is, with the whole of a fetch response
+// while one record of it is in use, and may pass the budget by one poll: one
+// fetch of each broker. The process needs about twice the budget, for the
+// garbage collector's sake. Can be updated.
+func WithMemoryBudget(bytes int64) Option {
+	return option(func(c *config) { c.memoryBudget = bytes })
+}
+
+// WithName names the Mapping in [Batch.Mapping], logs and hooks. Default: the
+// group. Cannot be updated.
+func WithName(s string) Option { return option(func(c *config) { c.name = s }) }
+
+// WithLogger sets where the Mapping writes what somebody should know. Default:
+// slog.Default(). Errors that repeat are logged once a second at most. Cannot
+// be updated. (AWS: LoggingConfig.)
+func WithLogger(l *slog.Logger) Option {
+	return option(func(c *config) {
+		c.logger = l
+		if l == nil {
+			c.errs = append(c.errs, &OptionError{"WithLogger", nil, "must not be nil; slog.DiscardHandler makes a silent one"})
+		}
+	})
+}
+
+// WithHooks adds functions to call when something happens. It may be given
+// several times: all are called, in order. Cannot be updated. (AWS:
+// MetricsConfig.)
+func WithHooks(h Hooks) Option {
+	return option(func(c *config) { c.hooks = append(c.hooks[:len(c.hooks):len(c.hooks)], h) })
+}
+
+// with returns the configuration with further options.
+func (c config) with(opts []Option) config {
+	c.errs = nil
+	for i, o := range opts {
+		if o == nil {
+			c.errs = append(c.errs, &OptionError{"Option", i, "must not be nil"})
+			continue
+		}
+		o.apply(&c)
+	}
+	return c
+}
+
+// validate reports every mistake.
+func (c *config) validate() error {
+	errs := c.errs
+	within := func(ok bool, option string, value any, bound string) {
+		if !ok {
+			errs = append(errs, &OptionError{option, value, bound})
+		}
+	}
+	within(1 <= c.minPollers && c.minPollers <= 200, "WithMinPollers", c.minPollers, "must be 1 to 200")
+	within(1 <= c.maxPollers && c.maxPollers <= 2000, "WithMaxPollers", c.maxPollers, "must be 1 to 2000")
+	within(c.maxPollers >= c.minPollers, "WithMaxPollers", c.maxPollers, fmt.Sprintf("must be at least WithMinPollers, which is %d", c.minPollers))
+	within(!c.onDemand || c.boundsSet == "", "WithOnDemand", true, "excludes "+c.boundsSet)
+	within(1 <= c.pollerConcurrency && c.pollerConcurrency <= 1000, "WithPollerConcurrency", c.pollerConcurrency, "must be 1 to 1000")
+	within(c.pollerByteRate == Unlimited || 1000 <= c.pollerByteRate && c.pollerByteRate <= math.MaxInt32, "WithPollerByteRate", c.pollerByteRate, "must be 1,000 to 2,147,483,647 bytes a second, or Unlimited")
+	within(c.maxConcurrency == Unlimited || c.maxConcurrency >= 1, "WithMaxConcurrency", c.maxConcurrency, "must be 1 or more, or Unlimited")
+	within(1 <= c.batchSize && c.batchSize <= 10_000, "WithBatchSize", c.batchSize, "must be 1 to 10,000")
+	within(0 <= c.batchWindow && c.batchWindow <= 300*time.Second, "WithBatchWindow", c.batchWindow, "must be 0 to 300s")
+	within(c.batchBytes >= 1, "WithBatchBytes", c.batchBytes, "must be 1 or more")
+	within(c.backoff != nil, "WithBackoff", nil, "must not be nil; Constant(0) does not wait")
+	within(c.invokeTimeout == 0 || c.invokeTimeout >= time.Millisecond, "WithInvokeTimeout", c.invokeTimeout, "must be 1ms or more, or 0 for none")
+	within(100*time.Millisecond <= c.stopTimeout && c.stopTimeout <= 24*time.Hour, "WithStopTimeout", c.stopTimeout, "must be 100ms to 24h")
+	within(100*time.Millisecond <= c.revokeTimeout && c.revokeTimeout <= time.Hour, "WithRevokeTimeout", c.revokeTimeout, "must be 100ms to 1h")
+	within(100*time.Millisecond <= c.startTimeout && c.startTimeout <= 24*time.Hour, "WithStartTimeout", c.startTimeout, "must be 100ms to 24h")
+	within(c.memoryBudget >= 1<<20, "WithMemoryBudget", c.memoryBudget, "must be 1 MiB (1048576) or more")
+	within(c.memoryBudget >= 2*int64(c.batchBytes), "WithMemoryBudget", c.memoryBudget, fmt.Sprintf("must be at least two batches of WithBatchBytes, which is %d", c.batchBytes))
+	within(c.name != "", "WithName", `""`, "must not be empty")
+	return errors.Join(errs...)
+}
+
+// validateUpdate reports every option that cannot be changed in a Mapping that
+// was made already.
+func (c *config) validateUpdate(was *config) error {
+	errs := []error{c.validate()}
+	fixed := func(changed bool, option string, value any) {
+		if changed {
+			errs = append(errs, &OptionError{option, value, "cannot be updated; make a new Mapping"})
+		}
+	}
+	fixed(c.onDemand != was.onDemand, "WithOnDemand", c.onDemand)
+	fixed(c.pauseOnHalt != was.pauseOnHalt, "WithPauseOnHalt", c.pauseOnHalt)
+	fixed(c.revokeTimeout != was.revokeTimeout, "WithRevokeTimeout", c.revokeTimeout)
+	fixed(c.startTimeout != was.startTimeout, "WithStartTimeout", c.startTimeout)
+	fixed(c.name != was.name, "WithName", c.name)
+	fixed(c.logger != was.logger, "WithLogger", "a logger")
+	fixed(len(c.hooks) != len(was.hooks), "WithHooks", "hooks")
+	return errors.Join(errs...)
+}

@@ -1,0 +1,261 @@
+package esm
+
+import (
+	"container/heap"
+	"time"
+)
+
+// A laneHeap orders lanes by when they are due: the end of their window, or of
+// their back-off.
+type laneHeap []*lane
+
+func (h laneHeap) Len() int           { return len(h) }
+func (h laneHeap) Less(i, j int) bool { return h[i].due.Before(h[j].due) }
+func (h laneHeap) Swap(i, j int) {
+	h[i], h[j] = h[j], h[i]
+	h[i].heapIdx, h[j].heapIdx = i, j
+}
+
+// Push is for container/heap.
+func (h *laneHeap) Push(x any) {
+	l := x.(*lane)
+	l.heapIdx = len(*h)
+	*h = append(*h, l)
+}
+
+// Pop is for container/heap.
+func (h *laneHeap) Pop() any {
+	n := len(*h) - 1
+	l := (*h)[n]
+	(*h)[n] = nil
+	*h = (*h)[:n]
+	l.heapIdx = -1
+	return l
+}
+
+// readyQueue holds what can be leased, first come first served: lanes with a
+// full batch or with work to try again, groups of lanes whose work is tried
+// again together, and, apart, lanes whose window ended with less than a batch.
+//
+// Entries of lanes that changed their mind are not searched for: they are
+// passed over when their turn comes.
+type readyQueue struct {
+	ready, thin fifo
+	tickets     uint64
+}
+
+// An entry is a lane or a group, and its place in time.
+type entry struct {
+	lane   *lane
+	work   *work
+	ticket uint64
+}
+
+func (e *entry) valid() bool {
+	if e.work != nil {
+		return e.work.queued && len(e.work.parts) > 0
+	}
+	return e.lane.ticket == e.ticket && !e.lane.dead && !e.lane.ending
+}
+
+// addLane puts a lane at the end of the queue that its state says.
+func (q *readyQueue) addLane(l *lane, s laneState) {
+	q.tickets++
+	l.ticket = q.tickets
+	l.state = s
+	e := entry{lane: l, ticket: q.tickets}
+	if s == laneThin {
+		q.thin.push(e)
+	} else {
+		q.ready.push(e)
+	}
+}
+
+// addGroup puts a work of several lanes at the end of the queue.
+func (q *readyQueue) addGroup(w *work) {
+	q.tickets++
+	w.queued = true
+	for i := range w.parts {
+		w.parts[i].lane.state = laneGrouped
+	}
+	q.ready.push(entry{work: w, ticket: q.tickets})
+}
+
+// any reports whether there is anything to lease.
+func (q *readyQueue) any() bool {
+	return q.ready.head() != nil || q.thin.head() != nil
+}
+
+// pop returns the entry that came first.
+func (q *readyQueue) pop() (entry, bool) {
+	a, b := q.ready.head(), q.thin.head()
+	switch {
+	case a == nil && b == nil:
+		return entry{}, false
+	case b == nil || a != nil && a.ticket < b.ticket:
+		return q.ready.pop(), true
+	}
+	return q.thin.pop(), true
+}
+
+// fifo is a queue of entries that passes over those that are not valid any
+// more.
+type fifo struct {
+	entries []entry
+	first   int
+}
+
+func (f *fifo) push(e entry) {
+	if f.first > 64 && f.first > len(f.entries)/2 {
+		n := copy(f.entries, f.entries[f.first:])
+		clear(f.entries[n:])
+		f.entries, f.first = f.entries[:n], 0
+	}
+	f.entries = append(f.entries, e)
+}
+
+func (f *fifo) head() *entry {
+	for f.first < len(f.entries) {
+		if e := &f.entries[f.first]; e.valid() {
+			return e
+		}
+		f.entries[f.first] = entry{}
+		f.first++
+	}
+	f.entries, f.first = f.entries[:0], 0
+	return nil
+}
+
+func (f *fifo) pop() entry {
+	e := *f.head()
+	f.entries[f.first] = entry{}
+	f.first++
+	return e
+}
+
+// schedule puts a lane where it belongs after something about it changed: new
+// records, a settled batch, a retry that is due. It must not be leased, in
+// back-off or in a group.
+func (e *engine) schedule(l *lane, now time.Time) {
+	e.unfile(l)
+	switch {
+	case l.dead || l.ending:
+		l.state = laneIdle
+	case e.busy[l.TopicPartition] != nil:
+		l.state = laneBlocked
+	case l.work != nil || l.full(e.cfg):
+		e.queue.addLane(l, laneReady)
+	case l.count == 0:
+		l.state = laneIdle
+	case e.cfg.batchWindow == 0:
+		e.queue.addLane(l, laneThin)
+	default:
+		l.state = laneFilling
+		l.due = now.Add(e.cfg.batchWindow)
+		heap.Push(&e.filling, l)
+		e.alarm(l.due)
+	}
+}
+
+// unfile takes a lane out of wherever it waits.
+func (e *engine) unfile(l *lane) {
+	l.ticket = 0
+	switch l.state {
+	case laneFilling:
+		heap.Remove(&e.filling, l.heapIdx)
+	case laneWaiting:
+		heap.Remove(&e.waiting, l.heapIdx)
+	case laneGrouped:
+		l.work.drop(l)
+	}
+}
+
+// drop takes a lane out of a work.
+func (w *work) drop(l *lane) {
+	for i := range w.parts {
+		if w.parts[i].lane == l {
+			w.parts = append(w.parts[:i:i], w.parts[i+1:]...)
+			return
+		}
+	}
+}
+
+// filled puts a lane where it belongs after records were queued.
+func (e *engine) filled(l *lane, now time.Time) {
+	switch l.state {
+	case laneIdle:
+		e.schedule(l, now)
+	case laneFilling:
+		if l.full(e.cfg) {
+			e.schedule(l, now)
+		}
+	}
+}
+
+// due moves the lanes whose time has come to the ready queue.
+func (e *engine) due(now time.Time) {
+	for len(e.filling) > 0 && !e.filling[0].due.After(now) {
+		l := heap.Pop(&e.filling).(*lane)
+		e.queue.addLane(l, laneThin)
+	}
+	for len(e.waiting) > 0 && !e.waiting[0].due.After(now) {
+		l := heap.Pop(&e.waiting).(*lane)
+		l.state = laneIdle
+		e.schedule(l, now)
+	}
+}
+
+// nextDue is when due has something to do, or the zero time.
+func (e *engine) nextDue(now time.Time) time.Time {
+	var next time.Time
+	sooner := func(t time.Time) {
+		if !t.IsZero() && (next.IsZero() || t.Before(next)) {
+			next = t
+		}
+	}
+	if len(e.filling) > 0 {
+		sooner(e.filling[0].due)
+	}
+	if len(e.waiting) > 0 {
+		sooner(e.waiting[0].due)
+	}
+	if e.holds == 0 && e.queue.any() {
+		if e.throttledUntil.After(now) {
+			sooner(e.throttledUntil)
+		} else {
+			sooner(e.pool.refill())
+		}
+	}
+	return next
+}
+
+// assemble makes a work of the lane whose turn it is: of a full batch of it
+// alone, or of what it has together with other thin lanes, those first whose
+// window ends first. A lane that joins gives all that it has, so that nothing
+// of it stays behind to open a window at once.
+func (e *engine) assemble(l *lane) *work {
+	m := room{records: e.cfg.batchSize, bytes: int64(e.cfg.batchBytes)}
+	thin := !l.full(e.cfg)
+	w := &work{parts: []part{l.take(&m, true)}}
+	if !thin {
+		return w
+	}
+	join := func(o *lane) bool {
+		if o.count > m.records || o.bytes > m.bytes {
+			return false
+		}
+		w.parts = append(w.parts, o.take(&m, false))
+		return true
+	}
+	for m.records > 0 {
+		next := e.queue.thin.head()
+		if next == nil || !join(next.lane) {
+			break
+		}
+		e.queue.thin.pop().lane.ticket = 0
+	}
+	for m.records > 0 && e.queue.thin.head() == nil && len(e.filling) > 0 && join(e.filling[0]) {
+		heap.Pop(&e.filling)
+	}
+	return w
+}

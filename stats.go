@@ -1,0 +1,326 @@
+package esm
+
+import (
+	"context"
+	"time"
+)
+
+// Stats is a consistent snapshot of a [Mapping]. Numbers that end in Count,
+// and those said to be cumulative, count since Start; all others are of the
+// moment.
+type Stats struct {
+	At    time.Time
+	Phase Phase
+
+	// ProvisionedPollers is the number of pollers. (AWS: the metric of that
+	// name.)
+	ProvisionedPollers int
+	// ActivePollers is how many pollers had an invocation in the last five
+	// minutes, also of those that are gone.
+	ActivePollers int
+	// EventPollerUnits is what AWS would bill: one for each 10 pollers, or
+	// for each 20 MB/s that was polled in the last second, if that is more.
+	// (AWS: EventPollerUnit.)
+	EventPollerUnits int
+	// ScaleReason is why the number of pollers is what it is.
+	ScaleReason string
+
+	// Partitions is how many are assigned to this process.
+	Partitions int
+	// OffsetLag is the lag of those. (AWS: OffsetLag, SumOffsetLag,
+	// MaxOffsetLag.)
+	OffsetLag Lag
+
+	// PolledEventCount is how many records were read.
+	PolledEventCount int64
+	// FilteredOutEventCount is how many of those no filter wanted.
+	FilteredOutEventCount int64
+	// InvokedEventCount is how many records were handed to the function;
+	// retries count again.
+	InvokedEventCount int64
+	// FailedInvokeEventCount is how many of those were in an invocation that
+	// failed.
+	FailedInvokeEventCount int64
+	// DroppedEventCount is how many records were given up without a
+	// destination.
+	DroppedEventCount int64
+	// CommittedEventCount is the sum over the partitions of how far the
+	// committed offset moved.
+	CommittedEventCount int64
+	// SettledEventCount is how many records are done with.
+	SettledEventCount int64
+	// EvictedEventCount is how many records were given back unhandled, to make
+	// room while their partition was in back-off. They are read again, and
+	// counted as polled again.
+	EvictedEventCount int64
+	// LostEventCount is how many offsets retention took before they were
+	// read.
+	LostEventCount int64
+
+	// InvokeCount, InvokeErrorCount, ThrottleCount and AbandonedCount count
+	// invocations: all, those that failed, those that were throttled, and
+	// those that the engine cut short.
+	InvokeCount, InvokeErrorCount, ThrottleCount, AbandonedCount int64
+	// RetryCount is how often a partition went into back-off.
+	RetryCount int64
+	// CommitErrorCount is how many commits failed.
+	CommitErrorCount int64
+	// Rebalances is how many rebalances there were after the first
+	// assignment.
+	Rebalances int64
+	// Resets is how often the position of a partition moved backward.
+	Resets int64
+
+	// PolledBytes is the size of the keys, values and headers that were read,
+	// and FetchedBytes that of the fetch responses; both are cumulative.
+	PolledBytes, FetchedBytes int64
+	// HeldBytes is what the Mapping holds in memory, of MemoryBudget, and
+	// MemoryLimited whether that keeps it from polling.
+	HeldBytes, MemoryBudget int64
+	MemoryLimited           bool
+
+	// Slots is how many invocations the pollers can have at once, BusySlots
+	// how many they have, and StuckSlots how many of those go on although
+	// their context ended.
+	Slots, BusySlots, StuckSlots int
+	// WaitingPartitions is how many partitions are in back-off.
+	WaitingPartitions int
+	// ThrottledUntil is until when nothing is invoked, if that is not over.
+	ThrottledUntil time.Time
+	// InvokeDuration is how long an invocation takes, averaged over the last
+	// ones.
+	InvokeDuration time.Duration
+}
+
+// Lag is the lag of several partitions, of which some may be unknown.
+type Lag struct {
+	sum, max int64
+	unknown  int
+}
+
+// Sum is the lag of all partitions together, and whether all of it is known.
+// If not, it is that of the others.
+func (l Lag) Sum() (int64, bool) { return l.sum, l.unknown == 0 }
+
+// Max is the largest lag of one partition, and whether all of them are known.
+func (l Lag) Max() (int64, bool) { return l.max, l.unknown == 0 }
+
+// Unknown is how many partitions have an unknown lag.
+func (l Lag) Unknown() int { return l.unknown }
+
+func (l *Lag) add(lag int64, known bool) {
+	if !known {
+		l.unknown++
+		return
+	}
+	l.sum += lag
+	l.max = max(l.max, lag)
+}
+
+// PartitionStats is what is known of one partition. Offsets are -1 where they
+// are unknown.
+type PartitionStats struct {
+	TopicPartition
+	// State is "idle", "filling" (its window is open), "ready", "invoking",
+	// "waiting" (in back-off) or "blocked" (a call from before a rebalance
+	// still runs for it).
+	State string
+	// Committed is the committed offset, Frontier the offset below which all
+	// is settled, Position the next one to be read, and End the end of the
+	// partition.
+	Committed, Frontier, Position, End int64
+	// Lag is End less Frontier, or less the start of the log if that is
+	// later; it means something if LagKnown.
+	Lag      int64
+	LagKnown bool
+	// Queued and QueuedBytes are what is in memory and in no invocation, and
+	// InFlight is how many records the invocation has.
+	Queued      int
+	QueuedBytes int64
+	InFlight    int
+	// Blocker is the record that holds the partition up, or nil.
+	Blocker *Blocker
+}
+
+// A Blocker is a record that fails: the first one of a batch that is being
+// tried again.
+type Blocker struct {
+	Offset int64
+	// Records is how many the batch has.
+	Records int
+	// Attempts is how many attempts failed.
+	Attempts int
+	// Since is when the first one did.
+	Since time.Time
+	// Next is when the next one is due, the zero time while one runs.
+	Next time.Time
+	// Err is what the last one failed with.
+	Err error
+}
+
+// counters count since the start.
+type counters struct {
+	polls, polled, polledBytes                int64
+	invoked, failed, settled, committed, lost int64
+	invocations, errors, throttles, abandoned int64
+	retries, commitErrors, rebalances, resets int64
+	evicted                                   int64
+	scaleReason                               string
+	rateAt                                    time.Time
+	rateBytes                                 int64
+	bytesPerSecond                            float64
+}
+
+// tally counts what became of an invocation.
+func (e *engine) tally(l *lease, v verdict, took time.Duration) {
+	now := l.started.Add(took)
+	e.progress = now
+	if v.outcome != OutcomeAbandoned {
+		e.lastResult, e.lastEnded = v.err, now
+	}
+	switch v.outcome {
+	case OutcomeFailure:
+		e.counts.errors++
+		e.counts.failed += int64(l.records)
+	case OutcomeAbandoned:
+		e.counts.abandoned++
+		return
+	case OutcomeThrottled, OutcomeHalt:
+		return
+	}
+	full := 2*l.records >= e.cfg.batchSize || 2*l.bytes >= int64(e.cfg.batchBytes)
+	e.pace.ended(took, l.records, l.bytes, full)
+	if e.pace.completed == scaleMinimum {
+		e.scaleBell.ring()
+	}
+}
+
+// stats takes a snapshot.
+func (e *engine) stats(now time.Time) Stats {
+	e.mu.Lock()
+	defer e.unlock()
+	c := &e.counts
+	s := Stats{
+		At:                     now,
+		ProvisionedPollers:     e.pool.size,
+		ActivePollers:          e.pool.activeSince(now.Add(-5 * time.Minute)),
+		ScaleReason:            c.scaleReason,
+		Partitions:             len(e.lanes),
+		PolledEventCount:       c.polled,
+		InvokedEventCount:      c.invoked,
+		FailedInvokeEventCount: c.failed,
+		CommittedEventCount:    c.committed,
+		SettledEventCount:      c.settled,
+		EvictedEventCount:      c.evicted,
+		LostEventCount:         c.lost,
+		InvokeCount:            c.invocations,
+		InvokeErrorCount:       c.errors,
+		ThrottleCount:          c.throttles,
+		AbandonedCount:         c.abandoned,
+		RetryCount:             c.retries,
+		CommitErrorCount:       c.commitErrors,
+		Rebalances:             max(0, c.rebalances-1),
+		Resets:                 c.resets,
+		PolledBytes:            c.polledBytes,
+		FetchedBytes:           e.memory.fetch.wire.bytes.Load(),
+		HeldBytes:              e.memory.held,
+		MemoryBudget:           e.memory.budget,
+		MemoryLimited:          !e.limitedAt.IsZero(),
+		Slots:                  e.pool.size * e.pool.concurrency,
+		BusySlots:              e.pool.busy,
+		WaitingPartitions:      len(e.waiting),
+		InvokeDuration:         e.pace.service(),
+	}
+	if e.throttledUntil.After(now) {
+		s.ThrottledUntil = e.throttledUntil
+	}
+	const unitPollers, unitBytes = 10, 20_000_000
+	s.EventPollerUnits = max((e.pool.size+unitPollers-1)/unitPollers, int((c.bytesPerSecond+unitBytes-1)/unitBytes))
+	for l := range e.leases {
+		if context.Cause(l.ctx) != nil {
+			s.StuckSlots++
+		}
+	}
+	for _, l := range e.lanes {
+		s.OffsetLag.add(l.lag(now))
+	}
+	return s
+}
+
+// measure keeps the rate at which bytes are polled.
+func (e *engine) measure(now time.Time) {
+	c := &e.counts
+	if seconds := now.Sub(c.rateAt).Seconds(); !c.rateAt.IsZero() && seconds > 0 {
+		c.bytesPerSecond = float64(c.polledBytes-c.rateBytes) / seconds
+	}
+	c.rateAt, c.rateBytes = now, c.polledBytes
+}
+
+// partitions appends what is known of each partition.
+func (e *engine) partitions(dst []PartitionStats, now time.Time) []PartitionStats {
+	e.mu.Lock()
+	defer e.unlock()
+	for _, l := range e.lanes {
+		s := PartitionStats{
+			TopicPartition: l.TopicPartition, State: l.state.String(),
+			Committed: l.committed, Frontier: l.frontier(), Position: l.next, End: l.end,
+			Queued: l.count, QueuedBytes: l.bytes,
+		}
+		s.Lag, s.LagKnown = l.lag(now)
+		if p := l.part(); p != nil {
+			if l.state == laneLeased {
+				s.InFlight = len(p.records)
+			} else {
+				s.Queued += len(p.records)
+				s.QueuedBytes += p.bytes
+			}
+			if !l.since.IsZero() {
+				s.Blocker = &Blocker{Offset: p.records[0].Offset, Records: len(p.records), Attempts: l.work.history.attempts, Since: l.since, Err: l.lastErr}
+				if l.state == laneWaiting {
+					s.Blocker.Next = l.due
+				}
+			}
+		}
+		dst = append(dst, s)
+	}
+	return dst
+}
+
+// sample is what the scaler gets to know.
+func (e *engine) sample(now time.Time) ScaleSample {
+	e.mu.Lock()
+	defer e.unlock()
+	e.measure(now)
+	e.watchCalls(now)
+	least, most := bounds(e.cfg, len(e.lanes))
+	s := ScaleSample{
+		At: now, Lanes: make([]LaneSample, 0, len(e.lanes)),
+		Pollers: e.pool.size, Concurrency: e.cfg.pollerConcurrency, Least: least, Most: most, ByteRate: e.cfg.pollerByteRate,
+		Busy: e.pool.busy, Slots: e.pool.size * e.cfg.pollerConcurrency,
+		Completed: e.pace.completed, Settled: e.counts.settled, Throttled: e.counts.throttles,
+		MemoryLimited: !e.limitedAt.IsZero() && !e.queue.any(),
+	}
+	perRecord := 0.0
+	if e.counts.polled > 0 {
+		perRecord = float64(e.counts.polledBytes) / float64(e.counts.polled)
+	}
+	s.BatchTime, s.BatchRecords, s.BatchBytes = e.pace.batch(e.cfg.batchSize, perRecord)
+	if e.pace.completed == 0 {
+		for l := range e.leases {
+			s.BatchTime = max(s.BatchTime, now.Sub(l.started))
+		}
+	}
+	for _, l := range e.lanes {
+		ls := LaneSample{TopicPartition: l.TopicPartition, Lag: -1, End: l.end, Backoff: l.state == laneWaiting}
+		if lag, known := l.lag(now); known {
+			ls.Lag = lag
+		}
+		if l.state == laneFilling {
+			ls.Waiting = int64(l.count)
+		} else if p := l.part(); p != nil {
+			ls.Waiting = int64(len(p.records))
+		}
+		s.Lanes = append(s.Lanes, ls)
+	}
+	return s
+}

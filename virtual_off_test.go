@@ -1,0 +1,5 @@
+//go:build !synctests
+
+package esm_test
+
+const virtualTime = false
