@@ -547,7 +547,7 @@ func (c *consumer) troubles(fetches kgo.Fetches) {
 		case errors.As(err, &session):
 			c.engine.raise("group", session.Err)
 		case errors.As(err, &tooLarge):
-			c.engine.raise(fmt.Sprintf("topic %s partition %d", topic, partition), err)
+			c.engine.raise(problemWith(topic, partition), err)
 		case errors.Is(err, kerr.UnknownTopicID), errors.Is(err, kerr.UnknownTopicOrPartition):
 			c.engine.raise("topic "+topic, err)
 			c.suspect(topic)
@@ -556,7 +556,7 @@ func (c *consumer) troubles(fetches kgo.Fetches) {
 		case errors.Is(err, kerr.TopicAuthorizationFailed):
 			c.engine.raise("topic "+topic, err)
 		default:
-			c.engine.raise(fmt.Sprintf("topic %s partition %d", topic, partition), err)
+			c.engine.raise(problemWith(topic, partition), err)
 		}
 	})
 }

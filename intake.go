@@ -259,6 +259,7 @@ func (e *engine) receive(l *lane, a *arrival, now time.Time) *lane {
 	}
 	l.next = last + 1
 	l.dry = 0
+	e.readable(l.TopicPartition, now)
 	for _, s := range a.segments {
 		l.push(s)
 	}

@@ -199,15 +199,30 @@ func (e *engine) raise(with string, err error) {
 
 func (e *engine) clear(with string) { e.raise(with, nil) }
 
-// forgetProblems drops problems that nobody will solve: connections to a
-// broker that the client does not try any more.
+// forgetProblems drops problems of whose end nobody hears: a connection that is
+// not tried any more, a topic from which nothing comes. They are raised again
+// and again while they last.
 func (e *engine) forgetProblems(now time.Time) {
 	e.mu.Lock()
 	defer e.unlock()
 	for with, p := range e.problems {
-		if strings.HasPrefix(with, "connection to ") && now.Sub(p.Last) > time.Minute {
+		passing := strings.HasPrefix(with, "connection to ") || strings.HasPrefix(with, "topic ") || with == "client"
+		if passing && now.Sub(p.Last) > time.Minute {
 			e.problem(with, nil, now)
 		}
+	}
+}
+
+// problemWith names a partition.
+func problemWith(topic string, partition int32) string {
+	return fmt.Sprintf("topic %s partition %d", topic, partition)
+}
+
+// readable takes note that records came from a partition.
+func (e *engine) readable(tp TopicPartition, now time.Time) {
+	if len(e.problems) > 0 {
+		e.problem("topic "+tp.Topic, nil, now)
+		e.problem(problemWith(tp.Topic, tp.Partition), nil, now)
 	}
 }
 
@@ -246,8 +261,6 @@ var (
 	// ErrStopped: the Mapping was stopped; it cannot be started again. Make a
 	// new one.
 	ErrStopped = errors.New("esm: the mapping was stopped")
-	// ErrNotStarted: there is nothing to pause or resume.
-	ErrNotStarted = errors.New("esm: the mapping was not started")
 	// ErrInsideInvocation: Stop or Pause was called with the context of an
 	// invocation of the same Mapping, and would wait for itself. Call it on a
 	// goroutine with a context of its own, or return [Halt].

@@ -92,18 +92,21 @@ type Stats struct {
 	InvokeDuration time.Duration
 }
 
-// Lag is the lag of several partitions, of which some may be unknown.
+// Lag is the lag of several partitions, of which some may be unknown. The zero
+// Lag is unknown.
 type Lag struct {
 	sum, max int64
 	unknown  int
+	measured bool
 }
 
 // Sum is the lag of all partitions together, and whether all of it is known.
-// If not, it is that of the others.
-func (l Lag) Sum() (int64, bool) { return l.sum, l.unknown == 0 }
+// If not, it is that of the others. While the Mapping is not in its group, and
+// so does not even know its partitions, it is unknown.
+func (l Lag) Sum() (int64, bool) { return l.sum, l.measured && l.unknown == 0 }
 
 // Max is the largest lag of one partition, and whether all of them are known.
-func (l Lag) Max() (int64, bool) { return l.max, l.unknown == 0 }
+func (l Lag) Max() (int64, bool) { return l.max, l.measured && l.unknown == 0 }
 
 // Unknown is how many partitions have an unknown lag.
 func (l Lag) Unknown() int { return l.unknown }
@@ -241,6 +244,7 @@ func (e *engine) stats(now time.Time) Stats {
 			s.StuckSlots++
 		}
 	}
+	s.OffsetLag.measured = e.member
 	for _, l := range e.lanes {
 		s.OffsetLag.add(l.lag(now))
 	}
