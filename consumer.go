@@ -4,17 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
-	"net"
-	"slices"
-	"strconv"
-	"strings"
 	"sync"
 	"time"
 
-	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
-	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
 // A consumer is the engine's side towards Kafka: the client, the poll loop,
@@ -193,173 +186,12 @@ func (c *consumer) start(ctx context.Context) error {
 	return nil
 }
 
-// newProbe makes a client that never connects, to be asked about its options.
-func newProbe(opts ...kgo.Opt) (*kgo.Client, error) {
-	over, cancel := context.WithCancel(context.Background())
-	cancel()
-	return kgo.NewClient(append(opts[:len(opts):len(opts)], kgo.WithContext(over))...)
-}
-
 // persist runs f until ctx ends. It begins again if a hook of the user ended
 // the goroutine with runtime.Goexit.
 func persist(ctx context.Context, f func(context.Context)) {
 	for ctx.Err() == nil {
 		isolated(func() { f(ctx) })
 	}
-}
-
-// preflight checks that the cluster, the topics and the group are there and may
-// be used, and finds out where Latest is.
-func (c *consumer) preflight(ctx context.Context) error {
-	partitions, err := c.checkTopics(ctx)
-	if err != nil {
-		return err
-	}
-	var any bool
-	err = insist(ctx, c.engine, "find the group", func() (err error) {
-		any, err = groupCommits(ctx, c.client, c.source.Group)
-		return err
-	})
-	if err != nil || c.source.Start.kind != startLatest || any {
-		return err
-	}
-	return insist(ctx, c.engine, "find the starting position", func() error {
-		for tp, l := range listOffsets(ctx, c.client, partitions, listEnd, c.positions.readCommitted) {
-			if l.err != nil {
-				return fmt.Errorf("%s/%d: %w", tp.Topic, tp.Partition, l.err)
-			}
-			c.positions.remember(tp, l.offset)
-		}
-		return nil
-	})
-}
-
-// checkTopics asks for the topics until all of them are there, and lists their
-// partitions.
-func (c *consumer) checkTopics(ctx context.Context) ([]TopicPartition, error) {
-	var partitions []TopicPartition
-	missing := 0
-	err := insist(ctx, c.engine, "read the topics", func() error {
-		topics, err := c.metadata(ctx, c.source.Topics)
-		if err != nil {
-			return err
-		}
-		partitions = partitions[:0]
-		var errs []error
-		again := false
-		for _, t := range topics {
-			if err := kerr.ErrorForCode(t.ErrorCode); err != nil {
-				errs = append(errs, fmt.Errorf("topic %q: %w", *t.Topic, err))
-				again = again || !errors.Is(err, kerr.UnknownTopicOrPartition) && kerr.IsRetriable(err)
-				continue
-			}
-			c.topicIDs[*t.Topic] = t.TopicID
-			for _, p := range t.Partitions {
-				partitions = append(partitions, TopicPartition{*t.Topic, p.Partition})
-			}
-		}
-		if len(errs) == 0 {
-			return nil
-		}
-		// A topic that was just made is not known to every broker yet.
-		if missing++; missing < 4 {
-			again = true
-		}
-		return &refusal{errors.Join(errs...), !again}
-	})
-	return partitions, err
-}
-
-// metadata asks the cluster for topics, without making them.
-func (c *consumer) metadata(ctx context.Context, topics []string) ([]kmsg.MetadataResponseTopic, error) {
-	req := kmsg.NewPtrMetadataRequest()
-	for _, name := range topics {
-		t := kmsg.NewMetadataRequestTopic()
-		t.Topic = kmsg.StringPtr(name)
-		req.Topics = append(req.Topics, t)
-	}
-	resp, err := req.RequestWith(ctx, c.client)
-	if err != nil {
-		return nil, err
-	}
-	found := resp.Topics[:0]
-	for _, t := range resp.Topics {
-		if t.Topic != nil {
-			found = append(found, t)
-		}
-	}
-	return found, nil
-}
-
-// A refusal is an answer of which is known whether asking again makes sense.
-type refusal struct {
-	err   error
-	final bool
-}
-
-func (r *refusal) Error() string { return r.err.Error() }
-func (r *refusal) Unwrap() error { return r.err }
-
-// insist does something until it succeeds, is refused for good, or ctx ends. A
-// cluster that cannot be reached may be about to start; a wrong password does
-// not become right.
-func insist(ctx context.Context, e *engine, doing string, f func() error) error {
-	var last error
-	for wait := fetchMaxWait; ; wait = min(2*wait, 2*time.Second) {
-		err := f()
-		if err == nil {
-			e.clear("start")
-			return nil
-		}
-		if ctx.Err() != nil {
-			if last == nil {
-				last = e.lastProblem()
-			}
-			return &StartError{Doing: doing, Err: context.Cause(ctx), Last: last}
-		}
-		if final(err) {
-			if r := (*refusal)(nil); errors.As(err, &r) {
-				err = r.err
-			}
-			return &StartError{Doing: doing, Err: err}
-		}
-		last = err
-		e.raise("start", err)
-		pause(ctx, wait)
-	}
-}
-
-// final reports whether an error will stay whatever is done: a broker said no,
-// or what is spoken is not understood. Not being able to connect is not final.
-func final(err error) bool {
-	if r := (*refusal)(nil); errors.As(err, &r) {
-		return r.final
-	}
-	if eof := (*kgo.ErrFirstReadEOF)(nil); errors.As(err, &eof) {
-		return true
-	}
-	if k := (*kerr.Error)(nil); errors.As(err, &k) {
-		for _, passing := range []error{
-			kerr.UnknownMemberID, kerr.IllegalGeneration, kerr.MemberIDRequired, kerr.RebalanceInProgress,
-			kerr.FencedMemberEpoch, kerr.StaleMemberEpoch, kerr.UnknownServerError,
-		} {
-			if errors.Is(err, passing) {
-				return false
-			}
-		}
-		return !k.Retriable
-	}
-	return isTLS(err)
-}
-
-// isTLS reports whether a connection failed because the two sides do not agree
-// on TLS, or do not trust each other.
-func isTLS(err error) bool {
-	if op := (*net.OpError)(nil); errors.As(err, &op) && (op.Op == "remote error" || op.Op == "local error") {
-		return true // an alert of the TLS layer
-	}
-	msg := err.Error()
-	return strings.Contains(msg, "tls: ") || strings.Contains(msg, "x509: ")
 }
 
 // joined says that the first assignment was handled.
@@ -530,57 +362,6 @@ func (c *consumer) hold(h hold) {
 	}
 }
 
-// troubles deals with the errors that a poll brought. They come before the
-// records: the client reports that it lost data before it reads on, but the
-// two can be in one poll in either order.
-func (c *consumer) troubles(fetches kgo.Fetches) {
-	fetches.EachError(func(topic string, partition int32, err error) {
-		var (
-			loss     *kgo.ErrDataLoss
-			session  *kgo.ErrGroupSession
-			tooLarge *kgo.ErrDecompressTooLarge
-		)
-		switch {
-		case ended(err):
-		case errors.As(err, &loss):
-			c.dataLoss(loss)
-		case errors.As(err, &session):
-			c.engine.raise("group", session.Err)
-		case errors.As(err, &tooLarge):
-			c.engine.raise(problemWith(topic, partition), err)
-		case errors.Is(err, kerr.UnknownTopicID), errors.Is(err, kerr.UnknownTopicOrPartition):
-			c.engine.raise("topic "+topic, err)
-			c.suspect(topic)
-		case topic == "":
-			c.engine.raise("client", err)
-		case errors.Is(err, kerr.TopicAuthorizationFailed):
-			c.engine.raise("topic "+topic, err)
-		default:
-			c.engine.raise(problemWith(topic, partition), err)
-		}
-	})
-}
-
-// dataLoss moves a lane back to where the broker's log diverged.
-func (c *consumer) dataLoss(loss *kgo.ErrDataLoss) {
-	e := c.engine
-	e.mu.Lock()
-	defer e.unlock()
-	l := e.lanes[TopicPartition{loss.Topic, loss.Partition}]
-	if l == nil || l.ending || l.next < 0 || loss.ResetTo >= l.next {
-		return
-	}
-	e.reset(l, loss.ResetTo, loss, time.Now())
-}
-
-// suspect has it looked into whether a topic was deleted and made again.
-func (c *consumer) suspect(topic string) {
-	c.engine.mu.Lock()
-	c.suspects[topic] = true
-	c.engine.unlock()
-	c.checkBell.ring()
-}
-
 // control decides about the pollers once a second, or when there is news, and
 // looks after topics that may have been made again.
 func (c *consumer) control(ctx context.Context) {
@@ -618,62 +399,33 @@ func (c *consumer) scale(now time.Time) {
 	s := e.sample(now)
 	n, reason := s.Pollers, "nothing is invoked now"
 	if e.idle() {
-		c.scaler.trial = nil
+		c.scaler.trial, c.scaler.short = nil, shortage{}
 	} else {
 		n, reason = c.scaler.decide(s)
 	}
 	e.mu.Lock()
 	e.counts.scaleReason = reason
+	e.problem("lag", e.tooSmall(c.scaler.short.holds()), now)
 	e.scale(clamp(n, s.Least, s.Most), reason, now)
 	e.fit(now)
 	e.unlock()
 	fire(e.watch, func(h *Hooks) func(SampledInfo) { return h.Sampled }, SampledInfo{Mapping: e.watch.name, Sample: s, Pollers: n, Reason: reason})
 }
 
-// recreated looks whether topics that gave trouble were deleted, or deleted and
-// made again. Of a topic that is gone nothing is fetched: the broker answers
-// such a fetch at once, and with it all others, so that the client would ask
-// as fast as it can. With one that was made again the client stays with the old
-// one on purpose, so it is told to forget the topic and to begin anew; what was
-// read of the old one is not committed for the new one.
-func (c *consumer) recreated(ctx context.Context) {
-	e := c.engine
-	e.mu.Lock()
-	suspects := slices.Collect(maps.Keys(c.suspects))
-	clear(c.suspects)
-	e.unlock()
-	if len(suspects) == 0 {
-		return
+// tooSmall is the problem of a lag that grows under a setting.
+func (e *engine) tooSmall(option string) error {
+	var is int
+	switch option {
+	case "":
+		return nil
+	case "WithPollerByteRate":
+		is = e.cfg.pollerByteRate
+	case "WithMaxPollers":
+		is = e.cfg.maxPollers
+	case "WithMaxConcurrency":
+		is = e.cfg.maxConcurrency
 	}
-	topics, err := c.metadata(ctx, suspects)
-	if err != nil {
-		return // it comes again with the next error
-	}
-	for _, t := range topics {
-		name := *t.Topic
-		err := kerr.ErrorForCode(t.ErrorCode)
-		gone := errors.Is(err, kerr.UnknownTopicOrPartition)
-		e.mu.Lock()
-		again := err == nil && t.TopicID != c.topicIDs[name]
-		for tp, l := range e.lanes {
-			if tp.Topic == name && again {
-				e.kill(l, ErrRevoked)
-			} else if tp.Topic == name {
-				l.gone = gone
-			}
-		}
-		if again {
-			c.topicIDs[name] = t.TopicID
-		}
-		e.later(e.repause)
-		e.unlock()
-		if again {
-			c.positions.forget(name)
-			c.client.PurgeTopicsFromConsuming(name)
-			c.client.AddConsumeTopics(name)
-			e.clear("topic " + name)
-		}
-	}
+	return fmt.Errorf("it grows, and %s, which is %d, is what holds it", option, is)
 }
 
 // close leaves the group and ends everything that start began. It is called
@@ -694,31 +446,4 @@ func (c *consumer) close(ctx context.Context) (leaveErr error) {
 	}
 	c.group.Wait()
 	return leaveErr
-}
-
-// clientHooks hear from the client what is no error of a poll.
-type clientHooks struct{ c *consumer }
-
-var _ interface {
-	kgo.HookBrokerConnect
-	kgo.HookGroupManageError
-} = clientHooks{}
-
-// OnBrokerConnect keeps what goes wrong with connections.
-func (h clientHooks) OnBrokerConnect(b kgo.BrokerMetadata, _ time.Duration, _ net.Conn, err error) {
-	if errors.Is(err, context.Canceled) || errors.Is(err, kgo.ErrClientClosed) {
-		return
-	}
-	h.c.engine.raise("connection to "+net.JoinHostPort(b.Host, strconv.Itoa(int(b.Port))), err)
-}
-
-// OnGroupManageError hears why the group could not be joined.
-func (h clientHooks) OnGroupManageError(err error) {
-	h.c.engine.raise("group", err)
-	if final(err) {
-		select {
-		case h.c.started <- err:
-		default:
-		}
-	}
 }

@@ -334,7 +334,9 @@ func TestCompressedTopicStaysWithinTheBudget(t *testing.T) {
 		if s := m.Stats(); s.FetchedBytes*5 > s.PolledBytes {
 			t.Errorf("%d fetched, %d polled: the test is too easy", s.FetchedBytes, s.PolledBytes)
 		}
-		if held.Load() > 16<<20 {
+		// What a fetch becomes is known of those before it only, so the last
+		// one may be a poll too many, which is a sixteenth of the budget.
+		if held.Load() > 17<<20 {
 			t.Errorf("held %d at most", held.Load())
 		}
 	})

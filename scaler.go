@@ -17,6 +17,8 @@ type ScaleSample struct {
 	Pollers, Concurrency, Least, Most int
 	// ByteRate is what one poller may move a second, or Unlimited.
 	ByteRate int
+	// MaxConcurrency is how many invocations may run at once, or Unlimited.
+	MaxConcurrency int
 	// Busy is how many invocations run, of Slots.
 	Busy, Slots int
 	// BatchTime is how long one invocation with a full batch takes, and
@@ -91,6 +93,17 @@ type scaler struct {
 	limitUntil time.Time
 
 	trial *trial
+
+	short shortage
+}
+
+// A shortage is a setting that keeps the Mapping from what the records ask
+// for. It is worth a word only if the lag grows under it.
+type shortage struct {
+	option string // "" for none
+	since  time.Time
+	lag    int64 // at that time
+	grows  bool  // as the last look said
 }
 
 type endSample struct {
@@ -110,6 +123,7 @@ const (
 	scaleHorizon  = 10 * time.Second // in which a backlog is to be dealt with
 	scaleQuiet    = time.Minute      // before pollers are taken away
 	scaleMinimum  = 10               // completions before the first decision
+	shortEvery    = time.Minute      // in which a lag grows or does not
 	limitStep     = 15 * time.Second // between steps back to where it throttled
 	limitAfter    = time.Minute      // after a throttle
 	limitMisguess = 5 * time.Minute  // after a step that did not help
@@ -271,10 +285,25 @@ func (s *scaler) need(in *ScaleSample) (pollers, unknown int, why string) {
 		slots += min(1, demand/slotRate)
 		records += min(demand, slotRate)
 	}
+	option := ""
+	if most := in.MaxConcurrency; most != Unlimited && slots > float64(most) {
+		option = "WithMaxConcurrency"
+		records *= float64(most) / slots
+		slots = float64(most)
+	}
 	bySlots := int(math.Ceil(slots/float64(in.Concurrency) - 1e-9))
 	byBytes := 0
 	if in.ByteRate != Unlimited {
 		byBytes = int(math.Ceil(records*in.BatchBytes/in.BatchRecords/float64(in.ByteRate) - 1e-9))
+	}
+	switch {
+	case byBytes > max(bySlots, in.Most):
+		option = "WithPollerByteRate"
+	case bySlots > in.Most:
+		option = "WithMaxPollers"
+	}
+	if unknown == 0 {
+		s.short.look(option, lag, in.At)
 	}
 	switch {
 	case lagging == 0:
@@ -285,6 +314,26 @@ func (s *scaler) need(in *ScaleSample) (pollers, unknown int, why string) {
 		return bySlots, unknown, fmt.Sprintf("a lag of %d records in %d partitions, one slot each", lag, lagging)
 	}
 	return bySlots, unknown, fmt.Sprintf("a lag of %d records, %.0f a second a slot", lag, slotRate)
+}
+
+// look takes note of the setting that is too small now, if there is one.
+func (s *shortage) look(option string, lag int64, now time.Time) {
+	if option != s.option || option == "" {
+		*s = shortage{option: option, since: now, lag: lag}
+		return
+	}
+	if now.Sub(s.since) >= shortEvery {
+		s.grows = lag > s.lag
+		s.since, s.lag = now, lag
+	}
+}
+
+// holds names the setting under which the lag grows, or is "".
+func (s *shortage) holds() string {
+	if !s.grows {
+		return ""
+	}
+	return s.option
 }
 
 // limited is how many pollers there may be after a throttle or a step that did

@@ -300,7 +300,7 @@ func (e *engine) sample(now time.Time) ScaleSample {
 	s := ScaleSample{
 		At: now, Lanes: make([]LaneSample, 0, len(e.lanes)),
 		Pollers: e.pool.size, Concurrency: e.cfg.pollerConcurrency, Least: least, Most: most, ByteRate: e.cfg.pollerByteRate,
-		Busy: e.pool.busy, Slots: e.pool.size * e.cfg.pollerConcurrency,
+		MaxConcurrency: e.cfg.maxConcurrency, Busy: e.pool.busy, Slots: e.pool.size * e.cfg.pollerConcurrency,
 		Completed: e.pace.completed, Settled: e.counts.settled, Throttled: e.counts.throttles,
 		MemoryLimited: !e.limitedAt.IsZero() && !e.queue.any(),
 	}

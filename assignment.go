@@ -1,0 +1,235 @@
+package esm
+
+import (
+	"context"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kgo"
+)
+
+// assign makes lanes for partitions that the group gave to this process. Where
+// they begin is said later, by place.
+func (e *engine) assign(tps []TopicPartition, now time.Time) {
+	e.mu.Lock()
+	defer e.unlock()
+	for _, tp := range tps {
+		if old := e.lanes[tp]; old != nil {
+			e.kill(old, ErrRevoked)
+		}
+		l := newLane(tp)
+		e.lanes[tp] = l
+		e.schedule(l, now)
+	}
+	e.member = true
+	e.counts.rebalances++
+	e.fit(now)
+	info := AssignedInfo{Mapping: e.watch.name, Added: tps, Total: len(e.lanes)}
+	e.later(func() { fire(e.watch, func(h *Hooks) func(AssignedInfo) { return h.Assigned }, info) })
+}
+
+// A placement says where a lane begins.
+type placement struct {
+	tp          TopicPartition
+	at          int64
+	leaderEpoch int32
+	committed   bool // the group has this offset already
+	anchor      bool // commit it at once, although nothing was settled
+}
+
+// place says where lanes begin.
+func (e *engine) place(ps []placement) {
+	e.mu.Lock()
+	anchors := false
+	for _, p := range ps {
+		l := e.lanes[p.tp]
+		if l == nil || l.next > p.at && l.count > 0 {
+			continue
+		}
+		l.place(p.at, p.leaderEpoch)
+		if p.committed {
+			l.committed = p.at
+		}
+		if p.anchor {
+			l.anchor, anchors = true, true
+			e.soil(l)
+		}
+	}
+	if anchors {
+		e.commitBell.ring()
+	}
+	e.unlock()
+}
+
+// shelve takes a lane that no call runs for out of all queues, and frees what
+// it holds.
+func (e *engine) shelve(l *lane) {
+	if p := l.part(); p != nil {
+		e.free(p)
+	}
+	e.unfile(l)
+	e.freeQueue(l)
+	l.work = nil
+	l.state = laneIdle
+}
+
+// kill ends a lane: nothing of it counts any more, and a call that runs for it
+// is cancelled. Its records are freed, except for those that the call has.
+func (e *engine) kill(l *lane, cause error) {
+	if !l.dead {
+		if l.state == laneLeased {
+			e.busy[l.TopicPartition].cancel(cause)
+			e.freeQueue(l)
+		} else {
+			e.shelve(l)
+		}
+		l.dead = true
+	}
+	if e.lanes[l.TopicPartition] == l {
+		delete(e.lanes, l.TopicPartition)
+	}
+	e.gateBell.ring()
+	if l.paused || l.gone {
+		e.later(e.repause)
+	}
+}
+
+// lose drops partitions that belong to somebody else already.
+func (e *engine) lose(tps []TopicPartition, now time.Time) {
+	e.mu.Lock()
+	defer e.unlock()
+	cancelled := 0
+	for _, tp := range tps {
+		if l := e.lanes[tp]; l != nil {
+			if l.state == laneLeased {
+				cancelled++
+			}
+			e.kill(l, ErrRevoked)
+		}
+	}
+	e.fit(now)
+	e.member = false
+	e.sessionLost.fire()
+	if len(tps) == 0 {
+		return
+	}
+	info := RevokedInfo{Mapping: e.watch.name, Partitions: tps, Lost: true, Cancelled: cancelled}
+	e.later(func() { fire(e.watch, func(h *Hooks) func(RevokedInfo) { return h.Revoked }, info) })
+}
+
+// drain starts nothing more for the lanes, and waits until nothing runs for
+// them. When the time is over it cancels what runs, with this cause, and waits
+// a moment longer. It returns how many calls it cancelled.
+//
+// A lane whose call goes on even then is dead afterwards. The others keep what
+// they settled, and give up the rest.
+func (e *engine) drain(ctx context.Context, lanes func() []*lane, cause error) (cancelled int) {
+	e.mu.Lock()
+	ours := lanes()
+	for _, l := range ours {
+		l.ending = true
+		if l.state == laneLeased {
+			e.freeQueue(l)
+		} else {
+			e.shelve(l)
+		}
+	}
+	e.awaitCalls(ctx, ours)
+	calls := map[*lease]bool{}
+	for _, l := range ours {
+		if l.state == laneLeased {
+			c := e.busy[l.TopicPartition]
+			calls[c] = true
+			c.cancel(cause)
+		}
+	}
+	if len(calls) > 0 {
+		// Most functions return at once when their context ends, and what
+		// they say then still counts.
+		grace, done := context.WithTimeout(context.WithoutCancel(ctx), cancelGrace)
+		e.awaitCalls(grace, ours)
+		done()
+	}
+	for _, l := range ours {
+		if l.state == laneLeased {
+			l.dead = true
+		} else {
+			e.shelve(l)
+		}
+	}
+	e.unlock()
+	return len(calls)
+}
+
+// awaitCalls gives up the lock until no call runs for any of the lanes, or
+// until ctx ends.
+func (e *engine) awaitCalls(ctx context.Context, lanes []*lane) {
+	for {
+		running := false
+		for _, l := range lanes {
+			running = running || l.state == laneLeased
+		}
+		if !running || ctx.Err() != nil {
+			return
+		}
+		changed := e.changed.wait()
+		e.unlock()
+		select {
+		case <-changed:
+		case <-ctx.Done():
+		}
+		e.mu.Lock()
+	}
+}
+
+// cancelGrace is how long a cancelled call has to return before it counts as
+// one that ignores its context.
+const cancelGrace = 250 * time.Millisecond
+
+// reset makes a new lane for a partition whose position moved backward, or
+// whose broker lost what came after an offset. What was read before that
+// offset and is not settled is kept, and begins anew; the rest will be read
+// again.
+func (e *engine) reset(l *lane, to int64, err error, now time.Time) *lane {
+	from := l.next
+	n := newLane(l.TopicPartition)
+	n.committed, n.end, n.endAt, n.logStart = l.committed, l.end, l.endAt, l.logStart
+	at := to
+	if l.next >= 0 {
+		at = min(to, l.settled.Frontier())
+	}
+	n.place(at, -1)
+	n.next = to
+	// What is unsettled below the new position will not be read again.
+	keep := func(records []*kgo.Record) {
+		var kept []*kgo.Record
+		for _, r := range records {
+			if r.Offset >= at && r.Offset < to {
+				kept = append(kept, r)
+			}
+		}
+		if len(kept) > 0 {
+			s := weigh(kept)
+			s.memory = &chunk{bytes: s.weight(), records: len(kept)}
+			e.memory.hold(s.memory)
+			n.push(s)
+		}
+	}
+	if p := l.part(); p != nil {
+		keep(p.records)
+	}
+	for _, s := range l.queue {
+		keep(s.records)
+	}
+	e.kill(l, ErrRevoked)
+	e.lanes[n.TopicPartition] = n
+	if n.committed > at {
+		n.anchor = true // backward, so that a crash does not skip what is read again
+		e.soil(n)
+		e.commitBell.ring()
+	}
+	e.schedule(n, now)
+	e.counts.resets++
+	info := ResetInfo{Mapping: e.watch.name, TopicPartition: n.TopicPartition, From: from, To: to, Err: err}
+	e.later(func() { fire(e.watch, func(h *Hooks) func(ResetInfo) { return h.PositionReset }, info) })
+	return n
+}

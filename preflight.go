@@ -1,0 +1,176 @@
+package esm
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"strings"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
+)
+
+// newProbe makes a client that never connects, to be asked about its options.
+func newProbe(opts ...kgo.Opt) (*kgo.Client, error) {
+	over, cancel := context.WithCancel(context.Background())
+	cancel()
+	return kgo.NewClient(append(opts[:len(opts):len(opts)], kgo.WithContext(over))...)
+}
+
+// preflight checks that the cluster, the topics and the group are there and may
+// be used, and finds out where Latest is.
+func (c *consumer) preflight(ctx context.Context) error {
+	partitions, err := c.checkTopics(ctx)
+	if err != nil {
+		return err
+	}
+	var any bool
+	err = insist(ctx, c.engine, "find the group", func() (err error) {
+		any, err = groupCommits(ctx, c.client, c.source.Group)
+		return err
+	})
+	if err != nil || c.source.Start.kind != startLatest || any {
+		return err
+	}
+	return insist(ctx, c.engine, "find the starting position", func() error {
+		for tp, l := range listOffsets(ctx, c.client, partitions, listEnd, c.positions.readCommitted) {
+			if l.err != nil {
+				return fmt.Errorf("%s/%d: %w", tp.Topic, tp.Partition, l.err)
+			}
+			c.positions.remember(tp, l.offset)
+		}
+		return nil
+	})
+}
+
+// checkTopics asks for the topics until all of them are there, and lists their
+// partitions.
+func (c *consumer) checkTopics(ctx context.Context) ([]TopicPartition, error) {
+	var partitions []TopicPartition
+	missing := 0
+	err := insist(ctx, c.engine, "read the topics", func() error {
+		topics, err := c.metadata(ctx, c.source.Topics)
+		if err != nil {
+			return err
+		}
+		partitions = partitions[:0]
+		var errs []error
+		again := false
+		for _, t := range topics {
+			if err := kerr.ErrorForCode(t.ErrorCode); err != nil {
+				errs = append(errs, fmt.Errorf("topic %q: %w", *t.Topic, err))
+				again = again || !errors.Is(err, kerr.UnknownTopicOrPartition) && kerr.IsRetriable(err)
+				continue
+			}
+			c.topicIDs[*t.Topic] = t.TopicID
+			for _, p := range t.Partitions {
+				partitions = append(partitions, TopicPartition{*t.Topic, p.Partition})
+			}
+		}
+		if len(errs) == 0 {
+			return nil
+		}
+		// A topic that was just made is not known to every broker yet.
+		if missing++; missing < 4 {
+			again = true
+		}
+		return &refusal{errors.Join(errs...), !again}
+	})
+	return partitions, err
+}
+
+// metadata asks the cluster for topics, without making them.
+func (c *consumer) metadata(ctx context.Context, topics []string) ([]kmsg.MetadataResponseTopic, error) {
+	req := kmsg.NewPtrMetadataRequest()
+	for _, name := range topics {
+		t := kmsg.NewMetadataRequestTopic()
+		t.Topic = kmsg.StringPtr(name)
+		req.Topics = append(req.Topics, t)
+	}
+	resp, err := req.RequestWith(ctx, c.client)
+	if err != nil {
+		return nil, err
+	}
+	found := resp.Topics[:0]
+	for _, t := range resp.Topics {
+		if t.Topic != nil {
+			found = append(found, t)
+		}
+	}
+	return found, nil
+}
+
+// A refusal is an answer of which is known whether asking again makes sense.
+type refusal struct {
+	err   error
+	final bool
+}
+
+func (r *refusal) Error() string { return r.err.Error() }
+
+func (r *refusal) Unwrap() error { return r.err }
+
+// insist does something until it succeeds, is refused for good, or ctx ends. A
+// cluster that cannot be reached may be about to start; a wrong password does
+// not become right.
+func insist(ctx context.Context, e *engine, doing string, f func() error) error {
+	var last error
+	for wait := fetchMaxWait; ; wait = min(2*wait, 2*time.Second) {
+		err := f()
+		if err == nil {
+			e.clear("start")
+			return nil
+		}
+		if ctx.Err() != nil {
+			if last == nil {
+				last = e.lastProblem()
+			}
+			return &StartError{Doing: doing, Err: context.Cause(ctx), Last: last}
+		}
+		if final(err) {
+			if r := (*refusal)(nil); errors.As(err, &r) {
+				err = r.err
+			}
+			return &StartError{Doing: doing, Err: err}
+		}
+		last = err
+		e.raise("start", err)
+		pause(ctx, wait)
+	}
+}
+
+// final reports whether an error will stay whatever is done: a broker said no,
+// or what is spoken is not understood. Not being able to connect is not final.
+func final(err error) bool {
+	if r := (*refusal)(nil); errors.As(err, &r) {
+		return r.final
+	}
+	if eof := (*kgo.ErrFirstReadEOF)(nil); errors.As(err, &eof) {
+		return true
+	}
+	if k := (*kerr.Error)(nil); errors.As(err, &k) {
+		for _, passing := range []error{
+			kerr.UnknownMemberID, kerr.IllegalGeneration, kerr.MemberIDRequired, kerr.RebalanceInProgress,
+			kerr.FencedMemberEpoch, kerr.StaleMemberEpoch, kerr.UnknownServerError,
+		} {
+			if errors.Is(err, passing) {
+				return false
+			}
+		}
+		return !k.Retriable
+	}
+	return isTLS(err)
+}
+
+// isTLS reports whether a connection failed because the two sides do not agree
+// on TLS, or do not trust each other.
+func isTLS(err error) bool {
+	if op := (*net.OpError)(nil); errors.As(err, &op) && (op.Op == "remote error" || op.Op == "local error") {
+		return true // an alert of the TLS layer
+	}
+	msg := err.Error()
+	return strings.Contains(msg, "tls: ") || strings.Contains(msg, "x509: ")
+}

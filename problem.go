@@ -1,0 +1,103 @@
+package esm
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+)
+
+// A Problem is something that keeps a [Mapping] from working as it should.
+type Problem struct {
+	// With is what it is about: "connection to host:9092", "group", "commit",
+	// "topic orders", "topic orders partition 3", "end of topic orders",
+	// "client", "start", or "lag" for a limit under which the lag grows.
+	With string
+	// Err is what the broker or the client said last.
+	Err error
+	// Since is when it began, and Last when it was seen last.
+	Since, Last time.Time
+}
+
+// problem takes note of a problem, or with a nil error of its end.
+func (e *engine) problem(with string, err error, now time.Time) {
+	was, known := e.problems[with]
+	switch {
+	case err != nil && known:
+		was.Err, was.Last = err, now
+	case err != nil:
+		p := &Problem{With: with, Err: err, Since: now, Last: now}
+		e.problems[with] = p
+		info := ProblemInfo{Mapping: e.watch.name, Problem: *p}
+		e.later(func() { fire(e.watch, func(h *Hooks) func(ProblemInfo) { return h.ProblemRaised }, info) })
+	case known:
+		delete(e.problems, with)
+		info := ProblemInfo{Mapping: e.watch.name, Problem: *was}
+		e.later(func() { fire(e.watch, func(h *Hooks) func(ProblemInfo) { return h.ProblemCleared }, info) })
+	}
+}
+
+// raise and clear are problem for those who do not have the lock.
+func (e *engine) raise(with string, err error) {
+	e.mu.Lock()
+	e.problem(with, err, time.Now())
+	e.unlock()
+}
+
+func (e *engine) clear(with string) { e.raise(with, nil) }
+
+// forgetProblems drops problems of whose end nobody hears: a connection that is
+// not tried any more, a topic from which nothing comes. They are raised again
+// and again while they last.
+func (e *engine) forgetProblems(now time.Time) {
+	e.mu.Lock()
+	defer e.unlock()
+	for with, p := range e.problems {
+		passing := strings.HasPrefix(with, "connection to ") || strings.HasPrefix(with, "topic ") || with == "client"
+		if passing && now.Sub(p.Last) > time.Minute {
+			e.problem(with, nil, now)
+		}
+	}
+}
+
+// problemWith names a partition.
+func problemWith(topic string, partition int32) string {
+	return fmt.Sprintf("topic %s partition %d", topic, partition)
+}
+
+// readable takes note that records came from a partition.
+func (e *engine) readable(tp TopicPartition, now time.Time) {
+	if len(e.problems) > 0 {
+		e.problem("topic "+tp.Topic, nil, now)
+		e.problem(problemWith(tp.Topic, tp.Partition), nil, now)
+	}
+}
+
+// lastProblem is the problem that was seen last, or nil.
+func (e *engine) lastProblem() error {
+	e.mu.Lock()
+	defer e.unlock()
+	var last *Problem
+	for _, p := range e.problems {
+		if last == nil || p.Last.After(last.Last) {
+			last = p
+		}
+	}
+	if last == nil {
+		return nil
+	}
+	return fmt.Errorf("%s: %w", last.With, last.Err)
+}
+
+// listProblems returns the problems, the oldest first.
+func (e *engine) listProblems() []Problem {
+	ps := make([]Problem, 0, len(e.problems))
+	for _, p := range e.problems {
+		ps = append(ps, *p)
+	}
+	slices.SortFunc(ps, func(a, b Problem) int {
+		return cmp.Or(a.Since.Compare(b.Since), cmp.Compare(a.With, b.With))
+	})
+	return ps
+}

@@ -1,0 +1,269 @@
+package esm
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+)
+
+// A stopping is a stop that is under way. All who ask for one wait for the
+// same.
+type stopping struct {
+	drain context.Context // while the invocations may take their time
+	hurry context.CancelCauseFunc
+}
+
+func newStopping() *stopping {
+	ctx, cancel := context.WithCancelCause(context.Background())
+	return &stopping{ctx, cancel}
+}
+
+// Stop takes no more records, lets the invocations end, commits and leaves the
+// group. It does not wait for back-offs: those records come again to the next
+// owner. When the time is over that ctx or [WithStopTimeout] give it, it
+// cancels the invocations that are left (their context's cause is
+// [ErrStopping]) and returns a [*DrainError]. When it returns nil, no
+// goroutine of the Mapping is left.
+//
+// All callers get the same answer, also later ones, and the shortest time of
+// all of them counts. Before Start, Stop returns nil, and the Mapping cannot be
+// started any more. With the context of one of its own invocations it returns
+// [ErrInsideInvocation] at once; called there with another context, it waits
+// for its caller until the time is over.
+func (m *Mapping) Stop(ctx context.Context) error {
+	if m.inside(ctx) {
+		return ErrInsideInvocation
+	}
+	m.mu.Lock()
+	switch m.phase {
+	case PhaseNew:
+		m.mu.Unlock()
+		m.conclude(nil)
+		return nil
+	case PhaseStopped:
+	case PhaseStopping:
+	default:
+		m.beginStop(ErrStopped, "")
+	}
+	stop := m.stop
+	m.mu.Unlock()
+	m.tell()
+	select {
+	case <-m.done:
+	case <-ctx.Done():
+		if stop != nil {
+			stop.hurry(context.Cause(ctx))
+		}
+		<-m.done
+	}
+	return m.result()
+}
+
+// beginStop begins to stop the Mapping. Whoever wants it stopped waits for
+// done. A Start that is under way stops it itself, and otherwise a goroutine
+// does, which ends by closing done. The lock is held.
+func (m *Mapping) beginStop(cause error, reason string) {
+	m.stop = newStopping()
+	starting := m.phase == PhaseStarting
+	m.enter(PhaseStopping, reason)
+	if starting {
+		m.start(cause)
+		return
+	}
+	go m.shutDown(m.stop, m.run)
+}
+
+// shutDown stops what runs, in the order that loses nothing: nothing new is
+// read or started, what runs ends, what it settled is committed, and only then
+// the group is left, since heartbeats end with that.
+func (m *Mapping) shutDown(stop *stopping, r *run) {
+	timeout := m.cfg.Load().stopTimeout
+	began := time.Now()
+	reserve := min(timeout/4, 5*time.Second)
+
+	e := r.engine
+	r.consumer.hold(holdStop)
+	drain, done := context.WithTimeout(stop.drain, timeout-reserve)
+	failed := DrainError{Cancelled: e.drain(drain, e.everyLane, ErrStopping)}
+	done()
+
+	rest := max(reserve, timeout-time.Since(began))
+	if stop.drain.Err() != nil {
+		rest = reserve // somebody is in a hurry
+	}
+	end, done := context.WithTimeout(context.Background(), rest)
+	defer done()
+	failed.CommitErr = r.consumer.committer.flush(end)
+	failed.Again = e.settledAbove()
+	failed.LeaveErr = r.consumer.close(end)
+	failed.Stuck = e.stuckCalls()
+
+	if failed.Cancelled > 0 || failed.CommitErr != nil || failed.LeaveErr != nil {
+		m.conclude(&failed)
+		return
+	}
+	m.conclude(nil)
+}
+
+// everyLane lists all lanes.
+func (e *engine) everyLane() []*lane {
+	lanes := make([]*lane, 0, len(e.lanes))
+	for _, l := range e.lanes {
+		lanes = append(lanes, l)
+	}
+	return lanes
+}
+
+// stuckCalls lists the calls that still run, after it waited a moment for the
+// goroutines of those that do not.
+func (e *engine) stuckCalls() []StuckCall {
+	grace, done := context.WithTimeout(context.Background(), cancelGrace)
+	defer done()
+	e.mu.Lock()
+	defer e.unlock()
+	for e.workers > len(e.leases) && grace.Err() == nil {
+		changed := e.changed.wait()
+		e.unlock()
+		select {
+		case <-changed:
+		case <-grace.Done():
+		}
+		e.mu.Lock()
+	}
+	var stuck []StuckCall
+	now := time.Now()
+	for l := range e.leases {
+		s := StuckCall{BatchID: l.id, Running: now.Sub(l.started)}
+		for i := range l.work.parts {
+			s.Partitions = append(s.Partitions, l.work.parts[i].lane.TopicPartition)
+		}
+		stuck = append(stuck, s)
+	}
+	return stuck
+}
+
+// settledAbove counts the records that are settled and that no commit covers.
+func (e *engine) settledAbove() (n int) {
+	e.mu.Lock()
+	defer e.unlock()
+	for _, l := range e.lanes {
+		n += l.settled.Above()
+	}
+	return n
+}
+
+// conclude is the end of the Mapping.
+func (m *Mapping) conclude(failed *DrainError) {
+	m.mu.Lock()
+	var errs []error
+	if m.halted != nil {
+		errs = append(errs, m.halted)
+	}
+	if failed != nil {
+		errs = append(errs, failed)
+	}
+	switch len(errs) {
+	case 0:
+	case 1:
+		m.err = errs[0]
+	default:
+		m.err = errors.Join(errs...)
+	}
+	reason := ""
+	if m.err != nil {
+		reason = m.err.Error()
+	}
+	m.enter(PhaseStopped, reason)
+	m.mu.Unlock()
+	m.tell()
+	close(m.done)
+}
+
+// result is what Stop returns: how the stop went, and not why there was one.
+func (m *Mapping) result() error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if d := (*DrainError)(nil); errors.As(m.err, &d) {
+		return d
+	}
+	return nil
+}
+
+// DrainError says what a stop could not bring to an end in its time.
+type DrainError struct {
+	// Stuck are the invocations that ignored that their context ended. Their
+	// goroutines are still there; their records come again.
+	Stuck []StuckCall
+	// Cancelled is how many invocations were cancelled because the time was
+	// over, with those that are stuck.
+	Cancelled int
+	// CommitErr is why the last offsets could not be committed, or nil. What
+	// was settled since the last commit comes again.
+	CommitErr error
+	// LeaveErr is why the group could not be left, or nil. The partitions
+	// then wait for the session to time out.
+	LeaveErr error
+	// Again is how many records were settled above the frontier: no commit
+	// covers them, and they come again.
+	Again int
+}
+
+// A StuckCall is an invocation that goes on although its context ended.
+type StuckCall struct {
+	BatchID    string
+	Partitions []TopicPartition
+	Running    time.Duration
+}
+
+// Error says all of it in one line.
+func (e *DrainError) Error() string {
+	msg := "esm: the mapping did not stop cleanly:"
+	if e.Cancelled > 0 {
+		msg += fmt.Sprintf(" %d invocations were cancelled;", e.Cancelled)
+	}
+	if len(e.Stuck) > 0 {
+		msg += fmt.Sprintf(" %d of them ignore that their context ended, and their goroutines are left behind (", len(e.Stuck))
+		for i, s := range e.Stuck {
+			if i == 3 {
+				msg += ", ..."
+				break
+			}
+			if i > 0 {
+				msg += ", "
+			}
+			msg += fmt.Sprintf("batch %s of %s, running for %s", s.BatchID, describe(s.Partitions), s.Running.Round(time.Millisecond))
+		}
+		msg += ");"
+	}
+	if e.CommitErr != nil {
+		msg += fmt.Sprintf(" the last commit: %v;", e.CommitErr)
+	}
+	if e.LeaveErr != nil {
+		msg += fmt.Sprintf(" leaving the group: %v;", e.LeaveErr)
+	}
+	return msg + " what was not committed comes again"
+}
+
+// Unwrap returns the errors of the commit and of leaving the group.
+func (e *DrainError) Unwrap() []error {
+	var errs []error
+	for _, err := range []error{e.CommitErr, e.LeaveErr} {
+		if err != nil {
+			errs = append(errs, err)
+		}
+	}
+	return errs
+}
+
+// describe names a few partitions.
+func describe(tps []TopicPartition) string {
+	if len(tps) == 0 {
+		return "no partition"
+	}
+	s := fmt.Sprintf("%s/%d", tps[0].Topic, tps[0].Partition)
+	if len(tps) > 1 {
+		s += fmt.Sprintf(" and %d more", len(tps)-1)
+	}
+	return s
+}

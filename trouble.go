@@ -1,0 +1,138 @@
+package esm
+
+import (
+	"context"
+	"errors"
+	"maps"
+	"net"
+	"slices"
+	"strconv"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kgo"
+)
+
+// troubles deals with the errors that a poll brought. They come before the
+// records: the client reports that it lost data before it reads on, but the
+// two can be in one poll in either order.
+func (c *consumer) troubles(fetches kgo.Fetches) {
+	fetches.EachError(func(topic string, partition int32, err error) {
+		var (
+			loss     *kgo.ErrDataLoss
+			session  *kgo.ErrGroupSession
+			tooLarge *kgo.ErrDecompressTooLarge
+		)
+		switch {
+		case ended(err):
+		case errors.As(err, &loss):
+			c.dataLoss(loss)
+		case errors.As(err, &session):
+			c.engine.raise("group", session.Err)
+		case errors.As(err, &tooLarge):
+			c.engine.raise(problemWith(topic, partition), err)
+		case errors.Is(err, kerr.UnknownTopicID), errors.Is(err, kerr.UnknownTopicOrPartition):
+			c.engine.raise("topic "+topic, err)
+			c.suspect(topic)
+		case topic == "":
+			c.engine.raise("client", err)
+		case errors.Is(err, kerr.TopicAuthorizationFailed):
+			c.engine.raise("topic "+topic, err)
+		default:
+			c.engine.raise(problemWith(topic, partition), err)
+		}
+	})
+}
+
+// dataLoss moves a lane back to where the broker's log diverged.
+func (c *consumer) dataLoss(loss *kgo.ErrDataLoss) {
+	e := c.engine
+	e.mu.Lock()
+	defer e.unlock()
+	l := e.lanes[TopicPartition{loss.Topic, loss.Partition}]
+	if l == nil || l.ending || l.next < 0 || loss.ResetTo >= l.next {
+		return
+	}
+	e.reset(l, loss.ResetTo, loss, time.Now())
+}
+
+// suspect has it looked into whether a topic was deleted and made again.
+func (c *consumer) suspect(topic string) {
+	c.engine.mu.Lock()
+	c.suspects[topic] = true
+	c.engine.unlock()
+	c.checkBell.ring()
+}
+
+// recreated looks whether topics that gave trouble were deleted, or deleted and
+// made again. Of a topic that is gone nothing is fetched: the broker answers
+// such a fetch at once, and with it all others, so that the client would ask
+// as fast as it can. With one that was made again the client stays with the old
+// one on purpose, so it is told to forget the topic and to begin anew; what was
+// read of the old one is not committed for the new one.
+func (c *consumer) recreated(ctx context.Context) {
+	e := c.engine
+	e.mu.Lock()
+	suspects := slices.Collect(maps.Keys(c.suspects))
+	clear(c.suspects)
+	e.unlock()
+	if len(suspects) == 0 {
+		return
+	}
+	topics, err := c.metadata(ctx, suspects)
+	if err != nil {
+		return // it comes again with the next error
+	}
+	for _, t := range topics {
+		name := *t.Topic
+		err := kerr.ErrorForCode(t.ErrorCode)
+		gone := errors.Is(err, kerr.UnknownTopicOrPartition)
+		e.mu.Lock()
+		again := err == nil && t.TopicID != c.topicIDs[name]
+		for tp, l := range e.lanes {
+			if tp.Topic == name && again {
+				e.kill(l, ErrRevoked)
+			} else if tp.Topic == name {
+				l.gone = gone
+			}
+		}
+		if again {
+			c.topicIDs[name] = t.TopicID
+		}
+		e.later(e.repause)
+		e.unlock()
+		if again {
+			c.positions.forget(name)
+			c.client.PurgeTopicsFromConsuming(name)
+			c.client.AddConsumeTopics(name)
+			e.clear("topic " + name)
+		}
+	}
+}
+
+// clientHooks hear from the client what is no error of a poll.
+type clientHooks struct{ c *consumer }
+
+var _ interface {
+	kgo.HookBrokerConnect
+	kgo.HookGroupManageError
+} = clientHooks{}
+
+// OnBrokerConnect keeps what goes wrong with connections.
+func (h clientHooks) OnBrokerConnect(b kgo.BrokerMetadata, _ time.Duration, _ net.Conn, err error) {
+	if errors.Is(err, context.Canceled) || errors.Is(err, kgo.ErrClientClosed) {
+		return
+	}
+	h.c.engine.raise("connection to "+net.JoinHostPort(b.Host, strconv.Itoa(int(b.Port))), err)
+}
+
+// OnGroupManageError hears why the group could not be joined.
+func (h clientHooks) OnGroupManageError(err error) {
+	h.c.engine.raise("group", err)
+	if final(err) {
+		select {
+		case h.c.started <- err:
+		default:
+		}
+	}
+}
