@@ -101,17 +101,17 @@ func (c *consumer) options() []kgo.Opt {
 		kgo.ConsumeStartOffset(kgo.NewOffset().AtStart()),
 		kgo.ConsumeResetOffset(kgo.RewindOffset(time.Minute)),
 		kgo.OnPartitionsAssigned(func(_ context.Context, _ *kgo.Client, m map[string][]int32) {
-			isolated(func() { c.assigned(partitionsOf(m)) })
+			c.assigned(partitionsOf(m))
 		}),
 		kgo.OnPartitionsRevoked(func(ctx context.Context, _ *kgo.Client, m map[string][]int32) {
-			isolated(func() { c.revoked(ctx, partitionsOf(m)) })
+			c.revoked(ctx, partitionsOf(m))
 		}),
 		kgo.OnPartitionsLost(func(_ context.Context, _ *kgo.Client, m map[string][]int32) {
-			isolated(func() { c.lost(partitionsOf(m)) })
+			c.lost(partitionsOf(m))
 		}),
 		kgo.AdjustFetchOffsetsFn(c.adjust),
 		kgo.WithHooks(c.engine.memory.fetch.wire, clientHooks{c}),
-		kgo.WithLogger(clientLog{c.engine.watch.logger}),
+		kgo.WithLogger(clientLog{c.engine.watch}),
 	)
 	if c.source.InstanceID != "" {
 		opts = append(opts, kgo.InstanceID(c.source.InstanceID))
@@ -162,11 +162,11 @@ func (c *consumer) start(ctx context.Context) error {
 	run, cancel := context.WithCancel(context.Background())
 	c.cancel = cancel
 	for _, f := range []func(context.Context){c.engine.keepTime, c.poll, c.sampleLag, c.control} {
-		c.group.Go(func() { persist(run, f) })
+		c.group.Go(func() { f(run) })
 	}
 	c.group.Go(func() {
 		defer close(c.committer.gone)
-		persist(run, c.committer.run)
+		c.committer.run(run)
 	})
 	// Only now: joining the group disturbs its other members.
 	cl.AddConsumeTopics(c.source.Topics...)
@@ -184,14 +184,6 @@ func (c *consumer) start(ctx context.Context) error {
 		}
 	}
 	return nil
-}
-
-// persist runs f until ctx ends. It begins again if a hook of the user ended
-// the goroutine with runtime.Goexit.
-func persist(ctx context.Context, f func(context.Context)) {
-	for ctx.Err() == nil {
-		isolated(func() { f(ctx) })
-	}
 }
 
 // joined says that the first assignment was handled.
@@ -320,8 +312,7 @@ func (c *consumer) pollOnce(ctx context.Context, evict []*lane) bool {
 	failed := false
 	fetches.EachError(func(_ string, _ int32, err error) { failed = failed || !ended(err) })
 	if failed {
-		// Hooks are called on the way, and must not take the records with them.
-		isolated(func() { c.troubles(fetches) })
+		c.troubles(fetches)
 	}
 	e.enqueue(fetches, time.Now())
 	return !failed || !fetches.Empty()
@@ -397,12 +388,7 @@ const (
 func (c *consumer) scale(now time.Time) {
 	e := c.engine
 	s := e.sample(now)
-	n, reason := s.Pollers, "nothing is invoked now"
-	if e.idle() {
-		c.scaler.trial, c.scaler.short = nil, shortage{}
-	} else {
-		n, reason = c.scaler.decide(s)
-	}
+	n, reason := c.scaler.decide(s)
 	e.mu.Lock()
 	e.counts.scaleReason = reason
 	e.problem("lag", e.tooSmall(c.scaler.short.holds()), now)

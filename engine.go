@@ -129,16 +129,9 @@ func (e *engine) unlock() {
 	events := e.events
 	e.events = nil
 	e.mu.Unlock()
-	runAll(events)
-}
-
-// runAll runs all functions, also the rest of them if one exits its goroutine.
-func runAll(fs []func()) {
-	if len(fs) == 0 {
-		return
+	for _, f := range events {
+		f()
 	}
-	defer runAll(fs[1:])
-	fs[0]()
 }
 
 // later does something once the lock is given up.
@@ -349,11 +342,4 @@ func (e *engine) reconfigure(newest func() *config, now time.Time) {
 	}
 	e.kick(now)
 	e.gateBell.ring()
-}
-
-// idle reports whether the Mapping is paused, halted or stopping.
-func (e *engine) idle() bool {
-	e.mu.Lock()
-	defer e.unlock()
-	return e.holds != 0
 }

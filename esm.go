@@ -378,7 +378,7 @@ func (m *Mapping) tell() {
 		w := m.watch
 		m.mu.Unlock()
 		info.Mapping = w.name
-		isolated(func() { fire(w, func(h *Hooks) func(StateInfo) { return h.StateChanged }, info) })
+		fire(w, func(h *Hooks) func(StateInfo) { return h.StateChanged }, info)
 		m.mu.Lock()
 	}
 	m.telling = false

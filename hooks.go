@@ -10,12 +10,13 @@ import (
 // Hooks are functions that a [Mapping] calls when something happens. Any may
 // be nil. They watch; what should change what happens wraps the [Invoker].
 //
-// Hooks are called outside of all locks, on the goroutine on which the thing
-// happened, so they must not block: a hook that waits holds up a poll, an
+// Hooks are called outside of all locks, and what happened waits for them to
+// return, so they must not block: a hook that waits holds up a poll, an
 // invocation or a rebalance. They are called from several goroutines at once.
 // What happens to one partition is reported in the order in which it happened
 // as far as one goroutine does it; between goroutines there is no order. A
-// hook that panics is reported to the log and otherwise ignored.
+// hook that panics, or calls runtime.Goexit, is reported to the log and
+// otherwise ignored.
 //
 // Slices in the infos are the callee's to keep.
 type Hooks struct {
@@ -260,11 +261,19 @@ func wanted[T any](w *watch, hook func(*Hooks) func(T)) bool {
 	return false
 }
 
+// guard calls a hook, which may panic or exit its goroutine. The second is why
+// it gets one of its own: the loops that call hooks must go on.
 func (w *watch) guard(f func()) {
-	defer func() {
-		if v := recover(); v != nil {
-			w.logger.Error("a hook panicked", "panic", fmt.Sprint(v), "stack", string(debug.Stack()))
-		}
-	}()
-	f()
+	isolated(func() {
+		returned := false
+		defer func() {
+			if !returned {
+				v := recover()                   // nil for a Goexit
+				defer func() { _ = recover() }() // the log may be what panics
+				w.logger.Error("a hook did not return", "panic", fmt.Sprint(v), "stack", string(debug.Stack()))
+			}
+		}()
+		f()
+		returned = true
+	})
 }

@@ -31,8 +31,12 @@ type lease struct {
 // runnable reports whether an invocation could start now.
 func (e *engine) runnable(now time.Time) bool {
 	return e.holds == 0 && e.queue.any() && !e.throttledUntil.After(now) &&
-		(e.cfg.maxConcurrency == Unlimited || e.pool.busy < e.cfg.maxConcurrency) &&
-		e.pool.pick(now) != nil
+		!e.saturated() && e.pool.pick(now) != nil
+}
+
+// saturated reports whether as many invocations run as may.
+func (e *engine) saturated() bool {
+	return e.cfg.maxConcurrency != Unlimited && e.pool.busy >= e.cfg.maxConcurrency
 }
 
 // kick starts a worker if there is something for it to do. Only one is started
@@ -274,7 +278,7 @@ func (e *engine) report(l *lease, v verdict, parts []part, took time.Duration) {
 	}
 	e.later(func() {
 		if debugging {
-			e.watch.logInvocation(info)
+			e.watch.guard(func() { e.watch.logInvocation(info) })
 		}
 		fire(e.watch, func(h *Hooks) func(InvokeEndedInfo) { return h.InvokeEnded }, info)
 	})

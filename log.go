@@ -114,14 +114,14 @@ func (s *sparse) log(level slog.Level, msg string, attrs ...any) {
 // clientLog gives what the Kafka client says to a slog.Logger, a level lower
 // than it says it: its errors are ours to judge, and come to the user as
 // problems in State.
-type clientLog struct{ l *slog.Logger }
+type clientLog struct{ w *watch }
 
 func (c clientLog) Level() kgo.LogLevel {
 	ctx := context.Background()
 	switch {
-	case c.l.Enabled(ctx, slog.LevelDebug):
+	case c.w.logger.Enabled(ctx, slog.LevelDebug):
 		return kgo.LogLevelInfo
-	case c.l.Enabled(ctx, slog.LevelInfo):
+	case c.w.logger.Enabled(ctx, slog.LevelInfo):
 		return kgo.LogLevelWarn
 	}
 	return kgo.LogLevelError
@@ -135,5 +135,5 @@ func (c clientLog) Log(level kgo.LogLevel, msg string, keyvals ...any) {
 	case kgo.LogLevelWarn:
 		to = slog.LevelInfo
 	}
-	c.l.Log(context.Background(), to, "kafka client: "+msg, keyvals...)
+	c.w.guard(func() { c.w.logger.Log(context.Background(), to, "kafka client: "+msg, keyvals...) })
 }

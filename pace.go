@@ -40,10 +40,15 @@ func (p *pace) service() time.Duration {
 
 // batch is how long an invocation with a full batch takes, and what it
 // carries. Before there was one it takes the others for it: an invocation that
-// costs the same whatever it carries is the usual case.
+// costs the same whatever it carries is the usual case. The time is 0 only
+// while none has ended.
 func (p *pace) batch(size int, recordBytes float64) (took time.Duration, records, bytes float64) {
+	took, records, bytes = p.service(), float64(size), float64(size)*recordBytes
 	if p.full.took.n > 0 {
-		return time.Duration(p.full.took.value * float64(time.Second)), p.full.records.value, p.full.bytes.value
+		took, records, bytes = time.Duration(p.full.took.value*float64(time.Second)), p.full.records.value, p.full.bytes.value
 	}
-	return p.service(), float64(size), float64(size) * recordBytes
+	if p.completed > 0 {
+		took = max(took, time.Nanosecond) // in virtual time a function may take none
+	}
+	return took, records, bytes
 }

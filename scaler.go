@@ -34,6 +34,8 @@ type ScaleSample struct {
 	// MemoryLimited is whether slots are idle because the memory budget is
 	// used up.
 	MemoryLimited bool
+	// Idle is whether the Mapping is paused, halted or stopping.
+	Idle bool
 }
 
 // A LaneSample is what the scaler knows of one partition.
@@ -84,7 +86,8 @@ type scaler struct {
 	arrivals map[TopicPartition]float64 // records a second
 	rate     float64                    // records settled a second
 
-	evaluated time.Time // on-demand: the last evaluation
+	evaluated   time.Time // on-demand: the last evaluation,
+	throttledAt int64     // and how many throttles there were by then
 
 	quietSince time.Time // since when fewer would do
 	quietMost  int       // how many would have done at most
@@ -133,18 +136,23 @@ const (
 // decide returns how many pollers there should be, and why.
 func (s *scaler) decide(in ScaleSample) (pollers int, reason string) {
 	s.learn(&in)
+	if in.Idle {
+		s.last, s.trial, s.short, s.quietSince = &in, nil, shortage{}, time.Time{}
+		return in.Pollers, "nothing is invoked now"
+	}
 	throttled := s.last != nil && in.Throttled > s.last.Throttled
 	s.last = &in
 
 	need, unknown, why := s.need(&in)
 	if s.onDemand {
 		if s.evaluated.IsZero() {
-			s.evaluated = in.At
+			s.evaluated, s.throttledAt = in.At, in.Throttled
 		}
 		if in.At.Sub(s.evaluated) < onDemandEvery {
 			return in.Pollers, "on-demand: evaluated once a minute"
 		}
-		s.evaluated = in.At
+		throttled = in.Throttled > s.throttledAt
+		s.evaluated, s.throttledAt = in.At, in.Throttled
 		if throttled {
 			return max(in.Least, in.Pollers/2), "the function throttles"
 		}
@@ -184,7 +192,12 @@ func (s *scaler) decide(in ScaleSample) (pollers int, reason string) {
 	switch {
 	case target > in.Pollers:
 		s.quietSince = time.Time{}
-		s.trial = &trial{from: in.Pollers, to: target, at: in.At, rate: s.rate, settled: in.Settled}
+		rate := s.rate
+		if rate <= 0 {
+			// Nothing to compare with yet, but how long they take.
+			rate = float64(in.Busy) * in.BatchRecords / in.BatchTime.Seconds()
+		}
+		s.trial = &trial{from: in.Pollers, to: target, at: in.At, rate: rate, settled: in.Settled}
 		return target, why
 	case target == in.Pollers:
 		s.quietSince = time.Time{}

@@ -219,12 +219,13 @@ func (e *engine) nextDue(now time.Time) time.Time {
 	if len(e.waiting) > 0 {
 		sooner(e.waiting[0].due)
 	}
-	if e.holds == 0 && e.queue.any() {
-		if e.throttledUntil.After(now) {
-			sooner(e.throttledUntil)
-		} else {
-			sooner(e.pool.refill())
-		}
+	switch {
+	case e.holds != 0 || !e.queue.any() || e.saturated():
+		// What comes next for them is not a matter of time.
+	case e.throttledUntil.After(now):
+		sooner(e.throttledUntil)
+	case e.pool.pick(now) == nil:
+		sooner(e.pool.refill())
 	}
 	return next
 }

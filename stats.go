@@ -303,6 +303,7 @@ func (e *engine) sample(now time.Time) ScaleSample {
 		MaxConcurrency: e.cfg.maxConcurrency, Busy: e.pool.busy, Slots: e.pool.size * e.cfg.pollerConcurrency,
 		Completed: e.pace.completed, Settled: e.counts.settled, Throttled: e.counts.throttles,
 		MemoryLimited: !e.limitedAt.IsZero() && !e.queue.any(),
+		Idle:          e.holds != 0,
 	}
 	perRecord := 0.0
 	if e.counts.polled > 0 {

@@ -1,0 +1,68 @@
+package esm
+
+import (
+	"log/slog"
+	"reflect"
+	"slices"
+	"testing"
+	"time"
+)
+
+// everyOption sets everything to something else than its default. A setting
+// that is not reached by an option of this list has none.
+func everyOption() []Option {
+	return []Option{
+		WithMinPollers(3), WithMaxPollers(9), WithOnDemand(), WithPollerConcurrency(7), WithPollerByteRate(123_456), WithMaxConcurrency(11),
+		WithBatchSize(33), WithBatchWindow(44 * time.Second), WithBatchBytes(55), WithBackoff(Constant(0)), WithInvokeTimeout(time.Hour),
+		WithPauseOnHalt(), WithStopTimeout(time.Hour), WithRevokeTimeout(time.Minute), WithStartTimeout(time.Hour),
+		WithMemoryBudget(1 << 30), WithName("x"), WithLogger(slog.New(slog.DiscardHandler)), WithHooks(Hooks{}),
+	}
+}
+
+func TestEverySettingHasAnOption(t *testing.T) {
+	was, is := defaults("g"), defaults("g").with(everyOption())
+	if len(is.errs) > 0 {
+		t.Fatal(is.errs)
+	}
+	a, b := reflect.ValueOf(was), reflect.ValueOf(is)
+	for i := range a.NumField() {
+		f := a.Type().Field(i)
+		if f.Name == "errs" {
+			continue
+		}
+		same := false
+		switch f.Type.Kind() {
+		case reflect.Func, reflect.Pointer, reflect.Slice:
+			same = a.Field(i).Pointer() == b.Field(i).Pointer()
+		default:
+			same = a.Field(i).Equal(b.Field(i))
+		}
+		if same {
+			t.Errorf("no option sets %s", f.Name)
+		}
+	}
+}
+
+// TestEveryOptionCanBeUpdatedOrSaysThatItCannot: one that is forgotten in
+// validateUpdate would change in a Mapping that does not look at it any more.
+func TestEveryOptionCanBeUpdatedOrSaysThatItCannot(t *testing.T) {
+	fixed := []string{"WithOnDemand", "WithPauseOnHalt", "WithRevokeTimeout", "WithStartTimeout", "WithName", "WithLogger", "WithHooks"}
+	var refused []string
+	for _, o := range everyOption() {
+		was := defaults("g")
+		is := was.with([]Option{o})
+		is.boundsSet = "" // WithOnDemand is judged alone
+		err := is.validateUpdate(&was)
+		if err == nil {
+			continue
+		}
+		for _, e := range err.(interface{ Unwrap() []error }).Unwrap() {
+			if oe, ok := e.(*OptionError); ok {
+				refused = append(refused, oe.Option)
+			}
+		}
+	}
+	if !slices.Equal(refused, fixed) {
+		t.Errorf("these cannot be updated: %v, want %v", refused, fixed)
+	}
+}

@@ -1,0 +1,104 @@
+package esm
+
+import (
+	"math/rand/v2"
+	"testing"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kgo"
+)
+
+// TestReserveIsWhatAPollBrings: after it has seen how much larger records are
+// in memory than on the wire, no poll brings more than was kept free for it,
+// whatever the brokers send within what they were asked for.
+func TestReserveIsWhatAPollBrings(t *testing.T) {
+	for seed := range uint64(500) {
+		rng := rand.New(rand.NewPCG(seed, 3))
+		wire := newWireStats()
+		f := newFetchSize(wire)
+		f.brokers = 1 + rng.IntN(12)
+		budget := int64(1<<20) << rng.IntN(9)
+		expansion := 1 + rng.Float64()*9
+		batch := 1000 + rng.Int64N(100_000)
+		now := time.Unix(1_000_000, 0)
+		residue := int64(0)
+		underWay := f.max // what was asked for the last time
+		for poll := range 200 {
+			now = now.Add(time.Duration(rng.Int64N(int64(300 * time.Millisecond))))
+			reserve := f.reserve(0)
+			more := int64(0)
+			for range f.brokers {
+				bytes := rng.Int64N(int64(max(underWay, 1)))
+				bytes -= bytes % batch
+				if bytes == 0 {
+					bytes = batch // the first batch comes whatever its size
+				}
+				for b := bytes; b > 0; b -= batch {
+					wire.OnFetchBatchRead(kgo.BrokerMetadata{}, "orders", 0, kgo.FetchBatchMetrics{CompressedBytes: int(min(b, batch))})
+				}
+				more += int64(float64(bytes) * expansion)
+			}
+			if poll > 0 && more > reserve+reserve/50 {
+				t.Fatalf("seed %d: poll %d brought %d, and %d were kept free", seed, poll, more, reserve)
+			}
+			underWay = f.max
+			f.polled(more, residue, budget, now)
+			if rng.IntN(2) == 0 {
+				f.drained(residue, budget, now)
+			}
+			if f.max < f.perPartition || f.max%f.perPartition != 0 || f.max > fetchLargest {
+				t.Fatalf("seed %d: fetches of %d, of %d a partition", seed, f.max, f.perPartition)
+			}
+			if int64(f.perPartition) < min(batch, fetchLargest) {
+				t.Fatalf("seed %d: %d a partition is less than a batch of %d", seed, f.perPartition, batch)
+			}
+			residue = rng.Int64N(budget)
+		}
+	}
+}
+
+func TestFetchesGrowWhileTheFunctionKeepsUpAndShrinkWhenRecordsQueue(t *testing.T) {
+	wire := newWireStats()
+	f := newFetchSize(wire)
+	const budget = 128 << 20
+	now := time.Unix(1_000_000, 0)
+	poll := func(residue int64) {
+		for range 32 {
+			wire.OnFetchBatchRead(kgo.BrokerMetadata{}, "orders", 0, kgo.FetchBatchMetrics{CompressedBytes: int(f.max) / 32})
+		}
+		f.polled(int64(f.max), residue, budget, now)
+		now = now.Add(10 * time.Millisecond)
+	}
+	for range 10 {
+		poll(0)
+		f.drained(0, budget, now)
+	}
+	if f.max < 40<<20 {
+		t.Errorf("fetches of %d when the function keeps up", f.max)
+	}
+	for range 10 {
+		poll(100 << 20)
+		now = now.Add(time.Second)
+	}
+	if f.max > 9<<20 {
+		t.Errorf("fetches of %d when records queue", f.max)
+	}
+	if most := f.reserve(0); most > budget/8 {
+		t.Errorf("%d are kept free", most)
+	}
+}
+
+func TestEmptyBudgetAdmitsOnePoll(t *testing.T) {
+	m := memory{budget: 1 << 20}
+	if !m.admits(50<<20, false) {
+		t.Error("nothing is held, and a poll does not fit")
+	}
+	m.held = 1
+	if m.admits(50<<20, true) {
+		t.Error("a poll that does not fit is admitted")
+	}
+	m.held = 1<<20 - 1<<17
+	if m.admits(1<<17, false) || !m.admits(1<<17, true) {
+		t.Error("the last sixteenth is for lanes that need it")
+	}
+}

@@ -1,0 +1,164 @@
+package esm
+
+import (
+	"math/rand/v2"
+	"testing"
+	"time"
+)
+
+// A naivePoller is what a poller is said to be: a bucket that is filled
+// second by second, and a number of invocations.
+type naivePoller struct {
+	tokens float64
+	at     time.Time
+	busy   int
+	gone   bool
+}
+
+func (n *naivePoller) fill(now time.Time, rate int) {
+	n.tokens = min(n.tokens+now.Sub(n.at).Seconds()*float64(rate), float64(rate))
+	n.at = now
+}
+
+// TestPoolAgreesWithANaiveOne: whatever happens, the pool leases the least
+// busy poller that has a free slot and is not in debt, and none only if there
+// is none.
+func TestPoolAgreesWithANaiveOne(t *testing.T) {
+	for seed := range uint64(300) {
+		rng := rand.New(rand.NewPCG(seed, 1))
+		now := time.Unix(1_000_000, 0)
+		c := defaults("g")
+		c.pollerConcurrency, c.pollerByteRate = 1+rng.IntN(5), 1000*(1+rng.IntN(1000))
+		p := newPool(&c)
+		naive := map[*poller]*naivePoller{}
+		var running []*poller
+		for step := range 400 {
+			switch op := rng.IntN(10); {
+			case op == 0:
+				p.resize(rng.IntN(20), now)
+			case op == 1:
+				now = now.Add(time.Duration(rng.Int64N(int64(2 * time.Second))))
+			case op < 5 && len(running) > 0:
+				i := rng.IntN(len(running))
+				q := running[i]
+				running = append(running[:i], running[i+1:]...)
+				naive[q].busy--
+				p.end(q, now)
+			default:
+				q := p.pick(now)
+				for q, n := range naive {
+					n.fill(now, p.byteRate)
+					n.gone = q.leaving
+				}
+				for _, q := range p.all {
+					if naive[q] == nil {
+						naive[q] = &naivePoller{at: now} // it begins empty
+					}
+				}
+				least := -1
+				for q, n := range naive {
+					// Within a byte of zero both answers are right.
+					if !n.gone && !q.leaving && n.busy < p.concurrency && n.tokens > 1 && (least < 0 || n.busy < least) {
+						least = n.busy
+					}
+				}
+				if q == nil {
+					if least >= 0 {
+						t.Fatalf("seed %d step %d: nobody leases, and one with %d could", seed, step, least)
+					}
+					continue
+				}
+				n := naive[q]
+				if n.tokens < -1 || n.busy >= p.concurrency || q.leaving || least >= 0 && n.busy > least {
+					t.Fatalf("seed %d step %d: picked one with %d invocations and %.0f tokens; the least has %d", seed, step, n.busy, n.tokens, least)
+				}
+				bytes := rng.Int64N(int64(3 * p.byteRate))
+				n.tokens -= float64(bytes)
+				n.busy++
+				p.start(q, bytes, now)
+				running = append(running, q)
+			}
+			for q, n := range naive {
+				n.fill(now, p.byteRate)
+				if q.leaving && q.busy == 0 {
+					delete(naive, q)
+				}
+			}
+			for _, q := range p.all {
+				if naive[q] == nil {
+					naive[q] = &naivePoller{at: now}
+				}
+			}
+			staying := 0
+			for _, q := range p.all {
+				if !q.leaving {
+					staying++
+				}
+			}
+			if staying != p.size || p.busy != len(running) {
+				t.Fatalf("seed %d step %d: %d pollers of %d, %d busy of %d", seed, step, staying, p.size, p.busy, len(running))
+			}
+		}
+	}
+}
+
+// TestPoolMovesNoMoreBytesThanItMay: over any time, the rate and one second's
+// burst of each poller, and one batch each on credit.
+func TestPoolMovesNoMoreBytesThanItMay(t *testing.T) {
+	c := defaults("g")
+	c.pollerConcurrency = 5
+	p := newPool(&c)
+	now := time.Unix(1_000_000, 0)
+	p.resize(4, now)
+	const batch = 2_000_000
+	moved := int64(0)
+	for range 60_000 { // milliseconds
+		now = now.Add(time.Millisecond)
+		for q := p.pick(now); q != nil; q = p.pick(now) {
+			moved += batch
+			p.start(q, batch, now)
+			p.end(q, now) // a function that returns at once
+		}
+	}
+	most, least := int64(60*4*5_000_000+4*batch), int64(60*4*5_000_000)
+	if moved > most || moved < least {
+		t.Errorf("moved %d in a minute, want %d to %d", moved, least, most)
+	}
+}
+
+func TestPoolWithoutARateNeverRunsDry(t *testing.T) {
+	c := defaults("g")
+	c.pollerByteRate = Unlimited
+	p := newPool(&c)
+	now := time.Unix(1, 0)
+	p.resize(1, now)
+	for range 5 {
+		p.start(p.pick(now), 1<<40, now)
+	}
+	if p.pick(now) != nil || !p.refill().IsZero() {
+		t.Error("a poller with five invocations leases a sixth")
+	}
+}
+
+func TestPoolCountsThoseThatWereActive(t *testing.T) {
+	c := defaults("g")
+	p := newPool(&c)
+	now := time.Unix(1_000_000, 0)
+	p.resize(3, now)
+	q := p.pick(now)
+	p.start(q, 10, now)
+	p.end(q, now)
+	q = p.pick(now.Add(time.Second))
+	p.start(q, 10, now.Add(time.Second))
+	p.resize(0, now)
+	if got := p.activeSince(now.Add(-time.Minute)); got != 1 {
+		t.Errorf("%d were active", got) // the same one, twice
+	}
+	p.end(q, now.Add(time.Minute))
+	if got := p.activeSince(now); got != 1 {
+		t.Errorf("%d were active, the one that is gone", got)
+	}
+	if got := p.activeSince(now.Add(2 * time.Minute)); got != 0 {
+		t.Errorf("%d were active lately", got)
+	}
+}

@@ -1,0 +1,355 @@
+package esm
+
+import (
+	"math/rand/v2"
+	"strings"
+	"testing"
+	"time"
+)
+
+// A world is a topic and a function, as simple as they get: what the scaler's
+// samples are taken from.
+type world struct {
+	now         time.Time
+	lag, end    []int64
+	arrive      int64 // records a second into each partition
+	batch       int64
+	batchTime   time.Duration
+	concurrency int
+	capacity    int64 // batches a second that the function does at most, 0 for any
+	pollers     int
+	least, most int
+	byteRate    int
+	settled     int64
+	completed   int64
+	throttled   int64
+	unknown     bool
+	scaler      scaler
+	reason      string
+}
+
+func newWorld(partitions int, lag int64) *world {
+	w := &world{
+		now: time.Unix(1_000_000, 0), batch: 100, batchTime: 100 * time.Millisecond, concurrency: 5,
+		pollers: 1, least: 1, most: min(200, partitions), byteRate: Unlimited,
+	}
+	for range partitions {
+		w.lag, w.end = append(w.lag, lag), append(w.end, lag)
+	}
+	return w
+}
+
+// second lets a second pass and asks the scaler.
+func (w *world) second() {
+	w.now = w.now.Add(time.Second)
+	slots := w.pollers * w.concurrency
+	batchTime := w.batchTime
+	if w.capacity > 0 { // it does no more, however many ask: each takes longer
+		batchTime = max(batchTime, time.Second*time.Duration(min(slots, len(w.lag)))/time.Duration(w.capacity))
+	}
+	perSlot := int64(float64(w.batch) / batchTime.Seconds())
+	left := int64(slots) * perSlot
+	if w.byteRate != Unlimited {
+		left = min(left, int64(w.pollers)*int64(w.byteRate)/1000) // records of 1 KB
+	}
+	busy := 0
+	for i := range w.lag {
+		w.lag[i] += w.arrive
+		w.end[i] += w.arrive
+		n := min(w.lag[i], perSlot, left)
+		if n > 0 {
+			busy++
+		}
+		w.lag[i] -= n
+		left -= n
+		w.settled += n
+		w.completed += (n + w.batch - 1) / w.batch
+	}
+	s := ScaleSample{
+		At: w.now, Pollers: w.pollers, Concurrency: w.concurrency, Least: w.least, Most: w.most, ByteRate: w.byteRate, MaxConcurrency: Unlimited,
+		Busy: min(busy, slots), Slots: slots, Completed: w.completed, Settled: w.settled, Throttled: w.throttled,
+	}
+	if w.completed > 0 {
+		s.BatchTime, s.BatchRecords, s.BatchBytes = batchTime, float64(w.batch), float64(w.batch)*1000
+	}
+	for i := range w.lag {
+		l := LaneSample{TopicPartition: TopicPartition{"orders", int32(i)}, Lag: w.lag[i], End: w.end[i]}
+		if w.unknown {
+			l.Lag, l.End = -1, -1
+		}
+		s.Lanes = append(s.Lanes, l)
+	}
+	w.pollers, w.reason = w.scaler.decide(s)
+}
+
+func (w *world) seconds(n int) {
+	for range n {
+		w.second()
+	}
+}
+
+// TestScalerAnswersTheBacklogAtOnce is AWS's published run: 2 million records
+// in 100 partitions.
+func TestScalerAnswersTheBacklogAtOnce(t *testing.T) {
+	w := newWorld(100, 20_000)
+	w.second()
+	if w.pollers != 20 { // 100 partitions, 5 at once each
+		t.Fatalf("%d pollers after a second: %s", w.pollers, w.reason)
+	}
+	w.seconds(5)
+	if w.pollers != 20 {
+		t.Fatalf("%d pollers: %s", w.pollers, w.reason)
+	}
+	w.seconds(200)
+	if w.pollers != 1 || w.reason != "no lag" {
+		t.Fatalf("%d pollers when all is done: %s", w.pollers, w.reason)
+	}
+}
+
+func TestScalerFollowsASteadyLoadWithoutSwinging(t *testing.T) {
+	w := newWorld(100, 0)
+	w.arrive = 300 // 30,000 a second; a slot does 1,000
+	w.seconds(30)
+	least, most := w.pollers, w.pollers
+	for range 600 {
+		w.second()
+		least, most = min(least, w.pollers), max(most, w.pollers)
+	}
+	if least < 6 || most > 9 || most-least > 1 {
+		t.Errorf("between %d and %d pollers, ideally 6: %s", least, most, w.reason)
+	}
+}
+
+func TestScalerGoesDownOnlyAfterAQuietMinute(t *testing.T) {
+	w := newWorld(100, 20_000)
+	w.seconds(21)
+	for i := range w.lag {
+		w.lag[i] = 0
+	}
+	w.seconds(30)
+	if w.pollers != 20 {
+		t.Fatalf("%d pollers half a minute after the last record", w.pollers)
+	}
+	for i := range w.lag { // all slots are wanted again for a moment
+		w.lag[i] = 20_000
+	}
+	w.second()
+	for i := range w.lag {
+		w.lag[i] = 0
+	}
+	w.seconds(58)
+	if w.pollers != 20 {
+		t.Fatalf("%d pollers before the minute was over", w.pollers)
+	}
+	w.seconds(5)
+	if w.pollers > 2 {
+		t.Fatalf("%d pollers after it: %s", w.pollers, w.reason)
+	}
+}
+
+func TestScalerKeepsWhatItHasWhileTheLagIsUnknown(t *testing.T) {
+	w := newWorld(100, 20_000)
+	w.seconds(5)
+	w.unknown = true
+	w.seconds(600)
+	if w.pollers != 20 || !strings.Contains(w.reason, "unknown") {
+		t.Fatalf("%d pollers: %s", w.pollers, w.reason)
+	}
+	w.unknown = false
+	w.seconds(120)
+	if w.pollers != 1 {
+		t.Fatalf("%d pollers: %s", w.pollers, w.reason)
+	}
+}
+
+func TestScalerUndoesAStepThatDoesNotHelp(t *testing.T) {
+	w := newWorld(100, 1_000_000)
+	w.capacity = 50 // as many as one poller's slots do
+	w.seconds(10)
+	if w.pollers != 1 {
+		t.Fatalf("%d pollers: %s", w.pollers, w.reason)
+	}
+	up := 0
+	for range 240 {
+		was := w.pollers
+		w.second()
+		if w.pollers > was {
+			up++
+		}
+	}
+	if up != 0 {
+		t.Errorf("it went up %d times in the four minutes after", up)
+	}
+	// The function got better.
+	w.capacity = 0
+	w.seconds(600)
+	if w.pollers != 20 {
+		t.Errorf("%d pollers: %s", w.pollers, w.reason)
+	}
+}
+
+func TestScalerHalvesOnThrottlesAndComesBackInSteps(t *testing.T) {
+	w := newWorld(100, 1_000_000)
+	w.seconds(5)
+	w.throttled++
+	w.second()
+	if w.pollers != 10 {
+		t.Fatalf("%d pollers after a throttle: %s", w.pollers, w.reason)
+	}
+	w.seconds(50)
+	if w.pollers != 10 {
+		t.Fatalf("%d pollers in the minute after: %s", w.pollers, w.reason)
+	}
+	was, largest := w.pollers, 0
+	for range 300 {
+		w.second()
+		largest = max(largest, w.pollers-was)
+		was = w.pollers
+	}
+	if w.pollers != 20 || largest > 5 {
+		t.Errorf("%d pollers, steps of up to %d: %s", w.pollers, largest, w.reason)
+	}
+}
+
+func TestScalerNeedsAsManyPollersAsTheBytesDo(t *testing.T) {
+	w := newWorld(10, 1_000_000)
+	w.byteRate = 1_000_000 // of the 10 MB/s that ten slots do
+	w.seconds(3)
+	if w.pollers != 10 || !strings.Contains(w.reason, "byte rate") {
+		t.Fatalf("%d pollers: %s", w.pollers, w.reason)
+	}
+}
+
+func TestScalerStaysWithinItsBounds(t *testing.T) {
+	rng := rand.New(rand.NewPCG(1, 2))
+	for range 200 {
+		w := newWorld(1+rng.IntN(50), rng.Int64N(100_000))
+		w.most = 1 + rng.IntN(len(w.lag))
+		w.least = 1 + rng.IntN(w.most)
+		w.pollers = w.least
+		w.scaler.onDemand = rng.IntN(3) == 0
+		for range 200 {
+			w.arrive = rng.Int64N(5000)
+			w.unknown = rng.IntN(5) == 0
+			if rng.IntN(10) == 0 {
+				w.throttled++
+			}
+			w.second()
+			if w.pollers < w.least || w.pollers > w.most || w.reason == "" {
+				t.Fatalf("%d pollers of %d to %d: %q", w.pollers, w.least, w.most, w.reason)
+			}
+		}
+	}
+}
+
+func TestScalerOnDemandIsEvaluatedOnceAMinute(t *testing.T) {
+	w := newWorld(100, 1_000_000)
+	w.scaler.onDemand = true
+	changes, last := 0, 0
+	for i := range 300 {
+		was := w.pollers
+		w.second()
+		if w.pollers != was {
+			if changes++; changes > 1 && i-last < 60 {
+				t.Errorf("changed after %d seconds", i-last)
+			}
+			last = i
+		}
+		if i < 60 && w.pollers != 1 {
+			t.Fatalf("%d pollers in the first minute", w.pollers)
+		}
+	}
+	if w.pollers != 20 {
+		t.Errorf("%d pollers after five minutes: %s", w.pollers, w.reason)
+	}
+	w.throttled++
+	w.seconds(30)
+	if w.pollers >= 20 {
+		t.Errorf("%d pollers although it throttles: %s", w.pollers, w.reason)
+	}
+}
+
+func TestScalerNamesTheSettingUnderWhichALagGrows(t *testing.T) {
+	w := newWorld(100, 1000)
+	w.arrive, w.most = 500, 5 // 50,000 a second; 25 slots do 25,000
+	w.seconds(150)
+	if got := w.scaler.short.holds(); got != "WithMaxPollers" {
+		t.Errorf("%q holds it: %s", got, w.reason)
+	}
+	w.most = 100
+	w.seconds(2)
+	if got := w.scaler.short.holds(); got != "" {
+		t.Errorf("%q still holds it", got)
+	}
+
+	w = newWorld(100, 1000)
+	w.arrive, w.byteRate = 500, 100_000
+	w.seconds(150)
+	if got := w.scaler.short.holds(); got != "WithPollerByteRate" {
+		t.Errorf("%q holds it: %s", got, w.reason)
+	}
+
+	// A backlog that shrinks is nobody's problem.
+	w = newWorld(100, 1_000_000)
+	w.most = 5
+	w.seconds(150)
+	if got := w.scaler.short.holds(); got != "" {
+		t.Errorf("%q holds a lag that shrinks", got)
+	}
+}
+
+func TestScalerCountsOnlyLanesThatASlotWouldHelp(t *testing.T) {
+	lanes := func(n int, l LaneSample) (ls []LaneSample) {
+		for i := range n {
+			l.TopicPartition = TopicPartition{"orders", int32(i)}
+			ls = append(ls, l)
+		}
+		return ls
+	}
+	for _, tt := range []struct {
+		name  string
+		lanes []LaneSample
+		want  int
+	}{
+		{"backlog", lanes(50, LaneSample{Lag: 100_000, End: 100_000}), 10},
+		{"in back-off", lanes(50, LaneSample{Lag: 100_000, End: 100_000, Backoff: true}), 1},
+		{"waits in its window", lanes(50, LaneSample{Lag: 90, End: 90, Waiting: 90}), 1},
+		{"none", lanes(50, LaneSample{End: 100_000}), 1},
+		{"half unknown, half behind", append(lanes(25, LaneSample{Lag: 100_000, End: 100_000}), LaneSample{TopicPartition: TopicPartition{"other", 1}, Lag: -1, End: -1}), 5},
+	} {
+		var s scaler
+		n, why := s.decide(ScaleSample{
+			At: time.Unix(1, 0), Lanes: tt.lanes, Pollers: 1, Concurrency: 5, Least: 1, Most: 100, ByteRate: Unlimited, MaxConcurrency: Unlimited,
+			Completed: 100, BatchTime: 100 * time.Millisecond, BatchRecords: 100, BatchBytes: 1e5,
+		})
+		if n != tt.want {
+			t.Errorf("%s: %d pollers, want %d: %s", tt.name, n, tt.want, why)
+		}
+	}
+}
+
+func TestScalerWaitsWhereItKnowsTooLittle(t *testing.T) {
+	in := ScaleSample{
+		At: time.Unix(1, 0), Lanes: []LaneSample{{Lag: 1_000_000, End: 1_000_000}, {TopicPartition: TopicPartition{"a", 1}, Lag: 1_000_000, End: 1_000_000}},
+		Pollers: 1, Concurrency: 1, Least: 1, Most: 10, ByteRate: Unlimited, MaxConcurrency: Unlimited,
+		Completed: 100, BatchTime: time.Second, BatchRecords: 100, BatchBytes: 1e5,
+	}
+	for _, tt := range []struct {
+		name  string
+		spoil func(*ScaleSample)
+		want  int
+	}{
+		{"nothing amiss", func(*ScaleSample) {}, 2},
+		{"nothing was invoked", func(s *ScaleSample) { s.BatchTime = 0 }, 1},
+		{"nine completions", func(s *ScaleSample) { s.Completed = 9 }, 1},
+		{"memory is the limit", func(s *ScaleSample) { s.MemoryLimited = true }, 1},
+		{"paused", func(s *ScaleSample) { s.Idle = true }, 1},
+		{"one invocation at once", func(s *ScaleSample) { s.MaxConcurrency = 1 }, 1},
+	} {
+		s, sample := scaler{}, in
+		tt.spoil(&sample)
+		if n, why := s.decide(sample); n != tt.want || why == "" {
+			t.Errorf("%s: %d pollers, want %d: %s", tt.name, n, tt.want, why)
+		}
+	}
+}
