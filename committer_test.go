@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"slices"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -13,21 +15,48 @@ import (
 
 // A commitDesk is an engine with a committer whose requests go nowhere.
 type commitDesk struct {
-	e    *engine
-	c    *committer
+	e *engine
+	c *committer
+
+	mu   sync.Mutex
 	sent []map[TopicPartition]int64
-	// hold makes a request wait between being put together and being sent.
-	hold func()
+	wait chan struct{} // what a request waits for between being put together and being sent
 	fail error
+}
+
+// set says how the next requests go.
+func (d *commitDesk) set(wait chan struct{}, fail error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.wait, d.fail = wait, fail
+}
+
+// requests are those that were sent.
+func (d *commitDesk) requests() []map[TopicPartition]int64 {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return slices.Clone(d.sent)
+}
+
+// committed is how far the partition is committed.
+func (d *commitDesk) committed() int64 {
+	d.e.mu.Lock()
+	defer d.e.unlock()
+	return d.e.lanes[deskPartition].committed
 }
 
 func newCommitDesk(t *testing.T) *commitDesk {
 	c := defaults("g").with([]Option{WithLogger(slog.New(slog.DiscardHandler)), WithBatchWindow(0)})
-	d := &commitDesk{hold: func() {}}
+	d := &commitDesk{}
 	d.e = newEngine(&c, InvokerFunc(func(context.Context, *Batch) error { return nil }), newWatch(&c), context.Background())
 	d.e.pool.resize(1, time.Now())
 	d.c = newCommitter(d.e, func(_ context.Context, entries []commitEntry, check func(TopicPartition) bool) (map[TopicPartition]error, error) {
-		d.hold()
+		d.mu.Lock()
+		wait, fail := d.wait, d.fail
+		d.mu.Unlock()
+		if wait != nil {
+			<-wait
+		}
 		failed, sent := map[TopicPartition]error{}, map[TopicPartition]int64{}
 		for _, e := range entries {
 			if tp := e.lane.TopicPartition; check(tp) {
@@ -36,8 +65,10 @@ func newCommitDesk(t *testing.T) *commitDesk {
 				failed[tp] = errPartitionGone
 			}
 		}
+		d.mu.Lock()
+		defer d.mu.Unlock()
 		d.sent = append(d.sent, sent)
-		return failed, d.fail
+		return failed, fail
 	})
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan struct{})
@@ -69,22 +100,22 @@ func TestDescheduledCommitterOverALostAndRegainedPartition(t *testing.T) {
 		d := newCommitDesk(t)
 		d.begin(0, 10)
 		stalled := make(chan struct{})
-		d.hold = func() { <-stalled }
-		time.Sleep(2 * time.Second) // the request is put together
+		d.set(stalled, nil)
+		pass(2 * time.Second) // the request is put together
 		d.e.lose([]TopicPartition{deskPartition}, time.Now())
 		d.begin(500, 5) // somebody else came to 500
-		d.hold = func() {}
+		d.set(nil, nil)
 		close(stalled)
-		time.Sleep(5 * time.Second)
-		for i, sent := range d.sent {
+		pass(5 * time.Second)
+		for i, sent := range d.requests() {
 			if at, ok := sent[deskPartition]; ok && at < 500 {
 				t.Errorf("request %d rewinds to %d", i, at)
 			}
 		}
-		if last := d.sent[len(d.sent)-1]; last[deskPartition] != 505 {
+		if last := d.requests()[len(d.requests())-1]; last[deskPartition] != 505 {
 			t.Errorf("the last one says %v", last)
 		}
-		if got := d.e.lanes[deskPartition].committed; got != 505 {
+		if got := d.committed(); got != 505 {
 			t.Errorf("the partition is said to be committed up to %d", got)
 		}
 	})
@@ -93,27 +124,28 @@ func TestDescheduledCommitterOverALostAndRegainedPartition(t *testing.T) {
 func TestCommitThatFailsIsTriedAgain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		d := newCommitDesk(t)
-		d.fail = errors.New("no")
+		no := errors.New("no")
+		d.set(nil, no)
 		d.begin(0, 10)
-		if err := d.c.flush(t.Context()); !errors.Is(err, d.fail) {
+		if err := d.c.flush(t.Context()); !errors.Is(err, no) {
 			t.Errorf("flush says %v", err)
 		}
-		time.Sleep(10 * time.Second)
-		if n := len(d.sent); n < 8 || n > 12 {
+		pass(10 * time.Second)
+		if n := len(d.requests()); n < 8 || n > 12 {
 			t.Errorf("%d requests in ten seconds", n)
 		}
-		if got := d.e.lanes[deskPartition].committed; got != 0 {
+		if got := d.committed(); got != 0 {
 			t.Errorf("committed %d", got)
 		}
-		d.fail = nil
-		time.Sleep(2 * time.Second)
-		if got := d.e.lanes[deskPartition].committed; got != 10 {
+		d.set(nil, nil)
+		pass(2 * time.Second)
+		if got := d.committed(); got != 10 {
 			t.Errorf("committed %d", got)
 		}
-		before := len(d.sent)
-		time.Sleep(time.Minute)
-		if len(d.sent) != before {
-			t.Errorf("%d requests with nothing to commit", len(d.sent)-before)
+		before := len(d.requests())
+		pass(time.Minute)
+		if len(d.requests()) != before {
+			t.Errorf("%d requests with nothing to commit", len(d.requests())-before)
 		}
 	})
 }
@@ -122,14 +154,14 @@ func TestFlushWaitsForWhatIsSettledAndNotForEver(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		d := newCommitDesk(t)
 		d.begin(0, 10)
-		if err := d.c.flush(t.Context()); err != nil || d.e.lanes[deskPartition].committed != 10 {
-			t.Errorf("%v, committed %d", err, d.e.lanes[deskPartition].committed)
+		if err := d.c.flush(t.Context()); err != nil || d.committed() != 10 {
+			t.Errorf("%v, committed %d", err, d.committed())
 		}
 		if err := d.c.flush(t.Context()); err != nil {
 			t.Errorf("with nothing to do: %v", err)
 		}
 		stalled := make(chan struct{})
-		d.hold = func() { <-stalled }
+		d.set(stalled, nil)
 		d.e.mu.Lock()
 		d.e.lanes[deskPartition].anchor = true
 		d.e.soil(d.e.lanes[deskPartition])
@@ -140,14 +172,20 @@ func TestFlushWaitsForWhatIsSettledAndNotForEver(t *testing.T) {
 			t.Errorf("%v", err)
 		}
 		go func() {
-			time.Sleep(time.Second)
+			pass(time.Second)
 			d.e.lose([]TopicPartition{deskPartition}, time.Now())
 		}()
 		if err := d.c.flush(t.Context()); !errors.Is(err, errSessionLost) {
 			t.Errorf("%v", err)
 		}
-		d.hold = func() {}
+		d.set(nil, nil)
 		close(stalled)
 		synctest.Wait()
 	})
+}
+
+// pass lets time pass, and what happens in it happen before what comes next.
+func pass(d time.Duration) {
+	time.Sleep(d)
+	synctest.Wait()
 }

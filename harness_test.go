@@ -6,6 +6,7 @@ import (
 	"io"
 	"log/slog"
 	"os"
+	"slices"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -118,6 +119,24 @@ func (l *ledger) String() string {
 	return s
 }
 
+// A list is what several goroutines add to.
+type list[T any] struct {
+	mu    sync.Mutex
+	items []T
+}
+
+func (l *list[T]) add(item T) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.items = append(l.items, item)
+}
+
+func (l *list[T]) all() []T {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return slices.Clone(l.items)
+}
+
 // fill writes so many numbered records into each partition.
 func fill(k *esmtest.Kafka, topic string, partitions int, each int64) {
 	var records []*kgo.Record
@@ -135,14 +154,17 @@ func fill(k *esmtest.Kafka, topic string, partitions int, each int64) {
 	}
 }
 
-// waitFor waits in steps until f is true, and fails after so long. In virtual
-// time that costs nothing.
+// waitFor waits in steps until f is true, and fails after so long. It is for
+// virtual time, where that costs nothing, and what happened then happened
+// before what f sees.
 func waitFor(t *testing.T, most time.Duration, what string, f func() bool) {
 	t.Helper()
-	for end := time.Now().Add(most); !f(); time.Sleep(most / 1000) {
+	synctest.Wait()
+	for end := time.Now().Add(most); !f(); synctest.Wait() {
 		if time.Now().After(end) {
 			t.Fatalf("after %s: not %s", most, what)
 		}
+		time.Sleep(most / 1000)
 	}
 }
 

@@ -152,11 +152,12 @@ func TestRecordsThatRetentionTookAreReported(t *testing.T) {
 		if err := k.Cluster().DeleteRecords("orders", 0, 60); err != nil {
 			t.Fatal(err)
 		}
-		var lost []esm.LossInfo
+		var losses list[esm.LossInfo]
 		inv := esmtest.NewInvoker(t)
 		m = esmtest.Start(t, k.Source("orders", "billing"), inv, quiet(), esm.WithBatchSize(10),
-			esm.WithHooks(esm.Hooks{RecordsLost: func(i esm.LossInfo) { lost = append(lost, i) }}))
+			esm.WithHooks(esm.Hooks{RecordsLost: losses.add}))
 		time.Sleep(time.Minute)
+		lost := losses.all()
 		if len(lost) != 1 || lost[0].Partition != 0 || lost[0].From != 1 || lost[0].To != 60 {
 			t.Errorf("%+v", lost)
 		}
@@ -179,10 +180,10 @@ func TestRecordsThatRetentionTookAreReported(t *testing.T) {
 func TestRetentionOvertakesASlowPartition(t *testing.T) {
 	virtual(t, func(t *testing.T) {
 		k := esmtest.NewKafka(t, esmtest.Topic("orders", 1))
-		var lost []esm.LossInfo
+		var losses list[esm.LossInfo]
 		inv := esmtest.NewInvoker(t).Takes(time.Second)
 		m := esmtest.Start(t, k.Source("orders", "billing"), inv, quiet(), esm.WithBatchSize(10), esm.WithMemoryBudget(8<<20),
-			esm.WithHooks(esm.Hooks{RecordsLost: func(i esm.LossInfo) { lost = append(lost, i) }}))
+			esm.WithHooks(esm.Hooks{RecordsLost: losses.add}))
 		value := strings.Repeat("x", 10_000)
 		for range 30 {
 			var rs []*kgo.Record
@@ -200,6 +201,7 @@ func TestRetentionOvertakesASlowPartition(t *testing.T) {
 			t.Fatal(err)
 		}
 		time.Sleep(20 * time.Minute)
+		lost := losses.all()
 		if len(lost) != 1 || lost[0].To != 2500 || lost[0].From < read {
 			t.Fatalf("read to %d, lost %+v", read, lost)
 		}
@@ -218,14 +220,14 @@ func TestDataLossGoesBackAndCommitsBackward(t *testing.T) {
 	virtual(t, func(t *testing.T) {
 		k := esmtest.NewKafka(t, esmtest.Topic("orders", 2))
 		book := newLedger()
-		var resets []esm.ResetInfo
+		var seen list[esm.ResetInfo]
 		inv := esm.InvokerFunc(func(_ context.Context, b *esm.Batch) error {
 			time.Sleep(100 * time.Millisecond)
 			book.handled("m", b)
 			return nil
 		})
 		m := esmtest.Start(t, k.Source("orders", "billing"), inv, quiet(),
-			esm.WithHooks(esm.Hooks{PositionReset: func(i esm.ResetInfo) { resets = append(resets, i) }}))
+			esm.WithHooks(esm.Hooks{PositionReset: seen.add}))
 		fill(k, "orders", 2, 50)
 		time.Sleep(3 * time.Minute) // so that a rewind of a minute finds the rest
 		fill(k, "orders", 2, 50)
@@ -233,6 +235,7 @@ func TestDataLossGoesBackAndCommitsBackward(t *testing.T) {
 		k.Cluster().Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.Fetch}, Topic: "orders", Partitions: []int32{1}, Err: kerr.OffsetOutOfRange})
 		fill(k, "orders", 2, 50)
 		time.Sleep(20 * time.Second)
+		resets := seen.all()
 		if len(resets) != 1 || resets[0].Partition != 1 || resets[0].To >= resets[0].From || resets[0].Err == nil {
 			t.Fatalf("%+v", resets)
 		}
@@ -303,13 +306,14 @@ func TestCommitBeyondTheEndOfTheLog(t *testing.T) {
 			t.Fatalf("committed %d", got)
 		}
 		inv := esmtest.NewInvoker(t)
-		var resets []esm.ResetInfo
+		var seen list[esm.ResetInfo]
 		esmtest.Start(t, k.Source("orders", "billing"), inv, quiet(),
-			esm.WithHooks(esm.Hooks{PositionReset: func(i esm.ResetInfo) { resets = append(resets, i) }}))
+			esm.WithHooks(esm.Hooks{PositionReset: seen.add}))
 		time.Sleep(10 * time.Second)
 		if got := len(inv.Values()); got != 10 {
 			t.Errorf("handled %d", got)
 		}
+		resets := seen.all()
 		if len(resets) != 1 || resets[0].From != 500 {
 			t.Errorf("%+v", resets)
 		}

@@ -44,9 +44,9 @@ func TestRevokeDuringInvokeWaitsForItAndCommits(t *testing.T) {
 		k := esmtest.NewKafka(t, esmtest.Topic("orders", 2))
 		source := quick(k.Source("orders", "billing"))
 		first := esmtest.NewInvoker(t).Takes(10 * time.Second)
-		var revoked []esm.RevokedInfo
+		var seen list[esm.RevokedInfo]
 		esmtest.Start(t, source, first, quiet(), esm.WithBatchWindow(0), esm.WithMinPollers(2),
-			esm.WithHooks(esm.Hooks{Revoked: func(i esm.RevokedInfo) { revoked = append(revoked, i) }}))
+			esm.WithHooks(esm.Hooks{Revoked: seen.add}))
 		k.ProduceTo("orders", 0, "a")
 		k.ProduceTo("orders", 1, "b")
 		time.Sleep(time.Second)
@@ -60,6 +60,7 @@ func TestRevokeDuringInvokeWaitsForItAndCommits(t *testing.T) {
 		if assigned.Load() != 1 {
 			t.Fatalf("the second member has %d partitions", assigned.Load())
 		}
+		revoked := seen.all()
 		if len(revoked) != 1 || revoked[0].Lost || revoked[0].Cancelled != 0 || revoked[0].CommitErr != nil || revoked[0].Waited < 5*time.Second {
 			t.Errorf("%+v", revoked)
 		}
@@ -225,20 +226,20 @@ func TestLostSessionCancelsAtOnceAndCommitsNothing(t *testing.T) {
 		source := quick(k.Source("orders", "billing"))
 		inv := esmtest.NewInvoker(t)
 		inv.Block()
-		var revoked []esm.RevokedInfo
-		m := esmtest.Start(t, source, inv, quiet(), esm.WithHooks(esm.Hooks{Revoked: func(i esm.RevokedInfo) { revoked = append(revoked, i) }}))
+		var revoked list[esm.RevokedInfo]
+		m := esmtest.Start(t, source, inv, quiet(), esm.WithHooks(esm.Hooks{Revoked: revoked.add}))
 		k.Produce("orders", "a")
 		time.Sleep(time.Second)
 		commits := k.Cluster().Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.OffsetCommit}, Observe: true, Count: -1})
 		before := commits.Hits()
 		k.Cluster().Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.Heartbeat}, TopLevel: true, Err: kerr.UnknownMemberID})
 		began := time.Now()
-		waitFor(t, 10*time.Second, "lost", func() bool { return len(revoked) > 0 })
+		waitFor(t, 10*time.Second, "lost", func() bool { return len(revoked.all()) > 0 })
 		if took := time.Since(began); took > time.Second {
 			t.Errorf("the loss took %s", took)
 		}
-		if !revoked[0].Lost || revoked[0].Cancelled != 1 {
-			t.Errorf("%+v", revoked[0])
+		if !revoked.all()[0].Lost || revoked.all()[0].Cancelled != 1 {
+			t.Errorf("%+v", revoked.all()[0])
 		}
 		if got := commits.Hits() - before; got != 0 {
 			t.Errorf("%d commits for a session that was lost", got)

@@ -10,6 +10,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kgo"
@@ -80,9 +81,9 @@ func TestOutcomes(t *testing.T) {
 				k := esmtest.NewKafka(t, esmtest.Topic("orders", 1))
 				inv := esmtest.NewInvoker(t)
 				tt.script(inv)
-				var outcomes []esm.Outcome
+				var seen list[esm.Outcome]
 				opts := append([]esm.Option{esm.WithBackoff(esm.Constant(backoff)), esm.WithHooks(esm.Hooks{
-					InvokeEnded: func(i esm.InvokeEndedInfo) { outcomes = append(outcomes, i.Outcome) },
+					InvokeEnded: func(i esm.InvokeEndedInfo) { seen.add(i.Outcome) },
 				})}, tt.opts...)
 				m := esmtest.Start(t, k.Source("orders", "billing"), inv, opts...)
 				k.Produce("orders", "a", "b", "c")
@@ -92,6 +93,7 @@ func TestOutcomes(t *testing.T) {
 					t.Errorf("committed %d before the batch is settled", k.Committed("billing", "orders", 0))
 				}
 				time.Sleep(2 * time.Minute)
+				synctest.Wait()
 				calls = inv.Calls()
 				var attempts []int
 				for _, c := range calls {
@@ -106,6 +108,7 @@ func TestOutcomes(t *testing.T) {
 				if tt.gap > 0 && calls[1].At.Sub(calls[0].At) != tt.gap {
 					t.Errorf("the second call came %s after the first, want %s", calls[1].At.Sub(calls[0].At), tt.gap)
 				}
+				outcomes := seen.all()
 				if outcomes[0] != tt.outcome {
 					t.Errorf("the first call was a %s, want %s", outcomes[0], tt.outcome)
 				}
@@ -319,9 +322,9 @@ func TestCallThatOutlivesItsTimeoutKeepsItsPartition(t *testing.T) {
 		k := esmtest.NewKafka(t, esmtest.Topic("orders", 2))
 		inv := esmtest.NewInvoker(t)
 		release := inv.Hang()
-		var stuck []esm.InvokeStuckInfo
+		var seen list[esm.InvokeStuckInfo]
 		m := esmtest.Start(t, k.Source("orders", "billing"), inv, quiet(), esm.WithInvokeTimeout(5*time.Second), esm.WithMinPollers(2),
-			esm.WithBackoff(esm.Constant(0)), esm.WithHooks(esm.Hooks{InvokeStuck: func(i esm.InvokeStuckInfo) { stuck = append(stuck, i) }}))
+			esm.WithBackoff(esm.Constant(0)), esm.WithHooks(esm.Hooks{InvokeStuck: seen.add}))
 		k.ProduceTo("orders", 0, "slow")
 		time.Sleep(time.Second)
 		k.ProduceTo("orders", 0, "next")
@@ -333,6 +336,7 @@ func TestCallThatOutlivesItsTimeoutKeepsItsPartition(t *testing.T) {
 		if s := m.Stats(); s.StuckSlots != 1 || s.BusySlots != 1 {
 			t.Errorf("stuck %d, busy %d", s.StuckSlots, s.BusySlots)
 		}
+		stuck := seen.all()
 		if len(stuck) != 1 || !errors.Is(stuck[0].Cause, esm.ErrInvokeTimeout) || len(stuck[0].Partitions) != 1 {
 			t.Errorf("%+v", stuck)
 		}
@@ -353,11 +357,12 @@ func TestCallThatOutlivesItsTimeoutKeepsItsPartition(t *testing.T) {
 func TestSlowCallIsMentionedOnce(t *testing.T) {
 	virtual(t, func(t *testing.T) {
 		k := esmtest.NewKafka(t, esmtest.Topic("orders", 1))
-		var stuck []esm.InvokeStuckInfo
+		var seen list[esm.InvokeStuckInfo]
 		inv := esmtest.NewInvoker(t).Takes(10 * time.Minute)
-		m := esmtest.Start(t, k.Source("orders", "billing"), inv, quiet(), esm.WithHooks(esm.Hooks{InvokeStuck: func(i esm.InvokeStuckInfo) { stuck = append(stuck, i) }}))
+		m := esmtest.Start(t, k.Source("orders", "billing"), inv, quiet(), esm.WithHooks(esm.Hooks{InvokeStuck: seen.add}))
 		k.Produce("orders", "a")
 		time.Sleep(9 * time.Minute)
+		stuck := seen.all()
 		if len(stuck) != 1 || stuck[0].Cause != nil {
 			t.Errorf("%+v", stuck)
 		}
@@ -373,19 +378,20 @@ func TestEachNamesTheRecordThatFailed(t *testing.T) {
 		k := esmtest.NewKafka(t, esmtest.Topic("orders", 1))
 		var failed atomic.Bool
 		var seen []string
-		var errs []error
+		var ended list[error]
 		esmtest.Start(t, k.Source("orders", "billing"), esm.Each(func(_ context.Context, r *kgo.Record) error {
 			seen = append(seen, string(r.Value))
 			if string(r.Value) == "b" && !failed.Swap(true) {
 				return errBilling
 			}
 			return nil
-		}), quiet(), esm.WithHooks(esm.Hooks{InvokeEnded: func(i esm.InvokeEndedInfo) { errs = append(errs, i.Err) }}))
+		}), quiet(), esm.WithHooks(esm.Hooks{InvokeEnded: func(i esm.InvokeEndedInfo) { ended.add(i.Err) }}))
 		k.Produce("orders", "a", "b", "c")
 		time.Sleep(time.Minute)
 		if got := strings.Join(seen, ""); got != "ababc" {
 			t.Errorf("saw %q", got)
 		}
+		errs := ended.all()
 		if len(errs) != 2 || !errors.Is(errs[0], errBilling) || !strings.Contains(errs[0].Error(), "orders/0 offset 1") {
 			t.Errorf("%v", errs)
 		}

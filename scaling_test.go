@@ -22,16 +22,16 @@ func TestBacklogIsAnsweredAtOnceAndWithoutARebalance(t *testing.T) {
 		k := esmtest.NewKafka(t, esmtest.Topic("orders", 100))
 		fill(k, "orders", 100, 2000)
 		inv := esm.InvokerFunc(func(context.Context, *esm.Batch) error { time.Sleep(100 * time.Millisecond); return nil })
-		var scaled []esm.ScaledInfo
+		var scaled list[esm.ScaledInfo]
 		rebalances := 0
 		m := esmtest.Start(t, k.Source("orders", "billing"), inv, quiet(), esm.WithBatchSize(10), esm.WithHooks(esm.Hooks{
-			Scaled:   func(i esm.ScaledInfo) { scaled = append(scaled, i) },
+			Scaled:   scaled.add,
 			Assigned: func(esm.AssignedInfo) { rebalances++ },
 		}))
 		began := time.Now()
 		waitFor(t, time.Minute, "drained", func() bool { return m.Stats().SettledEventCount == 200_000 })
 		if took := time.Since(began); took > 21600*time.Millisecond { // 20 s with 100 slots from the beginning
-			t.Errorf("it took %s: %+v", took, scaled)
+			t.Errorf("it took %s: %+v", took, scaled.all())
 		}
 		if s := m.Stats(); s.ProvisionedPollers != 20 || s.Slots != 100 || s.ActivePollers != 20 {
 			t.Errorf("%d pollers with %d slots, %d active; the reason is %q", s.ProvisionedPollers, s.Slots, s.ActivePollers, s.ScaleReason)
@@ -44,7 +44,7 @@ func TestBacklogIsAnsweredAtOnceAndWithoutARebalance(t *testing.T) {
 		if s := m.Stats(); s.ActivePollers != 0 || s.Rebalances != 0 || rebalances != 1 {
 			t.Errorf("%d active, %d rebalances, %d assignments", s.ActivePollers, s.Rebalances, rebalances)
 		}
-		for _, i := range scaled {
+		for _, i := range scaled.all() {
 			if i.Reason == "" {
 				t.Errorf("%d to %d for no reason", i.From, i.To)
 			}

@@ -214,11 +214,11 @@ func TestTroubleWhileRunning(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			virtual(t, func(t *testing.T) {
 				s := newSecured(t, rights())
-				var raised, cleared []esm.Problem
+				var raised, cleared list[esm.Problem]
 				inv := esmtest.NewInvoker(t)
 				m := esmtest.Start(t, s.source, inv, quiet(), esm.WithHooks(esm.Hooks{
-					ProblemRaised:  func(i esm.ProblemInfo) { raised = append(raised, i.Problem) },
-					ProblemCleared: func(i esm.ProblemInfo) { cleared = append(cleared, i.Problem) },
+					ProblemRaised:  func(i esm.ProblemInfo) { raised.add(i.Problem) },
+					ProblemCleared: func(i esm.ProblemInfo) { cleared.add(i.Problem) },
 				}))
 				s.produce(t, "before")
 				time.Sleep(5 * time.Second)
@@ -235,8 +235,8 @@ func TestTroubleWhileRunning(t *testing.T) {
 				if !strings.Contains(said, tt.with) || !strings.Contains(said, tt.want) {
 					t.Errorf("State says %q, want %q: %q", said, tt.with, tt.want)
 				}
-				if len(raised) == 0 || len(raised) > 6 {
-					t.Errorf("%d problems were raised in half a minute: %+v", len(raised), raised)
+				if n := len(raised.all()); n == 0 || n > 6 {
+					t.Errorf("%d problems were raised in half a minute: %+v", n, raised.all())
 				}
 				if err := m.Ready(); (err != nil) == tt.ready {
 					t.Errorf("ready: %v", err)
@@ -256,7 +256,7 @@ func TestTroubleWhileRunning(t *testing.T) {
 				if ps := m.State().Problems; len(ps) != 0 {
 					t.Errorf("problems that are over: %+v", ps)
 				}
-				if len(cleared) == 0 {
+				if len(cleared.all()) == 0 {
 					t.Error("no problem was cleared")
 				}
 				if err := m.Healthy(); err != nil {
