@@ -35,6 +35,16 @@ var pom []byte
 // ErrMissing says that Java or Maven is not installed.
 var ErrMissing = errors.New("a real Kafka needs Java 17 and Maven (java and mvn) in the path")
 
+// Wanted reports whether tests should run on a real Kafka too, and NotWanted
+// is what they say if not.
+func Wanted() bool { return os.Getenv(wanted) == "1" }
+
+const (
+	wanted = "ESM_KAFKA"
+	// NotWanted is why a test of a real Kafka is skipped.
+	NotWanted = wanted + "=1 runs this on a real Kafka, which needs Java 17 and Maven"
+)
+
 // A Config says what to start.
 type Config struct {
 	// Brokers is how many brokers there are: each is a controller too. 0 is 1.
@@ -295,6 +305,24 @@ func (k *Cluster) ready(ctx context.Context, n int) error {
 		case <-time.After(100 * time.Millisecond):
 		}
 	}
+}
+
+// Kill ends one broker, counted from 0, as a power cut would.
+func (k *Cluster) Kill(i int) error {
+	b := k.brokers[i]
+	if err := b.cmd.Process.Kill(); err != nil {
+		return fmt.Errorf("kill broker %d: %w", b.id, err)
+	}
+	<-b.exited
+	return nil
+}
+
+// Restart starts a broker again that was killed, and returns when all know it.
+func (k *Cluster) Restart(ctx context.Context, i int) error {
+	if err := k.brokers[i].start(); err != nil {
+		return err
+	}
+	return k.ready(ctx, len(k.brokers))
 }
 
 // Stop ends all brokers at once and removes what they wrote. It may be called

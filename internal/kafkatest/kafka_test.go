@@ -1,19 +1,15 @@
 package kafkatest
 
 import (
-	"errors"
 	"os"
 	"testing"
 )
 
 func TestThreeBrokersStartAndLeaveNothingBehind(t *testing.T) {
-	if testing.Short() {
-		t.Skip("starts Java processes; not with -short")
+	if !Wanted() {
+		t.Skip(NotWanted)
 	}
 	k, err := Start(t.Context(), Config{Brokers: 3})
-	if errors.Is(err, ErrMissing) {
-		t.Skip(err)
-	}
 	if err != nil {
 		t.Fatal(err)
 	}
