@@ -13,6 +13,9 @@
 //   - drain100, drain1: a Mapping with a function of 100 ms, beginning with
 //     100 pollers and with 1
 //
+// and before that, once, idle: a Mapping with 2,000 partitions that has nothing
+// to do.
+//
 // It prints medians, and what is to be compared as ratios of pairs.
 package main
 
@@ -56,6 +59,8 @@ type result struct {
 	Rebalances int64   `json:"rebalances"`
 	Duplicates int64   `json:"duplicates"`
 	OutOfOrder int64   `json:"out_of_order"`
+	IdleCPU    float64 `json:"idle_cpu,omitempty"` // of one processor
+	Goroutines int     `json:"goroutines,omitempty"`
 }
 
 type settings struct {
@@ -76,9 +81,9 @@ type settings struct {
 func main() {
 	var (
 		s     settings
-		child = flag.String("child", "", "run this one and print its result (bare or mapping); for the parent's use")
+		child = flag.String("child", "", "run this one and print its result (bare, mapping or idle); for the parent's use")
 		runs  = flag.Int("runs", 5, "runs of each")
-		only  = flag.String("only", "bare,fast,drain100,drain1", "which to run")
+		only  = flag.String("only", "idle,bare,fast,drain100,drain1", "which to run")
 	)
 	flag.StringVar(&s.brokers, "brokers", "", "brokers to use, instead of starting one")
 	flag.StringVar(&s.topic, "topic", "bench", "topic; it is filled if it is not there")
@@ -103,6 +108,8 @@ func main() {
 		err = report(profiled(ctx, s, bare))
 	case "mapping":
 		err = report(profiled(ctx, s, mapping))
+	case "idle":
+		err = report(profiled(ctx, s, idle))
 	default:
 		err = fmt.Errorf("there is no child %q", *child)
 	}
@@ -246,6 +253,14 @@ func parent(ctx context.Context, s settings, runs int, only []string) error {
 		}
 		defer k.Stop()
 		s.brokers = strings.Join(k.Addrs, ",")
+	}
+	if i := slices.Index(only, "idle"); i >= 0 {
+		if err := measureIdle(ctx, s); err != nil {
+			return err
+		}
+		if only = slices.Delete(only, i, i+1); len(only) == 0 {
+			return nil
+		}
 	}
 	stored, err := fill(ctx, s)
 	if err != nil {
