@@ -227,6 +227,9 @@ func TestStopWithAnExpiredContextCancelsAtOnce(t *testing.T) {
 	})
 }
 
+// someKey is a key of a context.
+type someKey struct{}
+
 func TestStopFromInsideAnInvocation(t *testing.T) {
 	virtual(t, func(t *testing.T) {
 		k := esmtest.NewKafka(t, esmtest.Topic("orders", 1))
@@ -235,7 +238,7 @@ func TestStopFromInsideAnInvocation(t *testing.T) {
 		inv := esmtest.NewInvoker(t).Always(func(ctx context.Context, _ *esm.Batch) error {
 			inside <- m.Stop(ctx)
 			inside <- m.Pause(ctx)
-			inside <- m.Stop(context.WithValue(ctx, struct{}{}, 1))
+			inside <- m.Stop(context.WithValue(ctx, someKey{}, 1))
 			return nil
 		})
 		m = esmtest.Start(t, k.Source("orders", "billing"), inv)

@@ -128,10 +128,6 @@ func topicRead(b *kadm.ACLBuilder) *kadm.ACLBuilder {
 	return b.Topics("orders").Operations(kadm.OpRead)
 }
 
-func topicDescribe(b *kadm.ACLBuilder) *kadm.ACLBuilder {
-	return b.Topics("orders").Operations(kadm.OpDescribe)
-}
-
 func groupRead(b *kadm.ACLBuilder) *kadm.ACLBuilder {
 	return b.Groups("billing").Operations(kadm.OpRead)
 }
