@@ -22,7 +22,7 @@ func (e *engine) assign(tps []TopicPartition, now time.Time) {
 	}
 	e.member = true
 	e.counts.rebalances++
-	e.fit(now)
+	e.fit("partitions were assigned", now)
 	info := AssignedInfo{Mapping: e.watch.name, Added: tps, Total: len(e.lanes)}
 	e.later(func() { fire(e.watch, func(h *Hooks) func(AssignedInfo) { return h.Assigned }, info) })
 }
@@ -93,6 +93,15 @@ func (e *engine) kill(l *lane, cause error) {
 	}
 }
 
+// leave takes note that there is no group any more: the partitions, and with
+// them the lag, are unknown.
+func (e *engine) leave(now time.Time) {
+	e.mu.Lock()
+	defer e.unlock()
+	e.member = false
+	e.scale(0, "out of the group", now)
+}
+
 // lose drops partitions that belong to somebody else already.
 func (e *engine) lose(tps []TopicPartition, now time.Time) {
 	e.mu.Lock()
@@ -106,7 +115,7 @@ func (e *engine) lose(tps []TopicPartition, now time.Time) {
 			e.kill(l, ErrRevoked)
 		}
 	}
-	e.fit(now)
+	e.fit("partitions were lost", now)
 	e.member = false
 	e.sessionLost.fire()
 	if len(tps) == 0 {

@@ -176,7 +176,7 @@ func (c *committer) conclude(entries []commitEntry, failed map[TopicPartition]er
 	e := c.engine
 	e.mu.Lock()
 	defer e.unlock()
-	info := CommittedInfo{Mapping: e.watch.name, Offsets: make(map[TopicPartition]int64, len(entries)), Took: took}
+	info := CommittedInfo{Mapping: e.watch.name, Offsets: map[TopicPartition]int64{}, Failed: map[TopicPartition]int64{}, Took: took}
 	for _, entry := range entries {
 		l := entry.lane
 		perr := err
@@ -186,14 +186,15 @@ func (c *committer) conclude(entries []commitEntry, failed map[TopicPartition]er
 		if errors.Is(perr, errPartitionGone) || l.dead {
 			continue
 		}
-		info.Offsets[l.TopicPartition] = entry.at
 		if perr != nil {
+			info.Failed[l.TopicPartition] = entry.at
 			if info.Err == nil {
 				info.Err = perr
 			}
 			e.soil(l)
 			continue
 		}
+		info.Offsets[l.TopicPartition] = entry.at
 		if l.committed >= 0 && entry.at > l.committed {
 			e.counts.committed += entry.at - l.committed
 		} else if l.committed < 0 && !l.anchor {
@@ -201,7 +202,7 @@ func (c *committer) conclude(entries []commitEntry, failed map[TopicPartition]er
 		}
 		l.committed, l.anchor = entry.at, false
 	}
-	if len(info.Offsets) == 0 {
+	if len(info.Offsets)+len(info.Failed) == 0 {
 		return nil
 	}
 	if info.Err != nil {

@@ -146,7 +146,12 @@ func (c *consumer) start(ctx context.Context) error {
 	isolation, _ := cl.OptValue(kgo.FetchIsolationLevel).(int8) // Kafka's number: 1 is read committed
 	c.engine.readCommitted = isolation == 1
 	c.positions.readCommitted = c.engine.readCommitted
-	if err := c.preflight(ctx); err != nil {
+	// A broker that accepts the connection and then says nothing holds a
+	// request up longer than ctx. Nothing is lost by cutting it short here.
+	settled := context.AfterFunc(ctx, abort)
+	err = c.preflight(ctx)
+	settled()
+	if err != nil {
 		return err
 	}
 
@@ -239,7 +244,7 @@ func (c *consumer) revoked(ctx context.Context, tps []TopicPartition) {
 		info.Again += l.settled.Above()
 		e.kill(l, ErrRevoked)
 	}
-	e.fit(time.Now())
+	e.fit("partitions were revoked", time.Now())
 	e.later(func() { fire(e.watch, func(h *Hooks) func(RevokedInfo) { return h.Revoked }, info) })
 	e.unlock()
 	c.pauser.reconcile()
@@ -393,7 +398,7 @@ func (c *consumer) scale(now time.Time) {
 	e.counts.scaleReason = reason
 	e.problem("lag", e.tooSmall(c.scaler.short.holds()), now)
 	e.scale(clamp(n, s.Least, s.Most), reason, now)
-	e.fit(now)
+	e.fit("partitions were assigned or revoked", now)
 	e.unlock()
 	fire(e.watch, func(h *Hooks) func(SampledInfo) { return h.Sampled }, SampledInfo{Mapping: e.watch.name, Sample: s, Pollers: n, Reason: reason})
 }
@@ -431,5 +436,6 @@ func (c *consumer) close(ctx context.Context) (leaveErr error) {
 		c.client.Close()
 	}
 	c.group.Wait()
+	c.engine.leave(time.Now())
 	return leaveErr
 }

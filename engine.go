@@ -41,7 +41,7 @@ type engine struct {
 	// repause brings the client's pauses in line, resize tells it how much to
 	// fetch, and halted ends the Mapping. They are called without the lock.
 	repause, resize func()
-	halted          func(*HaltError)
+	halted          func(error)
 
 	mu     sync.Mutex
 	cfg    *config
@@ -67,9 +67,9 @@ type engine struct {
 	throttledUntil time.Time
 	throttles      int // in a row
 
-	progress   time.Time // when something came, ended or was committed
-	lastResult error     // of the last invocation
-	lastEnded  time.Time
+	progress  time.Time // when something came, ended or was committed
+	last      verdict   // what became of the last invocation that was not abandoned
+	lastEnded time.Time
 
 	alarmAt time.Time // when the timekeeper wakes
 
@@ -98,7 +98,7 @@ func newEngine(c *config, inv Invoker, w *watch, base context.Context) *engine {
 		lanes: map[TopicPartition]*lane{}, busy: map[TopicPartition]*lease{}, leases: map[*lease]struct{}{},
 		pool: newPool(c), problems: map[string]*Problem{},
 		gateBell: newBell(), commitBell: newBell(), scaleBell: newBell(), timeBell: newBell(),
-		repause: func() {}, resize: func() {}, halted: func(*HaltError) {},
+		repause: func() {}, resize: func() {}, halted: func(error) {},
 	}
 	e.memory = memory{budget: c.memoryBudget, fetch: newFetchSize(newWireStats())}
 	return e
@@ -305,11 +305,11 @@ func (e *engine) soil(l *lane) {
 }
 
 // fit keeps the number of pollers within its bounds, of which the assigned
-// partitions are one.
-func (e *engine) fit(now time.Time) {
+// partitions are one, and says why it had to.
+func (e *engine) fit(why string, now time.Time) {
 	least, most := bounds(e.cfg, len(e.lanes))
 	if n := min(max(e.pool.size, least), most); n != e.pool.size {
-		e.scale(n, "the bounds changed", now)
+		e.scale(n, why, now)
 	}
 }
 
@@ -320,6 +320,7 @@ func (e *engine) scale(n int, reason string, now time.Time) {
 		return
 	}
 	e.pool.resize(n, now)
+	e.counts.scaleReason = reason
 	info := ScaledInfo{Mapping: e.watch.name, From: from, To: n, Reason: reason}
 	e.later(func() { fire(e.watch, func(h *Hooks) func(ScaledInfo) { return h.Scaled }, info) })
 	e.kick(now)
@@ -333,7 +334,7 @@ func (e *engine) reconfigure(newest func() *config, now time.Time) {
 	e.cfg = c
 	e.memory.budget = c.memoryBudget
 	e.pool.reconfigure(c.pollerConcurrency, c.pollerByteRate, now)
-	e.fit(now)
+	e.fit("the bounds changed", now)
 	// Lanes that were short of a batch may have one now.
 	for _, l := range e.lanes {
 		if l.state == laneFilling && (l.full(c) || c.batchWindow == 0) {

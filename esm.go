@@ -25,8 +25,8 @@ type Mapping struct {
 	since   time.Time
 	reason  string
 	paused  bool
-	halted  *HaltError
-	run     *run // since Start, also after Stop
+	halted  error // what the function halted it with
+	run     *run  // since Start, also after Stop
 	start   context.CancelCauseFunc
 	stop    *stopping
 	err     error // why it ended
@@ -97,7 +97,29 @@ func (m *Mapping) Run(ctx context.Context) error {
 // If it cannot start it returns a [*StartError] with the broker's words, and
 // nothing is left running; Start may then be called again. A second Start
 // returns [ErrStarted], and one after Stop [ErrStopped]. A Stop while it
-// starts ends it.
+// starts ends it. When ctx ends it returns a [*StartError] with ctx's cause.
+//
+// What goes wrong, what Start returns if it does so while starting, and which
+// [Problem] of [State] says it while running, in the broker's words:
+//
+//	trouble                 Start: StartError.Doing, Err              running: Problem.With
+//	no such topic           read the topics, in seconds:              topic NAME; made again, it is read
+//	                        UNKNOWN_TOPIC_OR_PARTITION                from Source.Start
+//	unreachable             read the topics, when the time is over:   connection to HOST:PORT; the lag
+//	                        what the dialer said                      is unknown, then not Ready
+//	refused login           read the topics, at once:                 connection to HOST:PORT
+//	                        SASL_AUTHENTICATION_FAILED
+//	TLS or login missing    read the topics, at once: what the        connection to HOST:PORT
+//	                        client makes of the hang-up
+//	no right to the topic   read the topics, at once:                 topic NAME
+//	(Describe, Read)        TOPIC_AUTHORIZATION_FAILED
+//	no right to the group   find the group or join the group, at      group; not Ready
+//	(Describe, Read)        once: GROUP_AUTHORIZATION_FAILED
+//	refused commits         -                                         commit
+//
+// While running, none of these ends the Mapping: it goes on by itself when the
+// trouble is over, and the Problem goes away. Nothing that was read is lost
+// meanwhile.
 func (m *Mapping) Start(ctx context.Context) error {
 	m.mu.Lock()
 	switch m.phase {
@@ -185,8 +207,8 @@ func (r *run) abandon(ctx context.Context) {
 func (m *Mapping) Done() <-chan struct{} { return m.done }
 
 // Err is why the Mapping has stopped: nil while it has not, and if it was
-// stopped and all went well; a [*HaltError] if the function halted it; a
-// [*DrainError] if the stop did not go well; both, joined.
+// stopped and all went well; a [*HaltError] (for errors.As) if the function
+// halted it; a [*DrainError] if the stop did not go well; both, joined.
 func (m *Mapping) Err() error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -283,18 +305,18 @@ func (e *engine) resumeFrom(h hold) {
 
 // onHalt is called when the function halted the Mapping. The engine starts
 // nothing more already.
-func (m *Mapping) onHalt(h *HaltError) {
+func (m *Mapping) onHalt(err error) {
 	m.mu.Lock()
 	if m.phase >= PhaseStopping {
 		m.mu.Unlock()
 		return
 	}
-	m.halted = h
+	m.halted = err
 	r := m.run
 	if m.cfg.Load().pauseOnHalt {
 		m.settle()
 	} else {
-		m.beginStop(h, h.Error())
+		m.beginStop(err, errorText(err))
 	}
 	m.mu.Unlock()
 	m.tell()
@@ -351,7 +373,7 @@ func (m *Mapping) settle() {
 	p, reason := PhaseRunning, ""
 	switch {
 	case m.halted != nil:
-		p, reason = PhaseHalted, m.halted.Error()
+		p, reason = PhaseHalted, errorText(m.halted)
 		if m.paused {
 			reason += " (and paused)"
 		}

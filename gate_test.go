@@ -102,3 +102,21 @@ func TestEmptyBudgetAdmitsOnePoll(t *testing.T) {
 		t.Error("the last sixteenth is for lanes that need it")
 	}
 }
+
+// TestResponseIsHeldUntilItsLastRecordIsSettled: one record that waits pins all
+// of it.
+func TestResponseIsHeldUntilItsLastRecordIsSettled(t *testing.T) {
+	var m memory
+	response, copied := &chunk{bytes: 1000, records: 10}, &chunk{bytes: 50, records: 1}
+	m.hold(response)
+	m.hold(copied)
+	for _, tt := range []struct {
+		of      *chunk
+		records int
+		want    int64
+	}{{response, 4, 1050 + 7*recordOverhead}, {copied, 1, 1000 + 6*recordOverhead}, {response, 5, 1000 + recordOverhead}, {response, 1, 0}} {
+		if m.release(tt.of, tt.records); m.held != tt.want {
+			t.Errorf("held %d, want %d", m.held, tt.want)
+		}
+	}
+}

@@ -203,12 +203,13 @@ type ThrottledInfo struct {
 // CommittedInfo is what [Hooks].Committed gets.
 type CommittedInfo struct {
 	Mapping string
-	// Offsets are the offsets that were to be committed.
+	// Offsets are those that were committed.
 	Offsets map[TopicPartition]int64
+	// Failed are those that were not. They are tried again.
+	Failed map[TopicPartition]int64
 	// Took is how long it took.
 	Took time.Duration
-	// Err is nil if all of them were committed. Those that were not are tried
-	// again.
+	// Err is why one of those was not, nil if there is none.
 	Err error
 }
 

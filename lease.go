@@ -226,7 +226,7 @@ func (e *engine) end(l *lease, v verdict) {
 		e.throttled(delay, round, v.err, now)
 	case OutcomeHalt:
 		e.holds |= holdHalt
-		e.later(func() { e.halted(v.halt) })
+		e.later(func() { e.halted(v.err) })
 	case OutcomeSuccess:
 		e.throttles = 0
 	}

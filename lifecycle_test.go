@@ -2,9 +2,12 @@ package esm_test
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
+	"io"
 	"net"
 	"os"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -519,6 +522,93 @@ func TestValuesOfTheContextReachTheFunctionAndItsEndDoesNot(t *testing.T) {
 		time.Sleep(time.Second)
 		if calls := inv.Calls(); len(calls) != 1 || calls[0].Err != nil {
 			t.Error(calls)
+		}
+	})
+}
+
+// TestStartGivesUpOnABrokerThatSaysNothing when it is told to, and not when the
+// client does.
+func TestStartGivesUpOnABrokerThatSaysNothing(t *testing.T) {
+	for name, give := range map[string]func(*esm.Mapping, context.CancelFunc){
+		"cancel": func(_ *esm.Mapping, cancel context.CancelFunc) { cancel() },
+		"stop":   func(m *esm.Mapping, _ context.CancelFunc) { go m.Stop(context.Background()) },
+		"never":  func(*esm.Mapping, context.CancelFunc) {},
+	} {
+		t.Run(name, func(t *testing.T) {
+			virtual(t, func(t *testing.T) {
+				source := esm.Source{Brokers: []string{"silent:9092"}, Topics: []string{"orders"}, Group: "billing"}
+				source.Client = append(source.Client, kgo.Dialer(func(context.Context, string, string) (net.Conn, error) {
+					ours, theirs := net.Pipe()
+					go func() { _, _ = io.Copy(io.Discard, theirs) }()
+					return ours, nil
+				}))
+				m := esmtest.New(t, source, esmtest.NewInvoker(t), quiet(), esm.WithStartTimeout(time.Second))
+				ctx, cancel := context.WithCancel(t.Context())
+				defer cancel()
+				time.AfterFunc(100*time.Millisecond, func() { give(m, cancel) })
+				began := time.Now()
+				if err := m.Start(ctx); err == nil {
+					t.Error("it started")
+				}
+				if took := time.Since(began); took > 1500*time.Millisecond {
+					t.Errorf("it took %s", took)
+				}
+			})
+		})
+	}
+}
+
+// TestAfterStopNothingIsKnown of partitions that are somebody else's.
+func TestAfterStopNothingIsKnown(t *testing.T) {
+	virtual(t, func(t *testing.T) {
+		k := esmtest.NewKafka(t, esmtest.Topic("orders", 1))
+		var told list[string]
+		m := esmtest.Start(t, k.Source("orders", "billing"), esmtest.NewInvoker(t), quiet(), esm.WithHooks(esm.Hooks{
+			StateChanged: func(i esm.StateInfo) { told.add(i.To.Phase.String()) },
+		}))
+		k.Produce("orders", "a")
+		time.Sleep(2 * time.Second)
+		if lag, known := m.Stats().OffsetLag.Sum(); lag != 0 || !known {
+			t.Errorf("a lag of %d, %v", lag, known)
+		}
+		stop(t, m)
+		k.Produce("orders", "b")
+		s := m.Stats()
+		if _, known := s.OffsetLag.Sum(); known || s.ProvisionedPollers != 0 || s.Slots != 0 || s.Partitions != 0 {
+			t.Errorf("%+v", s)
+		}
+		if s.SettledEventCount != 1 || s.CommittedEventCount != 1 {
+			t.Errorf("what it did is forgotten: %+v", s)
+		}
+		if got := strings.Join(told.all(), " "); got != "starting running stopping stopped" {
+			t.Errorf("told %s", got)
+		}
+		text, err := json.Marshal(s)
+		if err != nil || !strings.Contains(string(text), `"Phase":"stopped"`) || !strings.Contains(string(text), `"OffsetLag":{"sum":null,"max":null,"unknown":0}`) {
+			t.Errorf("%v: %s", err, text)
+		}
+	})
+}
+
+// TestHaltKeepsWhatIsWrappedAroundIt: Each names the record.
+func TestHaltKeepsWhatIsWrappedAroundIt(t *testing.T) {
+	virtual(t, func(t *testing.T) {
+		k := esmtest.NewKafka(t, esmtest.Topic("orders", 1))
+		m := esmtest.Start(t, k.Source("orders", "billing"), esm.Each(func(_ context.Context, r *kgo.Record) error {
+			if string(r.Value) == "b" {
+				return esm.Halt(errBilling)
+			}
+			return nil
+		}), quiet())
+		k.Produce("orders", "a", "b")
+		<-m.Done()
+		want := "orders/0 offset 1: esm: halted by the function: billing is down"
+		var halt *esm.HaltError
+		if err := m.Err(); !errors.As(err, &halt) || err.Error() != want {
+			t.Errorf("%v", err)
+		}
+		if s := m.State(); s.Reason != want {
+			t.Errorf("%+v", s)
 		}
 	})
 }

@@ -67,7 +67,7 @@ func logHooks(l *slog.Logger) Hooks {
 		},
 		Committed: func(i CommittedInfo) {
 			if i.Err != nil {
-				commits.log(slog.LevelWarn, "a commit failed and will be tried again", "partitions", len(i.Offsets), "err", i.Err)
+				commits.log(slog.LevelWarn, "a commit failed and will be tried again", "partitions", len(i.Failed), "err", i.Err)
 			}
 		},
 		Scaled: func(i ScaledInfo) {

@@ -26,8 +26,9 @@ var ErrThrottled = errors.New("esm: the function is throttled")
 // Throttled says that the function was not reached because it is busy, and
 // that it makes sense to wait for this long before anybody calls it again. The
 // records are kept and no attempt is counted; no invocation of this Mapping
-// starts before the time is over, and the scaler lowers the number of pollers.
-// With after zero or less the Mapping chooses, by [WithBackoff].
+// starts before the time is over, and the scaler halves the number of pollers
+// and keeps it there for a minute, then goes up step by step. With after zero
+// or less the Mapping chooses, by [WithBackoff].
 //
 // err is the reason, which may be nil.
 func Throttled(after time.Duration, err error) error {
@@ -55,15 +56,16 @@ func (e *throttledError) Unwrap() []error {
 
 // Halt says that going on makes no sense: the function was deleted, or may not
 // be called. The Mapping starts nothing more, lets what runs end, commits and
-// leaves the group, and [Mapping.Run] returns a [*HaltError]. With
-// [WithPauseOnHalt] it stays in the group and waits for [Mapping.Resume].
+// leaves the group, and [Mapping.Run] returns what the function returned: a
+// [*HaltError], with what was wrapped around it. With [WithPauseOnHalt] it
+// stays in the group and waits for [Mapping.Resume].
 //
 // The records of this call stay unsettled. err is the reason, which may be
 // nil.
 func Halt(err error) error { return &HaltError{Err: err} }
 
-// HaltError is why a Mapping halted: [Mapping.Run] and [Mapping.Err] return
-// it. [Halt] makes one.
+// HaltError is why a Mapping halted: what [Mapping.Run] and [Mapping.Err]
+// return then is one, for errors.As. [Halt] makes one.
 type HaltError struct {
 	// Err is the reason that the function gave. It may be nil.
 	Err error
@@ -113,12 +115,14 @@ func (o Outcome) String() string {
 	return fmt.Sprintf("Outcome(%d)", int(o))
 }
 
+// MarshalText is String, for JSON and logs.
+func (o Outcome) MarshalText() ([]byte, error) { return []byte(o.String()), nil }
+
 // verdict is an Outcome with what belongs to it.
 type verdict struct {
 	outcome Outcome
 	err     error         // nil on success
 	after   time.Duration // how long the function asked to be left alone
-	halt    *HaltError
 }
 
 // judge says what became of a call that returned err on a context whose cause
@@ -140,7 +144,7 @@ func judge(err, cause error) verdict {
 		return verdict{outcome: OutcomeFailure, err: err}
 	}
 	if halt := (*HaltError)(nil); errors.As(err, &halt) {
-		return verdict{outcome: OutcomeHalt, err: err, halt: halt}
+		return verdict{outcome: OutcomeHalt, err: err}
 	}
 	if throttled := (*throttledError)(nil); errors.As(err, &throttled) {
 		return verdict{outcome: OutcomeThrottled, err: err, after: throttled.after}

@@ -61,7 +61,7 @@ func (c *consumer) checkTopics(ctx context.Context) ([]TopicPartition, error) {
 		again := false
 		for _, t := range topics {
 			if err := kerr.ErrorForCode(t.ErrorCode); err != nil {
-				errs = append(errs, fmt.Errorf("topic %q: %w", *t.Topic, err))
+				errs = append(errs, fmt.Errorf("topic %q: %w%s", *t.Topic, err, advice(err)))
 				again = again || !errors.Is(err, kerr.UnknownTopicOrPartition) && kerr.IsRetriable(err)
 				continue
 			}
@@ -80,6 +80,17 @@ func (c *consumer) checkTopics(ctx context.Context) ([]TopicPartition, error) {
 		return &refusal{errors.Join(errs...), !again}
 	})
 	return partitions, err
+}
+
+// advice is what to do about a topic, where that is not plain.
+func advice(err error) string {
+	switch {
+	case errors.Is(err, kerr.UnknownTopicOrPartition):
+		return " Create it, or change Source.Topics."
+	case errors.Is(err, kerr.TopicAuthorizationFailed):
+		return " Reading needs the rights Describe and Read."
+	}
+	return ""
 }
 
 // metadata asks the cluster for topics, without making them.
@@ -137,7 +148,9 @@ func insist(ctx context.Context, e *engine, doing string, f func() error) error 
 			return &StartError{Doing: doing, Err: err}
 		}
 		last = err
-		e.raise("start", err)
+		if !e.disconnected() {
+			e.raise("start", err)
+		}
 		pause(ctx, wait)
 	}
 }

@@ -54,7 +54,7 @@ func (e *engine) forgetProblems(now time.Time) {
 	e.mu.Lock()
 	defer e.unlock()
 	for with, p := range e.problems {
-		passing := strings.HasPrefix(with, "connection to ") || strings.HasPrefix(with, "topic ") || with == "client"
+		passing := strings.HasPrefix(with, connectionProblem) || strings.HasPrefix(with, "topic ") || with == "client"
 		if passing && now.Sub(p.Last) > time.Minute {
 			e.problem(with, nil, now)
 		}
@@ -73,6 +73,22 @@ func (e *engine) readable(tp TopicPartition, now time.Time) {
 		e.problem(problemWith(tp.Topic, tp.Partition), nil, now)
 	}
 }
+
+// disconnected reports whether a problem with a connection is known: what comes
+// of that need not be told beside it.
+func (e *engine) disconnected() bool {
+	e.mu.Lock()
+	defer e.unlock()
+	for with := range e.problems {
+		if strings.HasPrefix(with, connectionProblem) {
+			return true
+		}
+	}
+	return false
+}
+
+// connectionProblem is what problems with connections begin with.
+const connectionProblem = "connection to "
 
 // lastProblem is the problem that was seen last, or nil.
 func (e *engine) lastProblem() error {

@@ -78,7 +78,7 @@ func TestOnDemandStartsWithOneAndStepsOnceAMinute(t *testing.T) {
 		var scaled []time.Time
 		m := esmtest.Start(t, k.Source("orders", "billing"), inv, quiet(), esm.WithOnDemand(), esm.WithHooks(esm.Hooks{
 			Scaled: func(i esm.ScaledInfo) {
-				if i.Reason != "the bounds changed" {
+				if i.Reason != "partitions were assigned" {
 					scaled = append(scaled, time.Now())
 				}
 			},

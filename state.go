@@ -44,6 +44,9 @@ func (p Phase) String() string {
 	return names[p]
 }
 
+// MarshalText is String, for JSON and logs.
+func (p Phase) MarshalText() ([]byte, error) { return []byte(p.String()), nil }
+
 // State is what a [Mapping] is doing, for people.
 type State struct {
 	Phase Phase
@@ -53,8 +56,9 @@ type State struct {
 	// despite, what ended it.
 	Reason string
 	// LastResult is what became of the last invocation, in AWS's words
-	// ("OK", "PROBLEM: Function call failed", "No records processed") with
-	// the error behind it. (AWS: LastProcessingResult.)
+	// ("OK", "PROBLEM: Function call failed", "No records processed") or, where
+	// AWS has none, in ours ("PROBLEM: Function throttled"), with the error
+	// behind it. (AWS: LastProcessingResult.)
 	LastResult string
 	// LastResultAt is when that was.
 	LastResultAt time.Time
@@ -78,26 +82,29 @@ func (s State) AWSState() string {
 	return "Disabled"
 }
 
-// AWS's words for the last processing result.
+// AWS's words for the last processing result, and callBusy, which is ours.
 const (
 	noRecords  = "No records processed"
 	callOK     = "OK"
 	callFailed = "PROBLEM: Function call failed"
+	callBusy   = "PROBLEM: Function throttled"
 )
 
 // describe adds to a state what the engine knows.
 func (e *engine) describe(s *State) {
 	e.mu.Lock()
 	s.Problems = e.listProblems()
-	last := e.lastResult
+	last := e.last
 	s.LastResultAt = e.lastEnded
 	e.unlock()
 	switch {
 	case s.LastResultAt.IsZero():
-	case last == nil:
+	case last.err == nil:
 		s.LastResult = callOK
+	case last.outcome == OutcomeThrottled:
+		s.LastResult = callBusy + ": " + errorText(last.err)
 	default:
-		s.LastResult = callFailed + ": " + errorText(last)
+		s.LastResult = callFailed + ": " + errorText(last.err)
 	}
 }
 

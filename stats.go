@@ -2,6 +2,7 @@ package esm
 
 import (
 	"context"
+	"encoding/json"
 	"time"
 )
 
@@ -86,7 +87,7 @@ type Stats struct {
 	// WaitingPartitions is how many partitions are in back-off.
 	WaitingPartitions int
 	// ThrottledUntil is until when nothing is invoked, if that is not over.
-	ThrottledUntil time.Time
+	ThrottledUntil time.Time `json:",omitzero"`
 	// InvokeDuration is how long an invocation takes, averaged over the last
 	// ones.
 	InvokeDuration time.Duration
@@ -110,6 +111,21 @@ func (l Lag) Max() (int64, bool) { return l.max, l.measured && l.unknown == 0 }
 
 // Unknown is how many partitions have an unknown lag.
 func (l Lag) Unknown() int { return l.unknown }
+
+// MarshalJSON writes {"sum": 12, "max": 7, "unknown": 0}, with null for what is
+// unknown.
+func (l Lag) MarshalJSON() ([]byte, error) {
+	var shown struct {
+		Sum     *int64 `json:"sum"`
+		Max     *int64 `json:"max"`
+		Unknown int    `json:"unknown"`
+	}
+	if _, known := l.Sum(); known {
+		shown.Sum, shown.Max = &l.sum, &l.max
+	}
+	shown.Unknown = l.unknown
+	return json.Marshal(shown)
+}
 
 func (l *Lag) add(lag int64, known bool) {
 	if !known {
@@ -179,7 +195,7 @@ func (e *engine) tally(l *lease, v verdict, took time.Duration) {
 	now := l.started.Add(took)
 	e.progress = now
 	if v.outcome != OutcomeAbandoned {
-		e.lastResult, e.lastEnded = v.err, now
+		e.last, e.lastEnded = v, now
 	}
 	switch v.outcome {
 	case OutcomeFailure:

@@ -26,6 +26,9 @@ func newStopping() *stopping {
 // [ErrStopping]) and returns a [*DrainError]. When it returns nil, no
 // goroutine of the Mapping is left.
 //
+// It says how the stop went. Why there was one, if the function halted the
+// Mapping, is what [Mapping.Err] adds to that.
+//
 // All callers get the same answer, also later ones, and the shortest time of
 // all of them counts. Before Start, Stop returns nil, and the Mapping cannot be
 // started any more. With the context of one of its own invocations it returns
@@ -172,7 +175,7 @@ func (m *Mapping) conclude(failed *DrainError) {
 	}
 	reason := ""
 	if m.err != nil {
-		reason = m.err.Error()
+		reason = errorText(m.err)
 	}
 	m.enter(PhaseStopped, reason)
 	m.mu.Unlock()

@@ -123,7 +123,7 @@ func (h clientHooks) OnBrokerConnect(b kgo.BrokerMetadata, _ time.Duration, _ ne
 	if errors.Is(err, context.Canceled) || errors.Is(err, kgo.ErrClientClosed) {
 		return
 	}
-	h.c.engine.raise("connection to "+net.JoinHostPort(b.Host, strconv.Itoa(int(b.Port))), err)
+	h.c.engine.raise(connectionProblem+net.JoinHostPort(b.Host, strconv.Itoa(int(b.Port))), err)
 }
 
 // OnGroupManageError hears why the group could not be joined.
