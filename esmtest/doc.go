@@ -16,10 +16,15 @@
 //		synctest.Test(t, func(t *testing.T) {
 //			k := esmtest.NewKafka(t, esmtest.Topic("orders", 1))
 //			inv := esmtest.NewInvoker(t).Fail(2, errBilling)
-//			esmtest.Start(t, k.Source("orders", "billing"), inv)
+//			esmtest.Start(t, k.Source("orders", "billing"), inv, esm.WithBackoff(esm.Constant(2*time.Minute)))
 //			k.Produce("orders", "a", "b")
 //			time.Sleep(5 * time.Minute)
-//			...
+//			if got := inv.Calls(); len(got) != 3 || got[2].At.Sub(got[1].At) != 2*time.Minute {
+//				t.Fatal(got)
+//			}
+//			if got := k.Committed("billing", "orders", 0); got != 2 {
+//				t.Fatal(got)
+//			}
 //		})
 //	}
 //
@@ -33,5 +38,12 @@
 // without the tag.
 //
 // In a bubble, do not compress records with zstd: its decoder outlives the
-// bubble, which the runtime does not forgive.
+// bubble, which the runtime does not forgive. And do not move the leader of a
+// partition right after a client has joined: the client may then ask again and
+// again without a pause, and the clock stands still. Both work in real time.
+//
+// # Your own Invoker
+//
+// [TestInvoker] proves that an Invoker of your own does what a Mapping expects
+// of one, whether it wraps another one or reaches a function somewhere else.
 package esmtest

@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"runtime"
+	"runtime/debug"
 	"slices"
 	"sync"
 	"testing"
@@ -19,8 +20,9 @@ import (
 // that [Invoker.Fail], [Invoker.Return] and the others say something else of,
 // in the order in which they were said, and remembers all calls.
 //
-// It also watches the Mapping: two calls at once for one partition, or records
-// of one partition that do not come in order, fail the test.
+// It also watches the Mapping: two calls at once for one partition, or a batch
+// whose records of one partition do not stand together and in order, fail the
+// test.
 //
 // Its methods may be called on any goroutine and at any time.
 type Invoker struct {
@@ -31,10 +33,11 @@ type Invoker struct {
 	always  esm.InvokerFunc
 	delay   time.Duration
 	calls   []Call
-	busy    map[esm.TopicPartition]bool
+	busy    map[esm.TopicPartition]int // calls that run, which should be one
 	running int
 	most    int
 	changed chan struct{}
+	over    chan struct{} // closed at the end of the test
 }
 
 // A Call is one call of an [Invoker] that has ended.
@@ -43,7 +46,8 @@ type Call struct {
 	At, Ended time.Time
 	// Batch is a copy of what it got.
 	Batch *esm.Batch
-	// Err is what it returned.
+	// Err is what it returned, and an [*esm.PanicError] if it panicked or
+	// called runtime.Goexit.
 	Err error
 }
 
@@ -61,9 +65,15 @@ func (c Call) String() string {
 	return fmt.Sprintf("call at %s, attempt %d, %d records, %v", c.At.Format("15:04:05.000"), c.Batch.Attempt, len(c.Batch.Records), c.Err)
 }
 
-// NewInvoker makes an Invoker.
+// NewInvoker makes an Invoker. Inside a testing/synctest bubble it must be
+// called in the bubble, with its t.
 func NewInvoker(t testing.TB) *Invoker {
-	return &Invoker{t: t, busy: map[esm.TopicPartition]bool{}}
+	i := &Invoker{t: t, busy: map[esm.TopicPartition]int{}, over: make(chan struct{})}
+	// A call that hangs must not outlive the test. This runs after the cleanup
+	// of Start, which needs the Invoker first, so a call that ignores its
+	// context is still there to fail the test.
+	t.Cleanup(func() { close(i.over) })
+	return i
 }
 
 // Then makes the next call that nothing is said of yet do this.
@@ -106,13 +116,15 @@ func (i *Invoker) Goexit() *Invoker {
 }
 
 // Block makes the next call wait until release is called, and succeed then. It
-// returns early if its context ends, with the cause as its error.
+// returns early if its context ends, with the cause as its error. release may
+// be called before the call comes, and more than once.
 func (i *Invoker) Block() (release func()) {
 	return i.block(false)
 }
 
 // Hang makes the next call wait until release is called, whatever becomes of
-// its context.
+// its context, or else to the very end of the test. A Mapping that must stop
+// meanwhile does not stop well.
 func (i *Invoker) Hang() (release func()) {
 	return i.block(true)
 }
@@ -121,7 +133,10 @@ func (i *Invoker) block(deaf bool) func() {
 	ch := make(chan struct{})
 	i.Then(func(ctx context.Context, _ *esm.Batch) error {
 		if deaf {
-			<-ch
+			select {
+			case <-ch:
+			case <-i.over:
+			}
 			return nil
 		}
 		select {
@@ -142,7 +157,8 @@ func (i *Invoker) Always(f func(ctx context.Context, b *esm.Batch) error) *Invok
 	return i
 }
 
-// Takes makes every call take this long, or until its context ends.
+// Takes makes every call wait this long before it does what it does. If its
+// context ends meanwhile it returns the cause and does nothing else.
 func (i *Invoker) Takes(d time.Duration) *Invoker {
 	i.mu.Lock()
 	defer i.mu.Unlock()
@@ -154,10 +170,12 @@ func (i *Invoker) Takes(d time.Duration) *Invoker {
 func (i *Invoker) Invoke(ctx context.Context, b *esm.Batch) (err error) {
 	call := Call{At: time.Now(), Batch: copyBatch(b)}
 	f, delay := i.begin(call.Batch)
+	returned := false
 	defer func() {
-		v := recover()
-		if v != nil {
-			err = fmt.Errorf("panic: %v", v)
+		var v any
+		if !returned {
+			v = recover() // nil for a Goexit
+			err = &esm.PanicError{Value: v, Goexit: v == nil, Stack: debug.Stack()}
 		}
 		call.Ended, call.Err = time.Now(), err
 		i.end(call)
@@ -165,6 +183,13 @@ func (i *Invoker) Invoke(ctx context.Context, b *esm.Batch) (err error) {
 			panic(v)
 		}
 	}()
+	err = i.play(ctx, b, f, delay)
+	returned = true
+	return err
+}
+
+// play does what the script says.
+func (i *Invoker) play(ctx context.Context, b *esm.Batch, f esm.InvokerFunc, delay time.Duration) error {
 	if delay > 0 {
 		t := time.NewTimer(delay)
 		defer t.Stop()
@@ -177,24 +202,29 @@ func (i *Invoker) Invoke(ctx context.Context, b *esm.Batch) (err error) {
 	if f == nil {
 		return nil
 	}
-	err = errGoexit // what is seen of a call that does not return
 	return f(ctx, b)
 }
 
-var errGoexit = fmt.Errorf("runtime.Goexit was called")
-
+// begin takes note of a call, judges its batch, and says what it is to do.
 func (i *Invoker) begin(b *esm.Batch) (esm.InvokerFunc, time.Duration) {
 	i.mu.Lock()
 	defer i.mu.Unlock()
 	i.running++
 	i.most = max(i.most, i.running)
+	own := map[esm.TopicPartition]bool{}
 	for tp, records := range b.ByPartition() {
-		if i.busy[tp] {
+		if own[tp] {
+			i.t.Errorf("esmtest: the records of %s/%d do not stand together", tp.Topic, tp.Partition)
+		} else if i.busy[tp] > 0 {
 			i.t.Errorf("esmtest: two calls at once for %s/%d", tp.Topic, tp.Partition)
 		}
-		i.busy[tp] = true
-		if !slices.IsSortedFunc(records, func(a, b *kgo.Record) int { return int(a.Offset - b.Offset) }) {
-			i.t.Errorf("esmtest: the records of %s/%d are not in order", tp.Topic, tp.Partition)
+		own[tp] = true
+		i.busy[tp]++
+		for n, r := range records[1:] {
+			if last := records[n].Offset; r.Offset <= last {
+				i.t.Errorf("esmtest: the records of %s/%d are not in order: offset %d comes after %d", tp.Topic, tp.Partition, r.Offset, last)
+				break
+			}
 		}
 	}
 	f := i.always
@@ -209,7 +239,7 @@ func (i *Invoker) end(c Call) {
 	defer i.mu.Unlock()
 	i.running--
 	for tp := range c.Batch.ByPartition() {
-		delete(i.busy, tp)
+		i.busy[tp]--
 	}
 	i.calls = append(i.calls, c)
 	if i.changed != nil {

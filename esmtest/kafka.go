@@ -4,7 +4,6 @@ import (
 	"context"
 	"hash/fnv"
 	"net"
-	"sync/atomic"
 	"testing"
 	"time"
 
@@ -28,18 +27,38 @@ type Kafka struct {
 type KafkaOption func(*kafkaConfig)
 
 type kafkaConfig struct {
+	t       testing.TB
 	brokers int
 	opts    []kfake.Opt
 }
 
-// Topic makes a topic with so many partitions.
+// Topic makes a topic with so many partitions: 1 or more.
 func Topic(name string, partitions int) KafkaOption {
-	return func(c *kafkaConfig) { c.opts = append(c.opts, kfake.SeedTopics(int32(partitions), name)) }
+	return func(c *kafkaConfig) {
+		c.t.Helper()
+		needPartition(c.t, name, partitions)
+		c.opts = append(c.opts, kfake.SeedTopics(int32(partitions), name))
+	}
 }
 
-// Brokers sets the number of brokers. Default: 1.
+// needPartition fails the test at once for a topic without a partition, of
+// which the fake cluster would make one with as many as it likes.
+func needPartition(t testing.TB, topic string, partitions int) {
+	t.Helper()
+	if partitions < 1 {
+		t.Fatalf("esmtest: topic %q with %d partitions: it must have 1 or more", topic, partitions)
+	}
+}
+
+// Brokers sets the number of brokers: 1 or more, default 1.
 func Brokers(n int) KafkaOption {
-	return func(c *kafkaConfig) { c.brokers = n }
+	return func(c *kafkaConfig) {
+		c.t.Helper()
+		if n < 1 {
+			c.t.Fatalf("esmtest: %d brokers: there must be 1 or more", n)
+		}
+		c.brokers = n
+	}
 }
 
 // With passes options to the fake cluster, for TLS, SASL, ACLs and broker
@@ -55,7 +74,7 @@ func NewKafka(t testing.TB, opts ...KafkaOption) *Kafka {
 	if inBubble() && !tagged {
 		t.Fatal("esmtest: a Kafka in a testing/synctest bubble needs the build tag synctests, or the clock may stand still: run go test -tags synctests")
 	}
-	c := kafkaConfig{brokers: 1}
+	c := kafkaConfig{t: t, brokers: 1}
 	for _, o := range opts {
 		o(&c)
 	}
@@ -120,11 +139,11 @@ func (k *Kafka) Client() *kgo.Client {
 	return k.client
 }
 
-// partitioner spreads records without a key over the partitions in turn, and
-// those with one by the key, unless they name a partition: [At].
+// partitioner spreads the records of a topic without a key over its partitions
+// in turn, and those with one by the key, unless they name a partition: [At].
 func partitioner() kgo.Partitioner {
-	var next atomic.Int64
 	return kgo.BasicConsistentPartitioner(func(string) func(*kgo.Record, int) int {
+		next := 0 // guarded by the client, which asks for one record at a time
 		return func(r *kgo.Record, n int) int {
 			if p, ok := r.Context.Value(atKey{}).(int32); ok {
 				return int(p)
@@ -134,7 +153,8 @@ func partitioner() kgo.Partitioner {
 				_, _ = h.Write(r.Key) // never fails
 				return int(h.Sum32() % uint32(n))
 			}
-			return int(next.Add(1)-1) % n
+			next++
+			return (next - 1) % n
 		}
 	})
 }
@@ -142,7 +162,7 @@ func partitioner() kgo.Partitioner {
 type atKey struct{}
 
 // Produce writes records with these values to a topic, to its partitions in
-// turn, and waits until they are written.
+// turn, from partition 0 on, and waits until they are written.
 func (k *Kafka) Produce(topic string, values ...string) {
 	k.t.Helper()
 	records := make([]*kgo.Record, len(values))
@@ -213,9 +233,10 @@ func (k *Kafka) End(topic string, partition int32) int64 {
 	return info.HighWatermark
 }
 
-// CreateTopic makes a topic.
+// CreateTopic makes a topic with so many partitions: 1 or more.
 func (k *Kafka) CreateTopic(topic string, partitions int) {
 	k.t.Helper()
+	needPartition(k.t, topic, partitions)
 	if err := k.cluster.CreateTopic(topic, int32(partitions), nil); err != nil {
 		k.t.Fatalf("esmtest: create topic %q: %v", topic, err)
 	}

@@ -1,0 +1,23 @@
+package esmtest
+
+import (
+	"testing"
+	"time"
+
+	"github.com/seed429fd032/esm"
+)
+
+// Check is a check of [TestInvoker] that can be watched while it fails.
+type Check struct {
+	Name string
+	Run  func(t testing.TB)
+}
+
+// Checks are the checks of [TestInvoker], with less patience.
+func Checks(newInvoker func(t testing.TB, target esm.InvokerFunc) esm.Invoker, exemptions ...Exemption) (cs []Check) {
+	c := &conformance{newInvoker: newInvoker, exempt: exemptions, soon: 500 * time.Millisecond, patience: 2 * time.Second, moment: 20 * time.Millisecond}
+	for _, check := range c.checks() {
+		cs = append(cs, Check{check.name, check.run})
+	}
+	return cs
+}
