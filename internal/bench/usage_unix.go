@@ -18,7 +18,7 @@ func usage() (cpu float64, rss int64) {
 	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
 		return 0, 0
 	}
-	rss = u.Maxrss
+	rss = int64(u.Maxrss) // which has another type elsewhere
 	if runtime.GOOS == "linux" {
 		// Maxrss counts what the parent had when it started this process.
 		rss = highWater()
