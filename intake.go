@@ -27,6 +27,7 @@ type arrival struct {
 type response struct {
 	bytes  int64
 	memory *chunk // nil if all records were copied
+	held   bool   // memory is accounted for
 }
 
 // A span is a half-open range of offsets; lo is -1 where it begins at what
@@ -177,10 +178,10 @@ func (e *engine) deliver(arrivals []arrival, now time.Time) {
 	residue := e.memory.held
 	for i := range arrivals {
 		a := &arrivals[i]
-		if m := a.response.memory; m != nil && a.response.bytes > 0 {
+		if m := a.response.memory; m != nil && !a.response.held {
 			// Once a response, whatever becomes of its records.
 			e.memory.hold(m)
-			a.response.bytes = 0
+			a.response.held = true
 		}
 		for _, s := range a.segments {
 			if s.memory != a.response.memory {
