@@ -224,7 +224,7 @@ func (e *engine) reset(l *lane, to int64, err error, now time.Time) *lane {
 		}
 	}
 	if p := l.part(); p != nil {
-		keep(p.records)
+		keep(p.unsettled())
 	}
 	for _, s := range l.queue {
 		keep(s.records)

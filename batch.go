@@ -85,6 +85,14 @@ func (m *room) take(s *segment, empty bool) int {
 	return n
 }
 
+// weight is what records weigh together.
+func weight(records []*kgo.Record) (n int64) {
+	for _, r := range records {
+		n += recordBytes(r)
+	}
+	return n
+}
+
 // recordBytes is what a record weighs: its key, value and headers.
 func recordBytes(r *kgo.Record) int64 {
 	n := len(r.Key) + len(r.Value)

@@ -1,6 +1,7 @@
 package esm
 
 import (
+	"context"
 	"log/slog"
 	"reflect"
 	"slices"
@@ -15,7 +16,7 @@ func everyOption() []Option {
 		WithMinPollers(3), WithMaxPollers(9), WithOnDemand(), WithPollerConcurrency(7), WithPollerByteRate(123_456), WithMaxConcurrency(11),
 		WithBatchSize(33), WithBatchWindow(44 * time.Second), WithBatchBytes(55), WithBackoff(Constant(0)), WithInvokeTimeout(time.Hour),
 		WithPauseOnHalt(), WithStopTimeout(time.Hour), WithRevokeTimeout(time.Minute), WithStartTimeout(time.Hour),
-		WithMemoryBudget(1 << 30), WithName("x"), WithLogger(slog.New(slog.DiscardHandler)), WithHooks(Hooks{}),
+		WithMaxRetries(4), WithMaxRecordAge(time.Hour), WithBisect(true), WithDestination(Drop), WithMemoryBudget(1 << 30), WithName("x"), WithLogger(slog.New(slog.DiscardHandler)), WithHooks(Hooks{}),
 	}
 }
 
@@ -50,6 +51,7 @@ func TestEveryOptionCanBeUpdatedOrSaysThatItCannot(t *testing.T) {
 	var refused []string
 	for _, o := range everyOption() {
 		was := defaults("g")
+		was.destination = DestinationFunc(func(context.Context, *Discard) error { return nil }) // which limits need
 		is := was.with([]Option{o})
 		is.boundsSet = "" // WithOnDemand is judged alone
 		err := is.validateUpdate(&was)

@@ -73,6 +73,7 @@ const (
 )
 
 func newConsumer(e *engine, s *Source) *consumer {
+	e.group, e.brokers = s.Group, s.Brokers
 	return &consumer{
 		engine: e, source: s, lagBell: newBell(), checkBell: newBell(),
 		topicIDs: map[string][16]byte{}, suspects: map[string]bool{},

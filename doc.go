@@ -37,7 +37,16 @@
 //
 // A batch that fails is tried again until it succeeds, with a growing pause
 // ([WithBackoff]). It holds up its own partition and no other. See [Invoker]
-// for what a function can say with the error that it returns.
+// for what a function can say with the error that it returns, and [Failures]
+// for batches of which only some records failed.
+//
+// # What it gives up
+//
+// Nothing, unless somebody says so: [WithMaxRetries] and [WithMaxRecordAge] set
+// limits, [Permanent] says it of records, and [WithBisect] sees to it that a
+// batch is not given up for one record's sake. What is given up goes to a
+// [Destination], and is settled only when that has taken it; [Drop] throws it
+// away. Package kafkadest has one that is a Kafka topic.
 //
 // # What you watch
 //
@@ -60,6 +69,7 @@
 //     settled records only.
 //   - frontier: the offset below which every record of a partition is settled.
 //   - lag: the end of a partition less its frontier.
+//   - discard: a record that is given up.
 //   - halt: the Mapping stops itself, because the function said that going on
 //     makes no sense.
 package esm

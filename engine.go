@@ -1,12 +1,13 @@
 package esm
 
 import (
-	"container/heap"
 	"context"
 	"crypto/rand"
 	"encoding/hex"
 	"sync"
 	"time"
+
+	"github.com/twmb/franz-go/pkg/kgo"
 )
 
 // An engine is what runs between one Start and its Stop: the lanes, the
@@ -29,6 +30,9 @@ type engine struct {
 	base    context.Context // the parent of every invocation's
 	run     string          // makes batch ids differ between processes
 
+	group   string // for what is told of discards
+	brokers []string
+
 	readCommitted bool // aborted and open transactions are not read
 
 	// Bells for the goroutines that serve the engine. Each holds one ring:
@@ -48,15 +52,16 @@ type engine struct {
 	events []func() // to do once the lock is given up
 	holds  hold     // why nothing is leased
 
-	lanes   map[TopicPartition]*lane
-	busy    map[TopicPartition]*lease // calls that run, also those of lanes that are gone
-	leases  map[*lease]struct{}
-	queue   readyQueue
-	filling laneHeap // lanes whose window is open
-	waiting laneHeap // lanes in back-off
-	pool    pool
-	memory  memory
-	dirty   []*lane
+	lanes    map[TopicPartition]*lane
+	busy     map[TopicPartition]*lease // calls that run, also those of lanes that are gone
+	leases   map[*lease]struct{}
+	queue    readyQueue
+	filling  laneHeap // lanes whose window is open
+	waiting  laneHeap // lanes in back-off
+	discards []*lane  // lanes whose records are to be delivered
+	pool     pool
+	memory   memory
+	dirty    []*lane
 
 	spawning bool   // a worker was started that has not taken a lease yet
 	workers  int    // goroutines that run user code
@@ -189,55 +194,67 @@ func (e *engine) keepTime(ctx context.Context) {
 	}
 }
 
-// settled gives up the part of a work that is done with.
-func (e *engine) settled(p *part, now time.Time) {
+// follow does what a decision says of one partition.
+func (e *engine) follow(p *part, s sequel, now time.Time) {
 	l := p.lane
-	if l.settle(p) {
-		e.soil(l)
+	e.settle(p, s.settled)
+	p.left = remaining(p.left, s)
+	if len(p.left) == 0 {
+		e.finish(p, now)
+		return
 	}
+	if l.since.IsZero() {
+		l.since = now
+	}
+	for i := range s.left {
+		if r := &s.left[i]; r.due.After(time.Time{}) && r.account.lastAt.Equal(now) {
+			e.counts.retries++
+			info := RetryInfo{Mapping: e.watch.name, TopicPartition: l.TopicPartition, Offset: r.records[0].Offset,
+				Records: len(r.records), Attempts: r.attempts, Delay: r.due.Sub(now), Err: r.account.lastErr}
+			e.later(func() { fire(e.watch, func(h *Hooks) func(RetryInfo) { return h.RetryScheduled }, info) })
+		}
+	}
+	l.state, l.work = laneIdle, p.alone()
+	if !l.ending { // one that ends keeps its work, which nobody starts again
+		e.schedule(l, now)
+	}
+}
+
+// settle marks records of a part as done with.
+func (e *engine) settle(p *part, records []*kgo.Record) {
+	if len(records) == 0 {
+		return
+	}
+	if p.lane.settle(p, records) {
+		e.soil(p.lane)
+	}
+	e.counts.settled += int64(len(records))
+}
+
+// finish gives up a part of which all is settled, and lets the lane go on.
+func (e *engine) finish(p *part, now time.Time) {
+	l := p.lane
 	e.free(p)
-	l.work, l.since, l.lastErr = nil, time.Time{}, nil
-	e.counts.settled += int64(len(p.records))
+	l.state, l.work, l.since, l.told = laneIdle, nil, time.Time{}, false
 	if l.paused {
 		e.reviewPause(l)
 	}
 	e.schedule(l, now)
 }
 
-// retry puts a lane into back-off with its work.
-func (e *engine) retry(w *work, p *part, err error, delay time.Duration, now time.Time) {
-	l := p.lane
-	if l.since.IsZero() {
-		l.since = now
-	}
-	l.lastErr = err
-	e.counts.retries++
-	info := RetryInfo{Mapping: e.watch.name, TopicPartition: l.TopicPartition, Offset: p.records[0].Offset,
-		Records: len(p.records), Attempts: w.history.attempts, Delay: delay, Err: err}
-	e.later(func() { fire(e.watch, func(h *Hooks) func(RetryInfo) { return h.RetryScheduled }, info) })
-	if l.ending {
-		l.state = laneIdle // it keeps its work, which nobody starts again
-		return
-	}
-	l.state = laneWaiting
-	l.due = now.Add(delay)
-	heap.Push(&e.waiting, l)
-	e.alarm(l.due)
-}
-
 // split queues the halves of a work of several lanes.
 func (e *engine) split(w *work, err error, now time.Time) {
 	half := (len(w.parts) + 1) / 2
-	for _, parts := range [][]part{w.parts[:half:half], w.parts[half:]} {
+	for _, parts := range [][]*part{w.parts[:half:half], w.parts[half:]} {
 		if len(parts) == 0 {
 			continue
 		}
-		h := &work{parts: parts, history: w.history}
-		for i := range parts {
-			l := parts[i].lane
-			l.work, l.lastErr = h, err
-			if l.since.IsZero() {
-				l.since = now
+		h := &work{parts: parts}
+		for _, p := range parts {
+			p.lane.work = h
+			p.left[0].account = p.left[0].account.failed(err, now)
+			if p.lane.since.IsZero() {
+				p.lane.since = now
 			}
 		}
 		e.requeue(h, now)
@@ -246,14 +263,13 @@ func (e *engine) split(w *work, err error, now time.Time) {
 
 // requeue queues a work to be tried at once.
 func (e *engine) requeue(w *work, now time.Time) {
-	kept := w.parts[:0:0]
-	for i := range w.parts {
-		if l := w.parts[i].lane; l.ending {
-			l.state = laneIdle
-			l.work = &work{parts: []part{w.parts[i]}, history: w.history}
+	var kept []*part
+	for _, p := range w.parts {
+		if p.lane.ending {
+			p.lane.state, p.lane.work = laneIdle, p.alone()
 			continue
 		}
-		kept = append(kept, w.parts[i])
+		kept = append(kept, p)
 	}
 	w.parts = kept
 	switch {

@@ -247,7 +247,7 @@ func (m *Mapping) Pause(ctx context.Context) error {
 	e := r.engine
 	e.mu.Lock()
 	defer e.unlock()
-	for e.pool.busy > 0 {
+	for len(e.leases) > 0 {
 		changed := e.changed.wait()
 		e.unlock()
 		var err error

@@ -55,6 +55,14 @@ type Hooks struct {
 	InvokeStuck func(InvokeStuckInfo)
 	// RetryScheduled: a partition waits before its batch is tried again.
 	RetryScheduled func(RetryInfo)
+	// HeldUp: a partition has been held up by the same batch for a minute.
+	// Called once a batch.
+	HeldUp func(HeldUpInfo)
+	// Discarded: a record was given up, and its destination took it.
+	Discarded func(DiscardedInfo)
+	// DeliveryFailed: a destination did not take a record. It is delivered
+	// again.
+	DeliveryFailed func(DeliveryFailedInfo)
 	// Throttled: nothing is invoked for a while, because the function asked
 	// for it.
 	Throttled func(ThrottledInfo)
@@ -176,6 +184,8 @@ type InvokeStuckInfo struct {
 	// Cause is why its context ended (context.Cause), or nil if it is only
 	// slow.
 	Cause error
+	// Delivery is whether it is a call of a [Destination].
+	Delivery bool
 }
 
 // RetryInfo is what [Hooks].RetryScheduled gets.
@@ -198,6 +208,41 @@ type ThrottledInfo struct {
 	// For is how long nothing is invoked.
 	For time.Duration
 	Err error
+}
+
+// HeldUpInfo is what [Hooks].HeldUp gets.
+type HeldUpInfo struct {
+	Mapping string
+	Blocker Blocker
+}
+
+// DiscardedInfo is what [Hooks].Discarded gets.
+type DiscardedInfo struct {
+	Mapping string
+	TopicPartition
+	Offset int64
+	Reason Reason
+	// Attempts is how many failed.
+	Attempts int
+	// Err is what the last one failed with, or nil.
+	Err error
+	// Dropped is whether it was thrown away ([Drop]).
+	Dropped bool
+	// Took is how long the delivery took.
+	Took time.Duration
+}
+
+// DeliveryFailedInfo is what [Hooks].DeliveryFailed gets.
+type DeliveryFailedInfo struct {
+	Mapping string
+	TopicPartition
+	Offset int64
+	Reason Reason
+	// Deliveries is how often this record was not taken.
+	Deliveries int
+	// Delay is how long the partition waits before it is delivered again.
+	Delay time.Duration
+	Err   error
 }
 
 // CommittedInfo is what [Hooks].Committed gets.

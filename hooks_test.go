@@ -2,11 +2,13 @@ package esm_test
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"reflect"
 	"runtime"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -52,8 +54,15 @@ func TestEveryHookFires(t *testing.T) {
 		inv.Fail(1, errBilling).Throttle(1, time.Second)
 		release := inv.Hang()
 		inv.Takes(time.Millisecond)
+		var delivered atomic.Bool
+		dest := esm.DestinationFunc(func(context.Context, *esm.Discard) error {
+			if !delivered.Swap(true) {
+				return errBilling
+			}
+			return nil
+		})
 		m := esmtest.Start(t, quick(k.Source("orders", "billing")), inv, quiet(), esm.WithHooks(hooks), esm.WithInvokeTimeout(5*time.Second),
-			esm.WithMemoryBudget(2<<20), esm.WithBatchBytes(1<<20), esm.WithBackoff(esm.Constant(time.Second)))
+			esm.WithMemoryBudget(2<<20), esm.WithBatchBytes(1<<20), esm.WithBackoff(esm.Constant(time.Second)), esm.WithDestination(dest))
 		k.ProduceTo("orders", 0, "fails, is throttled, hangs")
 		time.Sleep(2 * time.Minute)
 		release()
@@ -85,6 +94,9 @@ func TestEveryHookFires(t *testing.T) {
 		}
 		stuck()
 		time.Sleep(time.Minute)
+		inv.Return(esm.Permanent(errBilling))
+		k.ProduceTo("orders", 2, "is given up")
+		time.Sleep(10 * time.Second)
 		stop(t, m)
 
 		mu.Lock()

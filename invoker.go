@@ -16,16 +16,24 @@ import (
 //   - an error made by [Throttled]: the function was not reached. The Mapping
 //     waits and calls again; this is no attempt.
 //   - an error made by [Halt]: the Mapping stops itself.
+//   - the error of a [Failures]: these records failed, the others are settled.
+//   - an error made by [Permanent]: the records are given up now.
+//   - an error made by [TooLarge]: the batch is tried again in halves at once,
+//     which is no attempt; a single record is given up.
 //   - any other error, a panic, a runtime.Goexit, or a call cut short by
 //     [WithInvokeTimeout]: the batch failed, which is an attempt. It is tried
-//     again, whole, after [WithBackoff]'s pause, for ever.
+//     again after [WithBackoff]'s pause: as often as [WithMaxRetries] allows,
+//     which is for ever if nobody says otherwise, and in pieces with
+//     [WithBisect].
 //   - any error after the Mapping cancelled ctx because it stops or because
 //     the partition moved away (context.Cause is [ErrStopping] or
 //     [ErrRevoked]): the call is abandoned. This is no attempt and no failure;
 //     the records are read again by whoever owns the partition next.
 //
-// These errors are found through wrapping and joins; where a join holds
-// several, [Halt] comes before [Throttled], and that before all others.
+// These errors are found through wrapping and joins; where one holds several,
+// [Halt] comes before [Throttled], that before a plain failure, and that before
+// [Failures], [TooLarge] and [Permanent]: in doubt it is tried again.
+// [Classify] tells a wrapper what becomes of an error.
 //
 // A combined batch that fails is tried again in halves of its partitions, at
 // once and without counting an attempt, until the partition that fails is
@@ -45,24 +53,46 @@ type InvokerFunc func(ctx context.Context, b *Batch) error
 func (f InvokerFunc) Invoke(ctx context.Context, b *Batch) error { return f(ctx, b) }
 
 // Each makes an [Invoker] of a function that takes one record at a time. It
-// calls f for the records of a batch one after the other and stops at the
-// first error, which it returns with the record's coordinates. The batch is
-// then tried again from its beginning, so f sees the records before the one
-// that failed again.
+// calls f for the records of a partition one after the other. At an error it
+// stops there, as [Failures.StopAt] does, and goes on with the next partition
+// of the batch: the records before the one that failed are settled, and those
+// after it come once it is settled. An error made by [Permanent] or [TooLarge]
+// gives just that record up. One made by [Throttled] or [Halt] ends the call.
+//
+// The error of the call has the coordinates of the records.
 func Each(f func(ctx context.Context, r *kgo.Record) error) Invoker {
 	if f == nil {
 		return nil // which New reports
 	}
 	return InvokerFunc(func(ctx context.Context, b *Batch) error {
-		for _, r := range b.Records {
-			if err := ctx.Err(); err != nil {
-				return context.Cause(ctx)
+		var failed Failures
+		var ends error // the whole call
+		for _, records := range b.ByPartition() {
+			if ends != nil {
+				failed.StopAt(records[0], ends)
+				continue
 			}
-			if err := f(ctx, r); err != nil {
-				return fmt.Errorf("%s/%d offset %d: %w", r.Topic, r.Partition, r.Offset, err)
+			for _, r := range records {
+				if ctx.Err() != nil {
+					return context.Cause(ctx)
+				}
+				err := f(ctx, r)
+				if err == nil {
+					continue
+				}
+				outcome := Classify(ctx, err)
+				if outcome == OutcomePermanent || outcome == OutcomeTooLarge {
+					failed.Add(r, err)
+					continue
+				}
+				if outcome == OutcomeThrottled || outcome == OutcomeHalt {
+					ends = err
+				}
+				failed.StopAt(r, err)
+				break
 			}
 		}
-		return nil
+		return failed.Err()
 	})
 }
 

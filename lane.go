@@ -1,6 +1,8 @@
 package esm
 
 import (
+	"cmp"
+	"slices"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kgo"
@@ -71,25 +73,26 @@ type lane struct {
 	dry     int       // polls made for its sake that brought nothing
 	dryEnd  int64     // the end that it had then
 
-	since   time.Time // when its work failed first
-	lastErr error
+	since time.Time // when its work failed first
+	told  bool      // that it is held up
 }
 
 type laneState uint8
 
 const (
-	laneIdle    laneState = iota // nothing queued
-	laneBlocked                  // an earlier lane's call for the partition still runs
-	laneFilling                  // its window is open: in engine.filling
-	laneThin                     // its window ended: in the ready queue
-	laneReady                    // a full batch, or work to try again: in the ready queue
-	laneGrouped                  // its work is queued together with that of other lanes
-	laneLeased                   // an invocation has its work
-	laneWaiting                  // in back-off: in engine.waiting
+	laneIdle       laneState = iota // nothing queued
+	laneBlocked                     // an earlier lane's call for the partition still runs
+	laneFilling                     // its window is open: in engine.filling
+	laneThin                        // its window ended: in the ready queue
+	laneReady                       // a full batch, or work to try again: in the ready queue
+	laneGrouped                     // its work is queued together with that of other lanes
+	laneLeased                      // an invocation has its work
+	laneWaiting                     // in back-off: in engine.waiting
+	laneDiscarding                  // its records are to be delivered: in engine.discards
 )
 
 func (s laneState) String() string {
-	return [...]string{"idle", "blocked", "filling", "ready", "ready", "ready", "invoking", "waiting"}[s]
+	return [...]string{"idle", "blocked", "filling", "ready", "ready", "ready", "invoking", "waiting", "discarding"}[s]
 }
 
 // recordOverhead is what a record costs beside its bytes: the kgo.Record and
@@ -125,22 +128,26 @@ func (s *segment) cut(i, j int) segment {
 	return segment{s.records[i:j:j], s.sizes[i : j+1], s.memory}
 }
 
-// A work is what one invocation carries, from the first attempt until all of
-// it is settled.
+// A work is what one invocation carries: of each of its lanes the first portion
+// that is left of its part.
 type work struct {
-	parts   []part
-	history history
-	queued  bool // it stands in the ready queue itself, as a group
+	parts  []*part
+	queued bool // it stands in the ready queue itself, as a group
 }
 
-// A part is what a work carries of one lane.
+// A part is a batch of one lane, or what it gives to a combined one, from the
+// first attempt until all of it is settled. Its memory is held until then.
 type part struct {
 	lane    *lane
 	from    int64 // the offset after what was taken before
 	records []*kgo.Record
 	pieces  []piece
 	bytes   int64
+	left    []portion // what is not settled, to be tried one after the other
 }
+
+// alone is a work of this part only.
+func (p *part) alone() *work { return &work{parts: []*part{p}} }
 
 // A piece says which memory some of the records of a part are in.
 type piece struct {
@@ -175,8 +182,8 @@ func (l *lane) push(s segment) {
 }
 
 // take moves records from the queue into a part, as many as there is room for.
-func (l *lane) take(m *room, empty bool) part {
-	p := part{lane: l, from: l.taken}
+func (l *lane) take(m *room, empty bool) *part {
+	p := &part{lane: l, from: l.taken}
 	for len(l.queue) > 0 {
 		s := &l.queue[0]
 		n := m.take(s, empty && len(p.records) == 0)
@@ -201,16 +208,31 @@ func (l *lane) take(m *room, empty bool) part {
 	l.bytes -= p.bytes
 	if len(p.records) > 0 {
 		l.taken = p.to()
+		p.left = []portion{{records: p.records}}
 	}
 	return p
 }
 
-// settle marks a part as done with and reports whether the frontier moved.
-func (l *lane) settle(p *part) bool {
-	if e := p.records[len(p.records)-1].LeaderEpoch; e >= 0 {
+// settle marks records of a part as done with, and reports whether the frontier
+// moved. Each settles the gap in front of it too.
+func (l *lane) settle(p *part, records []*kgo.Record) (moved bool) {
+	if e := records[len(records)-1].LeaderEpoch; e >= 0 {
 		l.leaderEpoch = e
 	}
-	return l.settled.Settle(p.from, p.to(), len(p.records))
+	if len(records) == len(p.records) {
+		return l.settled.Settle(p.from, p.to(), len(records))
+	}
+	for _, r := range records {
+		i, _ := slices.BinarySearchFunc(p.records, r.Offset, func(r *kgo.Record, offset int64) int { return cmp.Compare(r.Offset, offset) })
+		from := p.from
+		if i > 0 {
+			from = p.records[i-1].Offset + 1
+		}
+		if l.settled.Settle(from, r.Offset+1, 1) {
+			moved = true
+		}
+	}
+	return moved
 }
 
 // frontier is the offset below which all is settled, and -1 while the position
@@ -250,10 +272,30 @@ func (l *lane) part() *part {
 	if l.work == nil {
 		return nil
 	}
-	for i := range l.work.parts {
-		if l.work.parts[i].lane == l {
-			return &l.work.parts[i]
+	for _, p := range l.work.parts {
+		if p.lane == l {
+			return p
 		}
 	}
 	return nil
+}
+
+// unsettled lists the records of a part that are not settled, in order.
+func (p *part) unsettled() []*kgo.Record {
+	if len(p.left) == 1 {
+		return p.left[0].records
+	}
+	var all []*kgo.Record
+	for i := range p.left {
+		all = append(all, p.left[i].records...)
+	}
+	slices.SortFunc(all, func(a, b *kgo.Record) int { return cmp.Compare(a.Offset, b.Offset) })
+	return all
+}
+
+// discarding reports whether the next thing to do with the lane's work is to
+// deliver records that are given up.
+func (l *lane) discarding() bool {
+	p := l.part()
+	return p != nil && len(p.left) > 0 && p.left[0].reason != reasonNone
 }

@@ -9,9 +9,10 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 )
 
-// A lease is one invocation: a poller that has the lanes of a work.
+// A lease is one invocation: a poller that has the lanes of a work. A delivery
+// to a destination is one too, of one lane and without a poller.
 type lease struct {
-	poller  *poller
+	poller  *poller // nil for a delivery
 	work    *work
 	batch   *Batch // the function's: it may have changed it
 	id      string
@@ -45,6 +46,7 @@ func (e *engine) saturated() bool {
 // many goroutines as there are processors, instead of by a crowd of them that
 // wake up for nothing.
 func (e *engine) kick(now time.Time) {
+	e.startDeliveries(now)
 	if e.spawning || !e.runnable(now) {
 		if e.holds == 0 && e.queue.any() {
 			if next := e.nextDue(now); !next.IsZero() {
@@ -122,41 +124,26 @@ func (e *engine) lease(now time.Time) *lease {
 	if !e.runnable(now) {
 		return nil
 	}
-	next, ok := e.queue.pop()
-	if !ok {
+	w, fresh := e.nextWork(now)
+	if w == nil {
 		return nil
 	}
-	w := next.work
-	fresh := false
-	switch {
-	case w != nil:
-		w.queued = false
-	case next.lane.work != nil:
-		w = next.lane.work
-	default:
-		w = e.assemble(next.lane)
-		fresh = true
-	}
-	e.ids++
-	l := &lease{
-		work: w, started: now, lanes: len(w.parts), attempt: w.history.attempts + 1, poller: e.pool.pick(now),
-		id: e.run + strconv.FormatUint(e.ids, 36),
-	}
-	for i := range w.parts {
-		l.records += len(w.parts[i].records)
-		l.bytes += w.parts[i].bytes
+	l := e.newLease(w, now)
+	l.poller = e.pool.pick(now)
+	for _, p := range w.parts {
+		l.records += len(p.left[0].records)
+		l.attempt = max(l.attempt, p.left[0].attempts+1)
 	}
 	// The function gets a slice of its own: it may sort it, or keep it.
 	l.batch = &Batch{Records: make([]*kgo.Record, 0, l.records), Attempt: l.attempt, ID: l.id, Mapping: e.watch.name}
-	for i := range w.parts {
-		p := &w.parts[i]
-		l.batch.Records = append(l.batch.Records, p.records...)
-		p.lane.ticket = 0
-		p.lane.state = laneLeased
-		p.lane.work = w
-		e.busy[p.lane.TopicPartition] = l
+	for _, p := range w.parts {
+		l.batch.Records = append(l.batch.Records, p.left[0].records...)
+		if len(p.left[0].records) == len(p.records) {
+			l.bytes += p.bytes
+		} else {
+			l.bytes += weight(p.left[0].records)
+		}
 	}
-	l.ctx, l.cancel = context.WithCancelCause(e.base)
 	if d := e.cfg.invokeTimeout; d > 0 {
 		l.ctx, l.release = context.WithTimeoutCause(l.ctx, d, ErrInvokeTimeout)
 	}
@@ -165,65 +152,104 @@ func (e *engine) lease(now time.Time) *lease {
 		charged = 0
 	}
 	e.pool.start(l.poller, charged, now)
-	e.leases[l] = struct{}{}
 	e.counts.invocations++
 	e.counts.invoked += int64(l.records)
 	return l
 }
 
+// nextWork takes the work whose turn it is, and whether it is a first attempt.
+// Records that are too old by now are taken out of it.
+func (e *engine) nextWork(now time.Time) (w *work, fresh bool) {
+	for {
+		next, ok := e.queue.pop()
+		switch {
+		case !ok:
+			return nil, false
+		case next.work != nil:
+			w = next.work
+			w.queued = false
+		case next.lane.work != nil:
+			w = next.lane.work
+		default:
+			w = e.assemble(next.lane)
+			fresh = true
+		}
+		if e.cfg.maxRecordAge <= 0 || e.expire(w, now) {
+			return w, fresh
+		}
+	}
+}
+
+// expire takes out of a work what is too old to be tried, and reports whether
+// anything is left.
+func (e *engine) expire(w *work, now time.Time) bool {
+	policy := e.cfg.policy(0)
+	var kept []*part
+	for _, p := range w.parts {
+		p.left = remaining(p.left, sequel{left: policy.expire(p.left[0], now)})
+		if p.left[0].reason == reasonNone {
+			kept = append(kept, p)
+			continue
+		}
+		l := p.lane
+		l.ticket, l.state, l.work = 0, laneIdle, p.alone()
+		e.schedule(l, now)
+	}
+	w.parts = kept
+	e.startDeliveries(now)
+	return len(kept) > 0
+}
+
+// newLease makes a lease of a work, whose lanes it takes.
+func (e *engine) newLease(w *work, now time.Time) *lease {
+	e.ids++
+	l := &lease{work: w, started: now, lanes: len(w.parts), id: e.run + strconv.FormatUint(e.ids, 36)}
+	for _, p := range w.parts {
+		p.lane.ticket = 0
+		p.lane.state = laneLeased
+		p.lane.work = w
+		e.busy[p.lane.TopicPartition] = l
+	}
+	l.ctx, l.cancel = context.WithCancelCause(e.base)
+	e.leases[l] = struct{}{}
+	return l
+}
+
 // end takes note of what became of an invocation.
 func (e *engine) end(l *lease, v verdict) {
-	delay, round := e.consult(l, v)
+	w := e.consult(l, v)
 
 	e.mu.Lock()
 	now := time.Now()
 	took := now.Sub(l.started)
-	l.cancel(nil)
-	if l.release != nil {
-		l.release()
-	}
-	delete(e.leases, l)
 	e.pool.end(l.poller, now)
 	e.tally(l, v, took)
-
-	w := l.work
-	live := w.parts[:0:0]
-	for i := range w.parts {
-		p := &w.parts[i]
-		delete(e.busy, p.lane.TopicPartition)
-		if p.lane.dead {
-			e.free(p) // what it did does not count; its memory is free now
-			continue
+	tried := make([]portion, 0, l.lanes)
+	for _, p := range l.work.parts {
+		r := p.left[0]
+		if v.err != nil {
+			r.account.batchID, r.account.batchRecords = l.id, l.records
 		}
-		live = append(live, *p)
+		tried = append(tried, r)
 	}
-	gone := w.parts
-	w.parts = live
-	var next step
-	next, w.history = plan(v.outcome, l.lanes, w.history)
-	switch next {
+	d := plan(v, tried, e.cfg.policy(w.backoff), now)
+	all := e.unlease(l)
+	switch d.step {
 	case stepSettle:
-		for i := range w.parts {
-			e.settled(&w.parts[i], now)
-		}
-	case stepRetry:
-		for i := range w.parts {
-			e.retry(w, &w.parts[i], v.err, delay, now)
+		for i, p := range all {
+			if !p.lane.dead {
+				e.follow(p, d.sequels[i], now)
+			}
 		}
 	case stepSplit:
-		e.split(w, v.err, now)
+		e.split(l.work, v.err, now)
 	case stepAgain:
-		e.requeue(w, now)
+		e.requeue(l.work, now)
 	}
-	// A lane that was made while an earlier one's call ran can go on now.
-	for i := range gone {
-		if n := e.lanes[gone[i].lane.TopicPartition]; n != nil && n.state == laneBlocked {
-			e.schedule(n, now)
-		}
-	}
+	e.unblock(all, now)
 	switch v.outcome {
 	case OutcomeThrottled:
-		e.throttled(delay, round, v.err, now)
+		e.throttled(w.throttle, w.round, v.err, now)
 	case OutcomeHalt:
 		e.holds |= holdHalt
 		e.later(func() { e.halted(v.err) })
@@ -233,38 +259,82 @@ func (e *engine) end(l *lease, v verdict) {
 	if e.memory.fetch.drained(e.memory.held, e.memory.budget, now) {
 		e.later(e.resize)
 	}
-	e.report(l, v, gone, took)
+	e.report(l, v, all, took)
 	e.changed.fire()
 	e.gateBell.ring()
 	e.kick(now)
 	e.unlock()
 }
 
-// consult asks the user's back-off function how long to wait after an outcome
-// that needs it, before the lock is taken. For a throttle it also says the how
-// manyth in a row it is: those that come back while nothing is invoked belong
-// to one round.
-func (e *engine) consult(l *lease, v verdict) (delay time.Duration, round int) {
+// unlease takes the lanes back, of which those that died meanwhile leave the
+// work, and returns the parts of all.
+func (e *engine) unlease(l *lease) (all []*part) {
+	l.cancel(nil)
+	if l.release != nil {
+		l.release()
+	}
+	delete(e.leases, l)
+	w := l.work
+	all = w.parts
+	w.parts = nil
+	for _, p := range all {
+		delete(e.busy, p.lane.TopicPartition)
+		if p.lane.dead {
+			e.free(p) // what it did does not count; its memory is free now
+			continue
+		}
+		w.parts = append(w.parts, p)
+	}
+	return all
+}
+
+// unblock lets lanes go on that were made while a call for an earlier one ran.
+func (e *engine) unblock(parts []*part, now time.Time) {
+	for _, p := range parts {
+		if n := e.lanes[p.lane.TopicPartition]; n != nil && n.state == laneBlocked {
+			e.schedule(n, now)
+		}
+	}
+}
+
+// A wait is how long what comes after an outcome has to wait.
+type wait struct {
+	backoff  time.Duration // the records that are charged with an attempt
+	throttle time.Duration // the Mapping
+	round    int           // the how manyth throttle in a row this is
+}
+
+// consult asks the user's back-off function about an outcome that needs it,
+// before the lock is taken. Throttles that come back while nothing is invoked
+// belong to one round.
+func (e *engine) consult(l *lease, v verdict) (w wait) {
 	e.mu.Lock()
 	backoff, now := e.cfg.backoff, time.Now()
-	round = max(1, e.throttles)
+	w.round = max(1, e.throttles)
 	if !e.throttledUntil.After(now) {
-		round = e.throttles + 1
+		w.round = e.throttles + 1
 	}
 	e.mu.Unlock()
-	switch {
-	case v.outcome == OutcomeFailure && l.lanes == 1:
-		return safeBackoff(backoff, l.attempt), round
-	case v.outcome == OutcomeThrottled && v.after > 0:
-		return min(v.after, maxBackoff), round
-	case v.outcome == OutcomeThrottled:
-		return safeBackoff(backoff, round), round
+	charges := v.failures != nil
+	switch v.outcome {
+	case OutcomeFailure:
+		charges = l.lanes == 1
+	case OutcomeTooLarge, OutcomePermanent:
+		charges = true // where there is no destination
+	case OutcomeThrottled:
+		w.throttle = min(v.after, maxBackoff)
+		if w.throttle <= 0 {
+			w.throttle = safeBackoff(backoff, w.round)
+		}
 	}
-	return 0, round
+	if charges {
+		w.backoff = safeBackoff(backoff, l.attempt)
+	}
+	return w
 }
 
 // report tells the hooks that an invocation ended.
-func (e *engine) report(l *lease, v verdict, parts []part, took time.Duration) {
+func (e *engine) report(l *lease, v verdict, parts []*part, took time.Duration) {
 	debugging := e.watch.debugging()
 	if !debugging && !wanted(e.watch, func(h *Hooks) func(InvokeEndedInfo) { return h.InvokeEnded }) {
 		return
@@ -273,8 +343,8 @@ func (e *engine) report(l *lease, v verdict, parts []part, took time.Duration) {
 		Mapping: e.watch.name, BatchID: l.id, Attempt: l.attempt, Records: l.records, Bytes: l.bytes,
 		Duration: took, Outcome: v.outcome, Err: v.err,
 	}
-	for i := range parts {
-		info.Partitions = append(info.Partitions, parts[i].lane.TopicPartition)
+	for _, p := range parts {
+		info.Partitions = append(info.Partitions, p.lane.TopicPartition)
 	}
 	e.later(func() {
 		if debugging {
@@ -298,9 +368,9 @@ func (e *engine) watchCalls(now time.Time) {
 			continue
 		}
 		l.warned, l.stuck = l.warned || slow, l.stuck || stuck
-		info := InvokeStuckInfo{Mapping: e.watch.name, BatchID: l.batch.ID, Running: running}
-		for i := range l.work.parts {
-			info.Partitions = append(info.Partitions, l.work.parts[i].lane.TopicPartition)
+		info := InvokeStuckInfo{Mapping: e.watch.name, BatchID: l.id, Running: running, Delivery: l.poller == nil}
+		for _, p := range l.work.parts {
+			info.Partitions = append(info.Partitions, p.lane.TopicPartition)
 		}
 		if stuck {
 			info.Cause = cause

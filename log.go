@@ -15,7 +15,7 @@ import (
 //
 // Polls and invocations are not here: see logPoll and logInvocation.
 func logHooks(l *slog.Logger) Hooks {
-	retries, throttles, commits, memory := newSparse(l), newSparse(l), newSparse(l), newSparse(l)
+	retries, throttles, commits, memory, deliveries := newSparse(l), newSparse(l), newSparse(l), newSparse(l), newSparse(l)
 	return Hooks{
 		StateChanged: func(i StateInfo) {
 			attrs := []any{"from", i.From.String()}
@@ -61,6 +61,18 @@ func logHooks(l *slog.Logger) Hooks {
 		RetryScheduled: func(i RetryInfo) {
 			retries.log(slog.LevelWarn, "an invocation failed", "topic", i.Topic, "partition", i.Partition, "offset", i.Offset,
 				"records", i.Records, "attempts", i.Attempts, "again_in", i.Delay, "err", i.Err)
+		},
+		HeldUp: func(i HeldUpInfo) {
+			l.Warn("a partition is held up", "topic", i.Blocker.Topic, "partition", i.Blocker.Partition, "blocker", i.Blocker.String())
+		},
+		Discarded: func(i DiscardedInfo) {
+			if i.Dropped {
+				l.Warn("a record was dropped", "topic", i.Topic, "partition", i.Partition, "offset", i.Offset, "reason", i.Reason.String(), "attempts", i.Attempts, "err", i.Err)
+			}
+		},
+		DeliveryFailed: func(i DeliveryFailedInfo) {
+			deliveries.log(slog.LevelWarn, "the destination did not take a record", "topic", i.Topic, "partition", i.Partition, "offset", i.Offset,
+				"reason", i.Reason.String(), "deliveries", i.Deliveries, "again_in", i.Delay, "err", i.Err)
 		},
 		Throttled: func(i ThrottledInfo) {
 			throttles.log(slog.LevelWarn, "the function is throttled", "for", i.For, "err", i.Err)

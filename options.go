@@ -55,6 +55,11 @@ type config struct {
 	invokeTimeout time.Duration // 0 for none
 	pauseOnHalt   bool
 
+	maxRetries   int           // negative for no limit
+	maxRecordAge time.Duration // 0 or less for no limit
+	bisect       bool
+	destination  Destination // or nil
+
 	stopTimeout, revokeTimeout, startTimeout time.Duration
 
 	memoryBudget int64
@@ -77,6 +82,8 @@ func defaults(group string) config {
 		batchWindow:       500 * time.Millisecond,
 		batchBytes:        4 << 20,
 		backoff:           Exponential(time.Second, time.Minute),
+		maxRetries:        Unlimited,
+		maxRecordAge:      Unlimited,
 		stopTimeout:       20 * time.Second,
 		revokeTimeout:     30 * time.Second,
 		startTimeout:      time.Minute,
@@ -158,6 +165,51 @@ func WithBackoff(f func(attempt int) time.Duration) Option {
 func WithInvokeTimeout(d time.Duration) Option {
 	return option(func(c *config) { c.invokeTimeout = d })
 }
+
+// WithMaxRetries sets how often a batch that failed is tried again before its
+// records are given up ([ReasonRetriesExhausted]): 0 to 10,000, or [Unlimited]
+// (any negative number), which is the default. It needs a [WithDestination],
+// and never changes by having one. Can be updated. (AWS: MaximumRetryAttempts,
+// which becomes 10 by having one.)
+//
+// An outage of the function uses up attempts like a poison record does. With
+// the default back-off, whose nth pause is half of 2^(n-1) seconds at least and
+// of a minute at most, no record is given up while an outage is shorter than
+//
+//	retries   1      2      3      5      10      20
+//	outage    0.5 s  1.5 s  3.5 s  15.5 s 151 s   451 s
+//
+// so choose many, and leave the time that a record may take to
+// [WithMaxRecordAge].
+func WithMaxRetries(n int) Option {
+	return option(func(c *config) { c.maxRetries = max(n, Unlimited) })
+}
+
+// WithMaxRecordAge sets how old a record may be, by its timestamp, to be tried:
+// 60 s to 7 days, or [Unlimited] (any negative duration), which is the default.
+// It is looked at before each attempt, the first one too: a Mapping that begins
+// with a backlog gives up all of it that is older, untried ([ReasonTooOld]).
+// Records without a timestamp have no age. It needs a [WithDestination]. Can be
+// updated. (AWS: MaximumRecordAgeInSeconds.)
+func WithMaxRecordAge(d time.Duration) Option {
+	return option(func(c *config) { c.maxRecordAge = max(d, Unlimited) })
+}
+
+// WithBisect splits a batch that fails in halves, to find the records that fail
+// it: after its second failure, because the first is more often an outage, and
+// instead of giving up more than one record. What is split off is tried at
+// once, one piece after the other, and a split uses up no attempt; a piece of a
+// single record has the attempts that are left. The search for one record among
+// n takes about 2·log2(n) invocations. Throttles and calls that were cut short
+// split nothing. Default: off. Can be updated. (AWS:
+// BisectBatchOnFunctionError.)
+func WithBisect(on bool) Option { return option(func(c *config) { c.bisect = on }) }
+
+// WithDestination sets where records go that are given up. Default: none, and
+// then none is: what [Permanent] and [TooLarge] say of single records counts as
+// a failure. [Drop] throws them away. Can be updated, also to nil: what was
+// given up by then waits for another. (AWS: DestinationConfig.OnFailure.)
+func WithDestination(d Destination) Option { return option(func(c *config) { c.destination = d }) }
 
 // WithPauseOnHalt makes a Mapping that halts wait for [Mapping.Resume] instead
 // of stopping. Cannot be updated. (AWS: always.)
@@ -247,6 +299,10 @@ func (c *config) validate() error {
 	within(c.batchBytes >= 1, "WithBatchBytes", c.batchBytes, "must be 1 or more")
 	within(c.backoff != nil, "WithBackoff", nil, "must not be nil; Constant(0) does not wait")
 	within(c.invokeTimeout == 0 || c.invokeTimeout >= time.Millisecond, "WithInvokeTimeout", c.invokeTimeout, "must be 1ms or more, or 0 for none")
+	within(c.maxRetries <= 10_000, "WithMaxRetries", c.maxRetries, "must be 0 to 10,000, or Unlimited")
+	within(c.maxRecordAge < 0 || 60*time.Second <= c.maxRecordAge && c.maxRecordAge <= 7*24*time.Hour, "WithMaxRecordAge", c.maxRecordAge, "must be 60s to 168h, or Unlimited")
+	within(c.maxRetries < 0 || c.destination != nil, "WithMaxRetries", c.maxRetries, "needs a WithDestination for what is given up; esm.Drop throws it away")
+	within(c.maxRecordAge < 0 || c.destination != nil, "WithMaxRecordAge", c.maxRecordAge, "needs a WithDestination for what is given up; esm.Drop throws it away")
 	within(100*time.Millisecond <= c.stopTimeout && c.stopTimeout <= 24*time.Hour, "WithStopTimeout", c.stopTimeout, "must be 100ms to 24h")
 	within(100*time.Millisecond <= c.revokeTimeout && c.revokeTimeout <= time.Hour, "WithRevokeTimeout", c.revokeTimeout, "must be 100ms to 1h")
 	within(100*time.Millisecond <= c.startTimeout && c.startTimeout <= 24*time.Hour, "WithStartTimeout", c.startTimeout, "must be 100ms to 24h")
@@ -254,6 +310,11 @@ func (c *config) validate() error {
 	within(c.memoryBudget >= 2*int64(c.batchBytes), "WithMemoryBudget", c.memoryBudget, fmt.Sprintf("must be at least two batches of WithBatchBytes, which is %d", c.batchBytes))
 	within(c.name != "", "WithName", `""`, "must not be empty")
 	return errors.Join(errs...)
+}
+
+// policy is what they say of failures, with the back-off after this one.
+func (c *config) policy(backoff time.Duration) policy {
+	return policy{maxRetries: c.maxRetries, maxAge: c.maxRecordAge, bisect: c.bisect, discards: c.destination != nil, backoff: backoff}
 }
 
 // validateUpdate reports every option that cannot be changed in a Mapping that

@@ -1,6 +1,7 @@
 package esm
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"time"
@@ -82,6 +83,37 @@ func (e *HaltError) Error() string {
 // Unwrap returns the reason.
 func (e *HaltError) Unwrap() error { return e.Err }
 
+// Permanent says that trying again makes no sense: the records cannot be
+// handled, whatever is done. They are given up at once, and go to the
+// Destination ([WithDestination]). Without one nothing is given up, and this is
+// a failure like any other. err is the reason, which may be nil.
+func Permanent(err error) error { return &permanentError{err} }
+
+type permanentError struct{ err error }
+
+func (e *permanentError) Error() string { return withReason("esm: permanent failure", e.err) }
+
+func (e *permanentError) Unwrap() error { return e.err }
+
+// TooLarge says that the function, or the way to it, does not take a batch of
+// this size. The batch is tried again at once in two halves, and no attempt is
+// counted. A single record that is too large is given up, as [Permanent] does.
+// err is the reason, which may be nil.
+func TooLarge(err error) error { return &tooLargeError{err} }
+
+type tooLargeError struct{ err error }
+
+func (e *tooLargeError) Error() string { return withReason("esm: too large for the function", e.err) }
+
+func (e *tooLargeError) Unwrap() error { return e.err }
+
+func withReason(what string, err error) string {
+	if err == nil {
+		return what
+	}
+	return what + ": " + errorText(err)
+}
+
 // An Outcome is what became of one invocation.
 type Outcome int
 
@@ -96,40 +128,52 @@ const (
 	OutcomeAbandoned
 	// OutcomeHalt: the function asked the Mapping to stop.
 	OutcomeHalt
+	// OutcomePartial: some records failed, the others are settled.
+	OutcomePartial
+	// OutcomeTooLarge: the batch is tried again in halves.
+	OutcomeTooLarge
+	// OutcomePermanent: the records are given up.
+	OutcomePermanent
 )
 
 // String returns the outcome in one word.
 func (o Outcome) String() string {
-	switch o {
-	case OutcomeSuccess:
-		return "success"
-	case OutcomeFailure:
-		return "failure"
-	case OutcomeThrottled:
-		return "throttled"
-	case OutcomeAbandoned:
-		return "abandoned"
-	case OutcomeHalt:
-		return "halt"
+	names := [...]string{"success", "failure", "throttled", "abandoned", "halt", "partial", "too-large", "permanent"}
+	if o < 0 || int(o) >= len(names) {
+		return fmt.Sprintf("Outcome(%d)", int(o))
 	}
-	return fmt.Sprintf("Outcome(%d)", int(o))
+	return names[o]
 }
 
 // MarshalText is String, for JSON and logs.
 func (o Outcome) MarshalText() ([]byte, error) { return []byte(o.String()), nil }
 
+// Classify says what the engine makes of the error that an invocation with
+// this context returns, for an [Invoker] that wraps another one: a circuit
+// breaker counts failures, but neither throttles nor calls that were cut short.
+// The engine uses the same code. ctx is the context that the invocation got; it
+// matters, because what a call says after the engine cancelled it proves
+// nothing.
+func Classify(ctx context.Context, err error) Outcome {
+	return judge(err, context.Cause(ctx)).outcome
+}
+
 // verdict is an Outcome with what belongs to it.
 type verdict struct {
-	outcome Outcome
-	err     error         // nil on success
-	after   time.Duration // how long the function asked to be left alone
+	outcome  Outcome
+	err      error         // nil on success
+	after    time.Duration // how long the function asked to be left alone
+	failures []failure     // which records failed, if that is known
 }
 
 // judge says what became of a call that returned err on a context whose cause
 // is cause (nil while it is not cancelled).
 //
 // In doubt it retries: success is only the nil error, and what the engine cut
-// short itself proves nothing about the batch.
+// short itself proves nothing about the batch. An error that holds several, by
+// joining or wrapping them, is what the strongest of them says: halt before
+// throttled, that before a plain failure, and that before what would give
+// records up.
 func judge(err, cause error) verdict {
 	if err == nil {
 		return verdict{outcome: OutcomeSuccess}
@@ -143,14 +187,86 @@ func judge(err, cause error) verdict {
 		}
 		return verdict{outcome: OutcomeFailure, err: err}
 	}
-	if halt := (*HaltError)(nil); errors.As(err, &halt) {
-		return verdict{outcome: OutcomeHalt, err: err}
+	v := verdict{err: err}
+	v.look(err)
+	switch {
+	case v.outcome == OutcomeSuccess:
+		v.outcome = OutcomeFailure // an error that holds none
+	case v.outcome != OutcomePartial:
+		v.failures = nil // it was said of the whole call
+	default:
+		v.items()
 	}
-	if throttled := (*throttledError)(nil); errors.As(err, &throttled) {
-		return verdict{outcome: OutcomeThrottled, err: err, after: throttled.after}
+	if v.outcome != OutcomeThrottled {
+		v.after = 0
 	}
-	if errors.Is(err, ErrThrottled) {
-		return verdict{outcome: OutcomeThrottled, err: err}
+	return v
+}
+
+// strength orders outcomes by which of two in one error holds.
+var strength = [...]int{
+	OutcomeSuccess: 0, OutcomePermanent: 1, OutcomeTooLarge: 2, OutcomePartial: 3,
+	OutcomeFailure: 4, OutcomeThrottled: 5, OutcomeHalt: 6,
+}
+
+// look finds everything that an error holds. It goes no deeper than what the
+// library made: the reason inside is the user's.
+func (v *verdict) look(err error) {
+	found := OutcomeFailure
+	switch e := err.(type) {
+	case *HaltError:
+		found = OutcomeHalt
+	case *throttledError:
+		found = OutcomeThrottled
+		v.after = max(v.after, e.after)
+	case *permanentError:
+		found = OutcomePermanent
+	case *tooLargeError:
+		found = OutcomeTooLarge
+	case *failuresError:
+		found = OutcomePartial
+		v.failures = append(v.failures, e.items...)
+	case interface{ Unwrap() error }:
+		if inner := e.Unwrap(); inner != nil {
+			v.look(inner)
+			return
+		}
+	case interface{ Unwrap() []error }:
+		if inner := e.Unwrap(); len(inner) > 0 {
+			for _, err := range inner {
+				if err != nil {
+					v.look(err)
+				}
+			}
+			return
+		}
 	}
-	return verdict{outcome: OutcomeFailure, err: err}
+	if halt := (*HaltError)(nil); found == OutcomeFailure && errors.As(err, &halt) {
+		found = OutcomeHalt // by an As method
+	} else if found == OutcomeFailure && errors.Is(err, ErrThrottled) {
+		found = OutcomeThrottled
+	}
+	v.note(found)
+}
+
+// items lets a throttle or a halt that is said of a record hold for the
+// Mapping.
+func (v *verdict) items() {
+	for _, item := range v.failures {
+		of := judge(item.err, nil)
+		if of.outcome == OutcomeHalt || of.outcome == OutcomeThrottled {
+			v.after = max(v.after, of.after)
+			if strength[of.outcome] > strength[v.outcome] {
+				v.outcome = of.outcome
+				v.err = fmt.Errorf("%s/%d offset %d: %w", item.Topic, item.Partition, item.offset, item.err)
+			}
+		}
+	}
+}
+
+// note keeps the stronger of two outcomes.
+func (v *verdict) note(found Outcome) {
+	if strength[found] > strength[v.outcome] {
+		v.outcome = found
+	}
 }

@@ -2,33 +2,262 @@ package esm
 
 import (
 	"errors"
+	"flag"
 	"fmt"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
 	"testing"
 	"time"
+
+	"github.com/twmb/franz-go/pkg/kgo"
 )
 
-func TestWhatFollowsFromAnOutcome(t *testing.T) {
-	for _, tt := range []struct {
-		outcome    Outcome
-		partitions int
-		was        history
-		step       step
-		now        history
-	}{
-		{OutcomeSuccess, 1, history{3}, stepSettle, history{}},
-		{OutcomeSuccess, 7, history{}, stepSettle, history{}},
-		{OutcomeFailure, 1, history{}, stepRetry, history{1}},
-		{OutcomeFailure, 1, history{41}, stepRetry, history{42}},
-		{OutcomeFailure, 2, history{}, stepSplit, history{}},
-		{OutcomeThrottled, 1, history{2}, stepAgain, history{2}},
-		{OutcomeThrottled, 9, history{}, stepAgain, history{}},
-		{OutcomeAbandoned, 1, history{2}, stepAgain, history{2}},
-		{OutcomeHalt, 3, history{}, stepAgain, history{}},
-	} {
-		if step, now := plan(tt.outcome, tt.partitions, tt.was); step != tt.step || now != tt.now {
-			t.Errorf("%s of %d partitions after %+v: step %d, %+v", tt.outcome, tt.partitions, tt.was, step, now)
+// update writes what plan does into the scenarios, to be read before it is
+// believed: go test -run TestScenarios -update .
+var update = flag.Bool("update", false, "write the traces of testdata/retry")
+
+// A scenario is a text file with what is done to the records of some
+// partitions, each line that begins with > a step, and below it what is left of
+// them. Nothing is left of a partition that is not listed.
+//
+//	> policy retries=3 bisect discards age=1h
+//	> batch a 0-7            partition a has these records to handle
+//	> age 5m a 3             this record is so old when it is tried
+//	> call a b: fail         the next portions of a and b are invoked
+//	> wait                   back-offs end
+//	> deliver a              the destination takes the first portion of a
+//
+// Outcomes of a call are ok, fail, throttle, abandon, halt, permanent,
+// too-large, and for partial failures a list of OFFSET=fail, =stop, =permanent,
+// =too-large, =throttle; a:3=fail names the partition where there are several.
+type scenario struct {
+	policy     policy
+	now        time.Time
+	partitions map[string][]portion
+}
+
+func TestScenarios(t *testing.T) {
+	files, err := filepath.Glob("testdata/retry/*.txt")
+	if err != nil || len(files) < 10 {
+		t.Fatalf("%d scenarios, %v", len(files), err)
+	}
+	for _, file := range files {
+		t.Run(strings.TrimSuffix(filepath.Base(file), ".txt"), func(t *testing.T) {
+			want, err := os.ReadFile(file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			s := &scenario{now: time.Unix(1_000_000, 0), partitions: map[string][]portion{}}
+			s.policy = policy{maxRetries: -1, backoff: time.Second}
+			var got strings.Builder
+			for line := range strings.Lines(string(want)) {
+				switch {
+				case strings.HasPrefix(line, ">"):
+					got.WriteString(line)
+					fmt.Fprint(&got, s.step(t, strings.Fields(line[1:])))
+				case strings.HasPrefix(line, "#"), strings.TrimSpace(line) == "":
+					got.WriteString(line)
+				}
+			}
+			if got.String() == string(want) {
+				return
+			}
+			if *update {
+				if err := os.WriteFile(file, []byte(got.String()), 0o644); err != nil {
+					t.Fatal(err)
+				}
+				return
+			}
+			t.Errorf("it goes otherwise:\n%s", got.String())
+		})
+	}
+}
+
+// step does one line, and returns what it shows.
+func (s *scenario) step(t *testing.T, words []string) string {
+	t.Helper()
+	switch words[0] {
+	case "policy":
+		for _, w := range words[1:] {
+			name, value, _ := strings.Cut(w, "=")
+			switch name {
+			case "retries":
+				s.policy.maxRetries = atoi(t, value)
+			case "age":
+				age, err := time.ParseDuration(value)
+				if err != nil {
+					t.Fatal(err)
+				}
+				s.policy.maxAge = age
+			case "bisect":
+				s.policy.bisect = true
+			case "discards":
+				s.policy.discards = true
+			default:
+				t.Fatalf("no policy %q", w)
+			}
+		}
+		return ""
+	case "batch":
+		from, to, _ := strings.Cut(words[2], "-")
+		p := portion{}
+		for o := atoi(t, from); o <= atoi(t, to); o++ {
+			p.records = append(p.records, &kgo.Record{Topic: words[1], Offset: int64(o), Timestamp: s.now})
+		}
+		s.partitions[words[1]] = []portion{p}
+	case "age":
+		age, err := time.ParseDuration(words[1])
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, p := range s.partitions[words[2]] {
+			for _, r := range p.records {
+				if r.Offset == int64(atoi(t, words[3])) {
+					r.Timestamp = s.now.Add(-age)
+				}
+			}
+		}
+	case "wait":
+		s.now = s.now.Add(time.Minute)
+	case "deliver":
+		of := s.partitions[words[1]]
+		if of[0].reason == reasonNone {
+			t.Fatal("nothing is given up")
+		}
+		s.partitions[words[1]] = of[1:]
+	case "call":
+		return s.call(t, words[1:])
+	default:
+		t.Fatalf("no step %q", words[0])
+	}
+	return s.show()
+}
+
+// call invokes the first portions of some partitions.
+func (s *scenario) call(t *testing.T, words []string) string {
+	t.Helper()
+	var names []string
+	var tried []portion
+	for {
+		name := strings.TrimSuffix(words[0], ":")
+		of := remaining(s.partitions[name], sequel{left: s.policy.expire(s.partitions[name][0], s.now)})
+		s.partitions[name] = of
+		switch {
+		case of[0].reason != reasonNone:
+			return "  " + name + " has something to deliver first\n" + s.show()
+		case of[0].due.After(s.now):
+			t.Fatalf("%s waits", name)
+		}
+		names, tried = append(names, name), append(tried, of[0])
+		last := strings.HasSuffix(words[0], ":")
+		if words = words[1:]; last {
+			break
 		}
 	}
+	var f Failures
+	made := func(what string) error {
+		switch what {
+		case "throttle":
+			return Throttled(0, nil)
+		case "halt":
+			return Halt(nil)
+		case "permanent":
+			return Permanent(nil)
+		case "too-large":
+			return TooLarge(nil)
+		}
+		return errors.New(what)
+	}
+	v := verdict{outcome: OutcomeSuccess}
+	for _, w := range words {
+		at, what, partial := strings.Cut(w, "=")
+		switch {
+		case w == "ok":
+		case w == "abandon":
+			v = judge(errors.New("no"), ErrStopping)
+		case !partial:
+			v = judge(made(w), nil)
+		default:
+			name, offset, named := strings.Cut(at, ":")
+			if !named {
+				name, offset = names[0], at
+			}
+			r := &kgo.Record{Topic: name, Offset: int64(atoi(t, offset))}
+			if what == "stop" {
+				f.StopAt(r, nil)
+			} else {
+				f.Add(r, made(what))
+			}
+			v = judge(f.Err(), nil)
+		}
+	}
+	d := plan(v, tried, s.policy, s.now)
+	switch d.step {
+	case stepAgain:
+		return "  again, as it was\n"
+	case stepSplit:
+		return "  again, in halves of the partitions\n"
+	}
+	for i, name := range names {
+		s.partitions[name] = remaining(s.partitions[name], d.sequels[i])
+	}
+	return s.show()
+}
+
+// show lists what is left.
+func (s *scenario) show() string {
+	var b strings.Builder
+	for _, name := range slices.Sorted(maps.Keys(s.partitions)) {
+		if len(s.partitions[name]) == 0 {
+			delete(s.partitions, name)
+			continue
+		}
+		var left []string
+		for _, p := range s.partitions[name] {
+			var offsets []string
+			for i := 0; i < len(p.records); {
+				j := i
+				for j+1 < len(p.records) && p.records[j+1].Offset == p.records[j].Offset+1 {
+					j++
+				}
+				if i == j {
+					offsets = append(offsets, fmt.Sprint(p.records[i].Offset))
+				} else {
+					offsets = append(offsets, fmt.Sprintf("%d-%d", p.records[i].Offset, p.records[j].Offset))
+				}
+				i = j + 1
+			}
+			one := strings.Join(offsets, ",")
+			if p.attempts > 0 {
+				one += fmt.Sprintf(" failed %d", p.attempts)
+			}
+			if p.due.After(s.now) {
+				one += " waits"
+			}
+			if p.reason != reasonNone {
+				one += " given up: " + p.reason.String()
+			}
+			left = append(left, one)
+		}
+		fmt.Fprintf(&b, "  %s: %s\n", name, strings.Join(left, " | "))
+	}
+	if b.Len() == 0 {
+		return "  all is settled\n"
+	}
+	return b.String()
+}
+
+func atoi(t *testing.T, s string) int {
+	t.Helper()
+	n, err := strconv.Atoi(s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return n
 }
 
 func TestWhatAnErrorMeans(t *testing.T) {
@@ -53,6 +282,21 @@ func TestWhatAnErrorMeans(t *testing.T) {
 		{"any, after a stop", Throttled(0, nil), ErrStopping, OutcomeAbandoned, 0},
 		{"any, after the timeout", Halt(nil), ErrInvokeTimeout, OutcomeFailure, 0},
 		{"cancelled by somebody else", plain, errors.New("the user's own"), OutcomeFailure, 0},
+		{"permanent", wrap(Permanent(plain)), nil, OutcomePermanent, 0},
+		{"permanent, because it was throttled", Permanent(Throttled(time.Second, nil)), nil, OutcomePermanent, 0},
+		{"permanent and plain", errors.Join(Permanent(nil), plain), nil, OutcomeFailure, 0},
+		{"too large", wrap(TooLarge(nil)), nil, OutcomeTooLarge, 0},
+		{"too large and permanent", errors.Join(Permanent(nil), TooLarge(nil)), nil, OutcomeTooLarge, 0},
+		{"failures", wrap(failuresOf(plain)), nil, OutcomePartial, 0},
+		{"failures twice", errors.Join(failuresOf(plain), failuresOf(plain)), nil, OutcomePartial, 0},
+		{"failures and permanent", errors.Join(failuresOf(plain), Permanent(nil)), nil, OutcomePartial, 0},
+		{"failures and plain", errors.Join(failuresOf(plain), plain), nil, OutcomeFailure, 0},
+		{"failures and throttled", errors.Join(failuresOf(plain), Throttled(time.Second, nil)), nil, OutcomeThrottled, time.Second},
+		{"failures, one throttled", failuresOf(plain, Throttled(time.Second, nil)), nil, OutcomeThrottled, time.Second},
+		{"failures, one a halt", failuresOf(Halt(nil), plain, Throttled(time.Second, nil)), nil, OutcomeHalt, 0},
+		{"failures, one permanent", failuresOf(Permanent(nil)), nil, OutcomePartial, 0},
+		{"an error that wraps nothing", emptyJoin{}, nil, OutcomeFailure, 0},
+		{"an error that says that it is a throttle", actsThrottled{}, nil, OutcomeThrottled, 0},
 	} {
 		if got := judge(tt.err, tt.cause); got.outcome != tt.want || got.after != tt.after || (got.err == nil) != (tt.err == nil) {
 			t.Errorf("%s: %s, %s, %v", tt.name, got.outcome, got.after, got.err)
@@ -62,3 +306,23 @@ func TestWhatAnErrorMeans(t *testing.T) {
 		t.Errorf("%v", got.err)
 	}
 }
+
+func failuresOf(errs ...error) error {
+	var f Failures
+	for i, err := range errs {
+		f.Add(&kgo.Record{Topic: "orders", Offset: int64(i)}, err)
+	}
+	return f.Err()
+}
+
+// emptyJoin wraps no error.
+type emptyJoin struct{}
+
+func (emptyJoin) Error() string   { return "empty" }
+func (emptyJoin) Unwrap() []error { return []error{nil} }
+
+// actsThrottled is a user's own kind of error.
+type actsThrottled struct{}
+
+func (actsThrottled) Error() string        { return "busy" }
+func (actsThrottled) Is(target error) bool { return target == ErrThrottled }

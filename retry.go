@@ -1,49 +1,319 @@
 package esm
 
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kgo"
+)
+
+// A portion is records of one partition that are tried together: a batch, or what
+// is left of one. They are in offset order, and need not be neighbours.
+type portion struct {
+	records  []*kgo.Record
+	attempts int // that failed and were charged
+	// repeats counts those of just these records. searching says that they are
+	// a piece of a batch that failed, split to find what fails it.
+	repeats   int
+	searching bool
+	// due is the end of the back-off after an attempt that was charged, the
+	// zero time if there is none.
+	due        time.Time
+	deliveries int // of the first record that failed
+	// reason is why the records are given up, reasonNone while they are not.
+	reason  Reason
+	account account
+}
+
+// An account is what is told of records that fail.
+type account struct {
+	firstAt, lastAt   time.Time // zero if no attempt failed
+	firstErr, lastErr error
+	batchID           string // of the last invocation
+	batchRecords      int
+}
+
+// failed returns the account after one more failure.
+func (a account) failed(err error, now time.Time) account {
+	if a.firstErr == nil {
+		a.firstAt, a.firstErr = now, err
+	}
+	a.lastAt, a.lastErr = now, err
+	return a
+}
+
+// policy is what the options say of failures.
+type policy struct {
+	maxRetries int           // negative for no limit
+	maxAge     time.Duration // 0 for no limit
+	bisect     bool
+	discards   bool          // there is a destination: records may be given up
+	backoff    time.Duration // after this failure, if it is one
+}
+
+// A sequel is what follows from an invocation for one partition.
+type sequel struct {
+	settled []*kgo.Record // these are done with
+	left    []portion     // these are not
+}
+
+// A decision is what follows from an invocation.
+type decision struct {
+	step    step
+	sequels []sequel // one for each portion, if the step is stepSettle
+}
+
 // step is what to do next with the records of an invocation that ended.
 type step int
 
 const (
-	// stepSettle: they are done with.
+	// stepSettle: each partition goes on for itself.
 	stepSettle step = iota
-	// stepRetry: an attempt was used; the partition waits, and then all of
-	// its records are tried again.
-	stepRetry
-	// stepSplit: the batch holds several partitions and one of them fails it.
-	// Try its halves at once, without counting an attempt to anybody, until
-	// the partition that fails is alone.
+	// stepSplit: the batch holds several partitions, and one of them fails it.
+	// Try its halves at once, without counting an attempt to anybody, until the
+	// partition that fails is alone.
 	stepSplit
 	// stepAgain: nothing was learned about the records. They go back to where
 	// they were.
 	stepAgain
 )
 
-// history is what was done with a batch before.
-type history struct {
-	// attempts is how many attempts were used up before this one.
-	attempts int
-}
-
-// plan says what follows from an outcome, for a batch of so many partitions
-// with such a history. It returns the history that the batch has from now on.
+// plan says what follows from an outcome, for an invocation that carried these
+// portions, one a partition.
 //
 // It is a pure function, because this is where records are lost in other
-// systems: each rule can be read here and tested alone. Retry and age limits,
-// bisection, partial failures and discards are further cases of the same
-// function.
-func plan(outcome Outcome, partitions int, h history) (step, history) {
-	switch outcome {
-	case OutcomeSuccess:
-		return stepSettle, history{}
-	case OutcomeFailure:
-		if partitions > 1 {
-			return stepSplit, h
-		}
-		h.attempts++
-		return stepRetry, h
-	default:
-		// Throttled, abandoned, halted: the function did not get to say
-		// anything about the records.
-		return stepAgain, h
+// systems: each rule can be read here and tested alone, and testdata/retry has
+// a scenario for each.
+//
+// # Who is charged
+//
+// An attempt is charged only to records of which it is known that they failed.
+// So a batch of several partitions is split until the partition that fails it
+// is alone; with bisection a batch of several records, after its second
+// failure, until the record is; and neither a throttle, nor a call that the
+// engine cut short, nor one that was too large, says anything about a record.
+//
+// # Why the second failure
+//
+// The first failure of a batch is more often an outage than a poison record.
+// Split at once, an outage would use up the attempts of every record alone. The
+// search itself does not wait: its pieces are tried one after the other, the
+// first half before the second, so during an outage it stops at the first
+// record, which then waits for its back-off alone.
+func plan(v verdict, tried []portion, p policy, now time.Time) decision {
+	if odd := stranger(v.failures, tried); odd != nil {
+		v = verdict{outcome: OutcomeFailure, err: fmt.Errorf("%w: %w", odd, v.err)}
 	}
+	if !p.discards && v.outcome == OutcomePermanent {
+		v.outcome = OutcomeFailure
+	}
+	switch {
+	case len(tried) > 1 && (v.outcome == OutcomeFailure || v.outcome == OutcomeTooLarge):
+		return decision{step: stepSplit}
+	case (v.outcome == OutcomeThrottled || v.outcome == OutcomeHalt) && v.failures == nil, v.outcome == OutcomeAbandoned:
+		return decision{step: stepAgain}
+	}
+	d := decision{sequels: make([]sequel, len(tried))}
+	for i, r := range tried {
+		s := &d.sequels[i]
+		switch v.outcome {
+		case OutcomeSuccess:
+			s.settled = r.records
+		case OutcomeFailure:
+			s.left = p.failed(r, v.err, now)
+		case OutcomeTooLarge:
+			s.left = p.tooLarge(r, v.err, now)
+		case OutcomePermanent:
+			s.left = []portion{p.discard(r, ReasonPermanent, v.err, now)}
+		default: // partial, or a throttle or a halt of some records
+			*s = p.partial(r, v.failures, now)
+		}
+	}
+	return d
+}
+
+// failed says what becomes of records that failed together.
+func (p policy) failed(r portion, err error, now time.Time) []portion {
+	was := r
+	r.account = r.account.failed(err, now)
+	r.attempts++
+	r.repeats++
+	r.due = now.Add(p.backoff)
+	exhausted := p.maxRetries >= 0 && r.attempts > p.maxRetries
+	if p.bisect && len(r.records) > 1 && (r.searching || r.repeats > 1 || exhausted) {
+		was.account = r.account
+		return was.halve(true)
+	}
+	if exhausted {
+		r.reason, r.due = ReasonRetriesExhausted, time.Time{}
+	}
+	return []portion{r}
+}
+
+// tooLarge says what becomes of records that are too many, or one too large.
+func (p policy) tooLarge(r portion, err error, now time.Time) []portion {
+	switch {
+	case len(r.records) > 1:
+		r.account = r.account.failed(err, now)
+		return r.halve(r.searching)
+	case p.discards:
+		return []portion{p.discard(r, ReasonTooLarge, err, now)}
+	}
+	return p.failed(r, err, now)
+}
+
+// with is a portion of other records with the same history. It waits for
+// nothing.
+func (r portion) with(records []*kgo.Record) portion {
+	if len(records) != len(r.records) {
+		r.repeats, r.deliveries = 0, 0
+	}
+	r.records, r.due = records, time.Time{}
+	return r
+}
+
+// halve splits a portion, and charges nobody.
+func (r portion) halve(searching bool) []portion {
+	r.searching = searching
+	half := (len(r.records) + 1) / 2
+	return []portion{r.with(r.records[:half:half]), r.with(r.records[half:])}
+}
+
+// discard gives records up after a call that said so.
+func (p policy) discard(r portion, reason Reason, err error, now time.Time) portion {
+	r.account = r.account.failed(err, now)
+	r.attempts++
+	r.reason, r.due = reason, time.Time{}
+	return r
+}
+
+// partial says what becomes of records of which some failed.
+func (p policy) partial(r portion, failures []failure, now time.Time) (s sequel) {
+	of := map[int64]failure{}
+	stop := int64(-1) // what comes after was not tried
+	for _, f := range failures {
+		if (TopicPartition{r.records[0].Topic, r.records[0].Partition}) != f.TopicPartition {
+			continue
+		}
+		if was, twice := of[f.offset]; twice {
+			// In doubt it is tried again.
+			f.err = errors.Join(was.err, f.err)
+		}
+		of[f.offset] = f
+		if f.stop && (stop < 0 || f.offset < stop) {
+			stop = f.offset
+		}
+	}
+	var again, untried portion
+	var firstErr error
+	var lost []portion
+	for _, rec := range r.records {
+		f, failed := of[rec.Offset]
+		one := r.with([]*kgo.Record{rec})
+		outcome := OutcomeSuccess
+		if failed {
+			outcome = judge(f.err, nil).outcome
+		}
+		switch {
+		case stop >= 0 && rec.Offset > stop, outcome == OutcomeThrottled, outcome == OutcomeHalt:
+			untried.records = append(untried.records, rec)
+		case !failed:
+			s.settled = append(s.settled, rec)
+		case outcome == OutcomePermanent && p.discards:
+			lost = append(lost, p.discard(one, ReasonPermanent, f.err, now))
+		case outcome == OutcomeTooLarge && p.discards:
+			lost = append(lost, p.discard(one, ReasonTooLarge, f.err, now))
+		default:
+			if firstErr == nil {
+				firstErr = f.err
+			}
+			again.records = append(again.records, rec)
+		}
+	}
+	s.left = lost
+	if len(again.records) > 0 {
+		// It is known of each that it failed, so there is nothing to search
+		// now. When they fail together later, that may be an outage.
+		again = r.with(again.records)
+		again.searching = false
+		for _, a := range p.noSearch().failed(again, firstErr, now) {
+			a.repeats = 0
+			s.left = append(s.left, a)
+		}
+	}
+	if len(untried.records) > 0 {
+		s.left = append(s.left, r.with(untried.records))
+	}
+	return s
+}
+
+// remaining is what is left of a batch after its first portion was tried: what is
+// left of that and the rest, in offset order of their first records, which is
+// the order in which they are tried.
+func remaining(of []portion, s sequel) []portion {
+	left := append(s.left, of[1:]...)
+	slices.SortStableFunc(left, func(a, b portion) int { return cmp.Compare(a.records[0].Offset, b.records[0].Offset) })
+	return left
+}
+
+// noSearch is the policy for records of which each is known to fail.
+func (p policy) noSearch() policy {
+	p.bisect = false
+	return p
+}
+
+// stranger returns an error if a record that is said to have failed is not one
+// of those that were tried.
+func stranger(failures []failure, tried []portion) error {
+	known := map[TopicPartition]map[int64]bool{}
+	for _, r := range tried {
+		of := make(map[int64]bool, len(r.records))
+		for _, rec := range r.records {
+			of[rec.Offset] = true
+		}
+		known[TopicPartition{r.records[0].Topic, r.records[0].Partition}] = of
+	}
+	for _, f := range failures {
+		if !known[f.TopicPartition][f.offset] {
+			return fmt.Errorf("%s/%d offset %d is no record of this batch", f.Topic, f.Partition, f.offset)
+		}
+	}
+	return nil
+}
+
+// expire says which of the records that are to be tried are too old for it. It
+// is asked before each attempt, the first one too. A record without a timestamp
+// has no age.
+func (p policy) expire(r portion, now time.Time) []portion {
+	if p.maxAge <= 0 || !p.discards {
+		return []portion{r}
+	}
+	old := func(rec *kgo.Record) bool { return rec.Timestamp.UnixMilli() > 0 && now.Sub(rec.Timestamp) > p.maxAge }
+	n := 0
+	for _, rec := range r.records {
+		if old(rec) {
+			n++
+		}
+	}
+	if n == 0 {
+		return []portion{r}
+	}
+	young := make([]*kgo.Record, 0, len(r.records)-n)
+	aged := make([]*kgo.Record, 0, n)
+	for _, rec := range r.records {
+		if old(rec) {
+			aged = append(aged, rec)
+		} else {
+			young = append(young, rec)
+		}
+	}
+	gone := r.with(aged)
+	gone.reason = ReasonTooOld
+	if len(young) == 0 {
+		return []portion{gone}
+	}
+	return []portion{gone, r.with(young)}
 }

@@ -2,6 +2,7 @@ package esm
 
 import (
 	"container/heap"
+	"slices"
 	"time"
 )
 
@@ -75,8 +76,8 @@ func (q *readyQueue) addLane(l *lane, s laneState) {
 func (q *readyQueue) addGroup(w *work) {
 	q.tickets++
 	w.queued = true
-	for i := range w.parts {
-		w.parts[i].lane.state = laneGrouped
+	for _, p := range w.parts {
+		p.lane.state = laneGrouped
 	}
 	q.ready.push(entry{work: w, ticket: q.tickets})
 }
@@ -134,8 +135,8 @@ func (f *fifo) pop() entry {
 }
 
 // schedule puts a lane where it belongs after something about it changed: new
-// records, a settled batch, a retry that is due. It must not be leased, in
-// back-off or in a group.
+// records, a settled batch, a retry that is due. It must not be leased or in a
+// group.
 func (e *engine) schedule(l *lane, now time.Time) {
 	e.unfile(l)
 	switch {
@@ -143,7 +144,17 @@ func (e *engine) schedule(l *lane, now time.Time) {
 		l.state = laneIdle
 	case e.busy[l.TopicPartition] != nil:
 		l.state = laneBlocked
-	case l.work != nil || l.full(e.cfg):
+	case l.work != nil && l.part().left[0].due.After(now):
+		l.state = laneWaiting
+		l.due = l.part().left[0].due
+		heap.Push(&e.waiting, l)
+		e.alarm(l.due)
+	case l.discarding():
+		l.state = laneDiscarding
+		e.discards = append(e.discards, l)
+	case l.work != nil:
+		e.queue.addLane(l, laneReady)
+	case l.full(e.cfg):
 		e.queue.addLane(l, laneReady)
 	case l.count == 0:
 		l.state = laneIdle
@@ -167,13 +178,15 @@ func (e *engine) unfile(l *lane) {
 		heap.Remove(&e.waiting, l.heapIdx)
 	case laneGrouped:
 		l.work.drop(l)
+	case laneDiscarding:
+		e.discards = slices.DeleteFunc(e.discards, func(o *lane) bool { return o == l })
 	}
 }
 
 // drop takes a lane out of a work.
 func (w *work) drop(l *lane) {
-	for i := range w.parts {
-		if w.parts[i].lane == l {
+	for i, p := range w.parts {
+		if p.lane == l {
 			w.parts = append(w.parts[:i:i], w.parts[i+1:]...)
 			return
 		}
@@ -237,7 +250,7 @@ func (e *engine) nextDue(now time.Time) time.Time {
 func (e *engine) assemble(l *lane) *work {
 	m := room{records: e.cfg.batchSize, bytes: int64(e.cfg.batchBytes)}
 	thin := !l.full(e.cfg)
-	w := &work{parts: []part{l.take(&m, true)}}
+	w := l.take(&m, true).alone()
 	if !thin {
 		return w
 	}

@@ -42,8 +42,12 @@ type Stats struct {
 	// FailedInvokeEventCount is how many of those were in an invocation that
 	// failed.
 	FailedInvokeEventCount int64
-	// DroppedEventCount is how many records were given up without a
-	// destination.
+	// OnFailureDestinationDeliveredEventCount is how many records were given up
+	// and taken by their [Destination], and DestinationDeliveryFailures how
+	// often it did not take one.
+	OnFailureDestinationDeliveredEventCount, DestinationDeliveryFailures int64
+	// DroppedEventCount is how many records were given up and thrown away by
+	// [Drop].
 	DroppedEventCount int64
 	// CommittedEventCount is the sum over the partitions of how far the
 	// committed offset moved.
@@ -141,7 +145,8 @@ func (l *Lag) add(lag int64, known bool) {
 type PartitionStats struct {
 	TopicPartition
 	// State is "idle", "filling" (its window is open), "ready", "invoking",
-	// "waiting" (in back-off) or "blocked" (a call from before a rebalance
+	// "waiting" (in back-off), "discarding"
+	// (its records are about to be delivered to the destination) or "blocked" (a call from before a rebalance
 	// still runs for it).
 	State string
 	// Committed is the committed offset, Frontier the offset below which all
@@ -161,22 +166,6 @@ type PartitionStats struct {
 	Blocker *Blocker
 }
 
-// A Blocker is a record that fails: the first one of a batch that is being
-// tried again.
-type Blocker struct {
-	Offset int64
-	// Records is how many the batch has.
-	Records int
-	// Attempts is how many attempts failed.
-	Attempts int
-	// Since is when the first one did.
-	Since time.Time
-	// Next is when the next one is due, the zero time while one runs.
-	Next time.Time
-	// Err is what the last one failed with.
-	Err error
-}
-
 // counters count since the start.
 type counters struct {
 	polls, polled, polledBytes                int64
@@ -184,6 +173,7 @@ type counters struct {
 	invocations, errors, throttles, abandoned int64
 	retries, commitErrors, rebalances, resets int64
 	evicted                                   int64
+	delivered, undelivered, dropped           int64
 	scaleReason                               string
 	rateAt                                    time.Time
 	rateBytes                                 int64
@@ -204,6 +194,12 @@ func (e *engine) tally(l *lease, v verdict, took time.Duration) {
 	case OutcomeAbandoned:
 		e.counts.abandoned++
 		return
+	case OutcomePartial:
+		e.counts.errors++
+		e.counts.failed += int64(len(v.failures))
+	case OutcomePermanent, OutcomeTooLarge:
+		e.counts.errors++
+		e.counts.failed += int64(l.records)
 	case OutcomeThrottled, OutcomeHalt:
 		return
 	}
@@ -220,35 +216,38 @@ func (e *engine) stats(now time.Time) Stats {
 	defer e.unlock()
 	c := &e.counts
 	s := Stats{
-		At:                     now,
-		ProvisionedPollers:     e.pool.size,
-		ActivePollers:          e.pool.activeSince(now.Add(-5 * time.Minute)),
-		ScaleReason:            c.scaleReason,
-		Partitions:             len(e.lanes),
-		PolledEventCount:       c.polled,
-		InvokedEventCount:      c.invoked,
-		FailedInvokeEventCount: c.failed,
-		CommittedEventCount:    c.committed,
-		SettledEventCount:      c.settled,
-		EvictedEventCount:      c.evicted,
-		LostEventCount:         c.lost,
-		InvokeCount:            c.invocations,
-		InvokeErrorCount:       c.errors,
-		ThrottleCount:          c.throttles,
-		AbandonedCount:         c.abandoned,
-		RetryCount:             c.retries,
-		CommitErrorCount:       c.commitErrors,
-		Rebalances:             max(0, c.rebalances-1),
-		Resets:                 c.resets,
-		PolledBytes:            c.polledBytes,
-		FetchedBytes:           e.memory.fetch.wire.bytes.Load(),
-		HeldBytes:              e.memory.held,
-		MemoryBudget:           e.memory.budget,
-		MemoryLimited:          !e.limitedAt.IsZero(),
-		Slots:                  e.pool.size * e.pool.concurrency,
-		BusySlots:              e.pool.busy,
-		WaitingPartitions:      len(e.waiting),
-		InvokeDuration:         e.pace.service(),
+		At:                                      now,
+		ProvisionedPollers:                      e.pool.size,
+		ActivePollers:                           e.pool.activeSince(now.Add(-5 * time.Minute)),
+		ScaleReason:                             c.scaleReason,
+		Partitions:                              len(e.lanes),
+		PolledEventCount:                        c.polled,
+		InvokedEventCount:                       c.invoked,
+		FailedInvokeEventCount:                  c.failed,
+		CommittedEventCount:                     c.committed,
+		SettledEventCount:                       c.settled,
+		EvictedEventCount:                       c.evicted,
+		LostEventCount:                          c.lost,
+		OnFailureDestinationDeliveredEventCount: c.delivered,
+		DestinationDeliveryFailures:             c.undelivered,
+		DroppedEventCount:                       c.dropped,
+		InvokeCount:                             c.invocations,
+		InvokeErrorCount:                        c.errors,
+		ThrottleCount:                           c.throttles,
+		AbandonedCount:                          c.abandoned,
+		RetryCount:                              c.retries,
+		CommitErrorCount:                        c.commitErrors,
+		Rebalances:                              max(0, c.rebalances-1),
+		Resets:                                  c.resets,
+		PolledBytes:                             c.polledBytes,
+		FetchedBytes:                            e.memory.fetch.wire.bytes.Load(),
+		HeldBytes:                               e.memory.held,
+		MemoryBudget:                            e.memory.budget,
+		MemoryLimited:                           !e.limitedAt.IsZero(),
+		Slots:                                   e.pool.size * e.pool.concurrency,
+		BusySlots:                               e.pool.busy,
+		WaitingPartitions:                       len(e.waiting),
+		InvokeDuration:                          e.pace.service(),
 	}
 	if e.throttledUntil.After(now) {
 		s.ThrottledUntil = e.throttledUntil
@@ -289,18 +288,13 @@ func (e *engine) partitions(dst []PartitionStats, now time.Time) []PartitionStat
 		s.Lag, s.LagKnown = l.lag(now)
 		if p := l.part(); p != nil {
 			if l.state == laneLeased {
-				s.InFlight = len(p.records)
+				s.InFlight = len(p.left[0].records)
 			} else {
 				s.Queued += len(p.records)
 				s.QueuedBytes += p.bytes
 			}
-			if !l.since.IsZero() {
-				s.Blocker = &Blocker{Offset: p.records[0].Offset, Records: len(p.records), Attempts: l.work.history.attempts, Since: l.since, Err: l.lastErr}
-				if l.state == laneWaiting {
-					s.Blocker.Next = l.due
-				}
-			}
 		}
+		s.Blocker = l.blocker()
 		dst = append(dst, s)
 	}
 	return dst
@@ -312,6 +306,7 @@ func (e *engine) sample(now time.Time) ScaleSample {
 	defer e.unlock()
 	e.measure(now)
 	e.watchCalls(now)
+	e.watchBlockers(now)
 	least, most := bounds(e.cfg, len(e.lanes))
 	s := ScaleSample{
 		At: now, Lanes: make([]LaneSample, 0, len(e.lanes)),
@@ -332,7 +327,7 @@ func (e *engine) sample(now time.Time) ScaleSample {
 		}
 	}
 	for _, l := range e.lanes {
-		ls := LaneSample{TopicPartition: l.TopicPartition, Lag: -1, End: l.end, Backoff: l.state == laneWaiting}
+		ls := LaneSample{TopicPartition: l.TopicPartition, Lag: -1, End: l.end, Backoff: l.state == laneWaiting || l.discarding()}
 		if lag, known := l.lag(now); known {
 			ls.Lag = lag
 		}

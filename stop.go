@@ -137,9 +137,9 @@ func (e *engine) stuckCalls() []StuckCall {
 	var stuck []StuckCall
 	now := time.Now()
 	for l := range e.leases {
-		s := StuckCall{BatchID: l.id, Running: now.Sub(l.started)}
-		for i := range l.work.parts {
-			s.Partitions = append(s.Partitions, l.work.parts[i].lane.TopicPartition)
+		s := StuckCall{BatchID: l.id, Running: now.Sub(l.started), Delivery: l.poller == nil}
+		for _, p := range l.work.parts {
+			s.Partitions = append(s.Partitions, p.lane.TopicPartition)
 		}
 		stuck = append(stuck, s)
 	}
@@ -217,6 +217,8 @@ type StuckCall struct {
 	BatchID    string
 	Partitions []TopicPartition
 	Running    time.Duration
+	// Delivery is whether it is a call of a [Destination].
+	Delivery bool
 }
 
 // Error says all of it in one line.
@@ -235,7 +237,11 @@ func (e *DrainError) Error() string {
 			if i > 0 {
 				msg += ", "
 			}
-			msg += fmt.Sprintf("batch %s of %s, running for %s", s.BatchID, describe(s.Partitions), s.Running.Round(time.Millisecond))
+			what := "batch"
+			if s.Delivery {
+				what = "delivery"
+			}
+			msg += fmt.Sprintf("%s %s of %s, running for %s", what, s.BatchID, describe(s.Partitions), s.Running.Round(time.Millisecond))
 		}
 		msg += ");"
 	}

@@ -1,0 +1,228 @@
+package esm
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"runtime/debug"
+	"time"
+)
+
+// Deliveries take records that are given up to the Destination.
+//
+// # The invariant
+//
+// A record that is given up is settled only after the Destination took it. So
+// the committed offset never passes a record of which nobody knows anything,
+// whatever becomes of the Destination. AWS drops what it cannot deliver.
+//
+// A delivery is a lease without a poller: its lane is busy, revoke and stop wait
+// for it and cancel it like an invocation, and what it says for a lane that
+// died does not count. It takes no poller's slot, since those are for the
+// function; there is at most one for each partition. Between failed deliveries
+// the lane waits as in any back-off.
+
+// deliverTimeout is how long one call of a Destination may take.
+const deliverTimeout = 30 * time.Second
+
+// ErrDeliverTimeout is the cause of the context of a [Destination] whose call
+// took longer than 30 seconds.
+var ErrDeliverTimeout = errors.New("esm: the delivery took longer than 30s")
+
+// errNoDestination is why records are not delivered that were given up before
+// the destination was taken away.
+var errNoDestination = errors.New("esm: there is no destination any more (WithDestination)")
+
+// startDeliveries starts one for each lane that waits for it.
+func (e *engine) startDeliveries(now time.Time) {
+	for e.holds == 0 && len(e.discards) > 0 {
+		l := e.discards[0]
+		e.discards = e.discards[1:]
+		e.workers++
+		go e.deliverer(e.newLease(l.work, now))
+	}
+}
+
+// deliverer delivers the records of a lease one after the other, until one is
+// not taken or the lane ends.
+func (e *engine) deliverer(l *lease) {
+	p := l.work.parts[0]
+	for more := true; more; {
+		e.mu.Lock()
+		dest, r := e.cfg.destination, p.left[0]
+		e.mu.Unlock()
+		d := &Discard{
+			Record: r.records[0], Reason: r.reason, Attempts: r.attempts, FirstErr: r.account.firstErr, Err: r.account.lastErr,
+			FirstFailed: r.account.firstAt, LastFailed: r.account.lastAt, Mapping: e.watch.name, Group: e.group, Brokers: e.brokers,
+			BatchID: r.account.batchID, BatchRecords: r.account.batchRecords, Delivery: r.deliveries + 1,
+		}
+		began := time.Now()
+		err := e.offer(l, dest, d)
+		more = e.delivered(l, p, dest, d, err, time.Since(began))
+	}
+}
+
+// offer calls the Destination. Whatever does not return did not take the
+// record.
+func (e *engine) offer(l *lease, dest Destination, d *Discard) (err error) {
+	if dest == nil {
+		return errNoDestination
+	}
+	err = &PanicError{Goexit: true, Stack: debug.Stack()}
+	isolated(func() {
+		defer func() {
+			if v := recover(); v != nil {
+				err = &PanicError{Value: v, Stack: debug.Stack()}
+			}
+		}()
+		ctx, done := context.WithTimeoutCause(l.ctx, deliverTimeout, ErrDeliverTimeout)
+		defer done()
+		err = dest.Deliver(ctx, d)
+	})
+	return err
+}
+
+// delivered takes note of what became of a delivery, and reports whether the
+// next record may be delivered at once.
+func (e *engine) delivered(l *lease, p *part, dest Destination, d *Discard, err error, took time.Duration) (more bool) {
+	delay := time.Duration(0)
+	if err != nil {
+		e.mu.Lock()
+		backoff := e.cfg.backoff
+		e.mu.Unlock()
+		delay = safeBackoff(backoff, d.Delivery)
+	}
+
+	e.mu.Lock()
+	defer e.unlock()
+	now := time.Now()
+	e.progress = now
+	lane, r := p.lane, &p.left[0]
+	cut := err != nil && (errors.Is(context.Cause(l.ctx), ErrStopping) || errors.Is(context.Cause(l.ctx), ErrRevoked))
+	switch {
+	case err == nil:
+		e.problem("destination", nil, now)
+		e.counted(lane, dest, d, took)
+		if !lane.dead {
+			e.settle(p, r.records[:1])
+		}
+		r.records, r.deliveries = r.records[1:], 0
+	case !cut:
+		r.deliveries++
+		r.due = now.Add(delay)
+		e.counts.undelivered++
+		e.problem("destination", fmt.Errorf("%s/%d offset %d: %w", lane.Topic, lane.Partition, d.Record.Offset, err), now)
+		info := DeliveryFailedInfo{Mapping: e.watch.name, TopicPartition: lane.TopicPartition, Offset: d.Record.Offset,
+			Reason: d.Reason, Deliveries: d.Delivery, Delay: delay, Err: err}
+		e.later(func() { fire(e.watch, func(h *Hooks) func(DeliveryFailedInfo) { return h.DeliveryFailed }, info) })
+	}
+	if err == nil && len(r.records) > 0 && !lane.dead && !lane.ending && e.holds == 0 {
+		return true
+	}
+	e.unlease(l)
+	if !lane.dead {
+		if len(r.records) == 0 {
+			p.left = p.left[1:]
+		}
+		lane.state, lane.work = laneIdle, p.alone()
+		switch {
+		case len(p.left) == 0:
+			e.finish(p, now)
+		case !lane.ending:
+			e.schedule(lane, now)
+		}
+	}
+	e.unblock([]*part{p}, now)
+	e.workers--
+	e.changed.fire()
+	e.gateBell.ring()
+	e.kick(now)
+	return false
+}
+
+// counted takes note of a record that the Destination took.
+func (e *engine) counted(l *lane, dest Destination, d *Discard, took time.Duration) {
+	_, dropped := dest.(dropper)
+	if dropped {
+		e.counts.dropped++
+	} else {
+		e.counts.delivered++
+	}
+	info := DiscardedInfo{Mapping: e.watch.name, TopicPartition: l.TopicPartition, Offset: d.Record.Offset, Reason: d.Reason,
+		Attempts: d.Attempts, Err: d.Err, Dropped: dropped, Took: took}
+	e.later(func() { fire(e.watch, func(h *Hooks) func(DiscardedInfo) { return h.Discarded }, info) })
+}
+
+// heldUpAfter is how long a partition is held up by one batch before that is
+// told.
+const heldUpAfter = time.Minute
+
+// watchBlockers tells of partitions that are held up.
+func (e *engine) watchBlockers(now time.Time) {
+	for _, l := range e.lanes {
+		if l.since.IsZero() || l.told || now.Sub(l.since) < heldUpAfter {
+			continue
+		}
+		if b := l.blocker(); b != nil {
+			l.told = true
+			info := HeldUpInfo{Mapping: e.watch.name, Blocker: *b}
+			e.later(func() { fire(e.watch, func(h *Hooks) func(HeldUpInfo) { return h.HeldUp }, info) })
+		}
+	}
+}
+
+// blocker is the record that holds a lane up, or nil.
+func (l *lane) blocker() *Blocker {
+	p := l.part()
+	if p == nil || len(p.left) == 0 || l.since.IsZero() && !l.discarding() {
+		return nil
+	}
+	r := &p.left[0]
+	b := &Blocker{TopicPartition: l.TopicPartition, Offset: r.records[0].Offset, Records: len(r.records), Attempts: r.attempts,
+		Since: l.since, Err: r.account.lastErr, Reason: r.reason, Deliveries: r.deliveries}
+	if l.state == laneWaiting {
+		b.Next = l.due
+	}
+	return b
+}
+
+// A Blocker is a record that holds its partition up: the first one of those
+// that are being tried again, or that wait for their [Destination].
+type Blocker struct {
+	TopicPartition
+	Offset int64
+	// Records is how many are tried together, it first.
+	Records int
+	// Attempts is how many attempts failed.
+	Attempts int
+	// Since is when the first attempt of its batch failed.
+	Since time.Time
+	// Next is when the next try is due, the zero time while one runs or is
+	// about to.
+	Next time.Time
+	// Err is what the last attempt failed with.
+	Err error
+	// Reason is why it is given up, "none" while it is not, and Deliveries how
+	// often the Destination has not taken it.
+	Reason     Reason
+	Deliveries int
+}
+
+// String says all of it in one line.
+func (b Blocker) String() string {
+	s := fmt.Sprintf("%s/%d is held up at offset %d (%d records, %d attempts", b.Topic, b.Partition, b.Offset, b.Records, b.Attempts)
+	if !b.Since.IsZero() {
+		s += " since " + b.Since.Format(time.TimeOnly)
+	}
+	if b.Reason != reasonNone {
+		s += fmt.Sprintf(", given up: %s, delivery %d failed", b.Reason, b.Deliveries)
+	}
+	if !b.Next.IsZero() {
+		s += ", next at " + b.Next.Format(time.TimeOnly)
+	}
+	s += ")"
+	if b.Err != nil {
+		s += ": " + errorText(b.Err)
+	}
+	return s
+}

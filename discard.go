@@ -1,0 +1,94 @@
+package esm
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kgo"
+)
+
+// A Destination takes the records that a [Mapping] gives up: [WithDestination].
+//
+// Deliver is called for one record after the other of a partition, and for
+// several partitions at once, never twice at once for one record. An error,
+// a panic or a runtime.Goexit means that the record was not taken: it is
+// delivered again after [WithBackoff]'s pause, for ever. Until it is taken its
+// partition waits, and no other does; nothing of it is committed. So a record
+// is never lost to a Destination that is down; but after a crash, or where a
+// partition moves away between a delivery and its commit, the record comes
+// again: it is tried again, and may be delivered a second time.
+//
+// ctx ends after 30 seconds, or when the Mapping stops or the partition moves
+// away. A call that goes on regardless holds its partition and is shown as
+// stuck, like one of an Invoker. (AWS: DestinationConfig.OnFailure, which drops
+// what it cannot deliver.)
+type Destination interface {
+	Deliver(ctx context.Context, d *Discard) error
+}
+
+// DestinationFunc makes a [Destination] of a function.
+type DestinationFunc func(ctx context.Context, d *Discard) error
+
+// Deliver calls f.
+func (f DestinationFunc) Deliver(ctx context.Context, d *Discard) error { return f(ctx, d) }
+
+// Drop is a [Destination] that throws records away. Each is logged with its
+// coordinates and the reason, counted in [Stats].DroppedEventCount, and told to
+// [Hooks].Discarded.
+var Drop Destination = dropper{}
+
+type dropper struct{}
+
+func (dropper) Deliver(context.Context, *Discard) error { return nil }
+
+// A Reason is why a record is given up.
+type Reason int
+
+const (
+	reasonNone Reason = iota
+	// ReasonRetriesExhausted: it failed once more than [WithMaxRetries] allows.
+	ReasonRetriesExhausted
+	// ReasonTooOld: it is older than [WithMaxRecordAge].
+	ReasonTooOld
+	// ReasonTooLarge: the function does not take it ([TooLarge]).
+	ReasonTooLarge
+	// ReasonPermanent: the function said that trying again makes no sense
+	// ([Permanent]).
+	ReasonPermanent
+)
+
+// String returns the reason in a word or two.
+func (r Reason) String() string {
+	names := [...]string{"none", "retries-exhausted", "too-old", "too-large", "permanent"}
+	if r < 0 || int(r) >= len(names) {
+		return fmt.Sprintf("Reason(%d)", int(r))
+	}
+	return names[r]
+}
+
+// MarshalText is String, for JSON and logs.
+func (r Reason) MarshalText() ([]byte, error) { return []byte(r.String()), nil }
+
+// A Discard is a record that is given up, with what is known of it. It is valid
+// until Deliver returns, and its record is read-only.
+type Discard struct {
+	Record *kgo.Record
+	Reason Reason
+	// Attempts is how many attempts failed: 0 if it was too old for the first.
+	Attempts int
+	// FirstErr and Err are what the first and the last of them failed with, and
+	// FirstFailed and LastFailed when. All are zero without an attempt.
+	FirstErr, Err           error
+	FirstFailed, LastFailed time.Time
+	// Mapping is the name of the Mapping, and Group its consumer group.
+	Mapping, Group string
+	// Brokers are the seed brokers of the source.
+	Brokers []string
+	// BatchID is the id of the last invocation that carried the record, and
+	// BatchRecords how many records that had.
+	BatchID      string
+	BatchRecords int
+	// Delivery is 1 for the first try to deliver it, and grows with each.
+	Delivery int
+}

@@ -1,0 +1,113 @@
+package esm
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+
+	"github.com/twmb/franz-go/pkg/kgo"
+)
+
+// Failures is what an [Invoker] returns when some records of a batch failed and
+// the others did not:
+//
+//	var f esm.Failures
+//	for _, r := range b.Records {
+//		f.Add(r, handle(ctx, r))
+//	}
+//	return f.Err()
+//
+// Records that are not mentioned are settled. Those that failed are tried
+// again, alone, while their partition waits; the records that came after them
+// in the batch may have been handled by then, so a function that needs the
+// order within a partition uses [Failures.StopAt]. A record is known by its
+// topic, partition and offset; one that is not of the batch makes the whole
+// batch a failure, because nobody knows then what else is wrong.
+//
+// The zero value is ready. Its methods may be called on several goroutines at
+// once. (AWS: ReportBatchItemFailures.)
+type Failures struct {
+	mu    sync.Mutex
+	items []failure
+}
+
+// A failure is what is said of one record.
+type failure struct {
+	TopicPartition
+	offset int64
+	err    error
+	stop   bool // the later records of its partition were not tried
+}
+
+// Add says that a record failed, with this error; if err is nil it says
+// nothing. err may be made by [Permanent] or [TooLarge], which then hold for
+// this record only; if it is made by [Throttled] or [Halt], the record counts as
+// not tried, and the Mapping waits or halts.
+func (f *Failures) Add(r *kgo.Record, err error) {
+	if err != nil {
+		f.add(r, err, false)
+	}
+}
+
+// StopAt says that a record failed and that the later records of its partition
+// were not tried. Those are not charged with an attempt; they come again, as
+// records of the same batch, once this one is settled. If err is nil, an error
+// that says just that takes its place.
+func (f *Failures) StopAt(r *kgo.Record, err error) {
+	if err == nil {
+		err = errStopped
+	}
+	f.add(r, err, true)
+}
+
+var errStopped = errors.New("the function stopped here")
+
+func (f *Failures) add(r *kgo.Record, err error, stop bool) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	item := failure{offset: -1, err: err, stop: stop} // no record of any batch
+	if r != nil {
+		item.TopicPartition, item.offset = TopicPartition{r.Topic, r.Partition}, r.Offset
+	}
+	f.items = append(f.items, item)
+}
+
+// Err returns nil if no record failed, and otherwise an error that says which
+// did: what the Invoker returns.
+func (f *Failures) Err() error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if len(f.items) == 0 {
+		return nil
+	}
+	return &failuresError{append([]failure(nil), f.items...)}
+}
+
+type failuresError struct{ items []failure }
+
+// Error names the first of the records.
+func (e *failuresError) Error() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "esm: %d records of the batch failed: ", len(e.items))
+	for i, item := range e.items {
+		if i == 3 {
+			fmt.Fprintf(&b, "; and %d more", len(e.items)-i)
+			break
+		}
+		if i > 0 {
+			b.WriteString("; ")
+		}
+		fmt.Fprintf(&b, "%s/%d offset %d: %s", item.Topic, item.Partition, item.offset, errorText(item.err))
+	}
+	return b.String()
+}
+
+// Unwrap returns the errors of the records.
+func (e *failuresError) Unwrap() []error {
+	errs := make([]error, len(e.items))
+	for i, item := range e.items {
+		errs[i] = item.err
+	}
+	return errs
+}
