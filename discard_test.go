@@ -158,7 +158,7 @@ func TestOutageThatRetriesSurvive(t *testing.T) {
 		}
 	}
 	for retries, outage := range map[int]time.Duration{
-		1: 500 * time.Millisecond, 2: 1500 * time.Millisecond, 3: 3500 * time.Millisecond, 5: 15500 * time.Millisecond, 10: 151 * time.Second, 20: 451 * time.Second,
+		1: 500 * time.Millisecond, 2: 1500 * time.Millisecond, 3: 3500 * time.Millisecond, 5: 15500 * time.Millisecond, 6: 31500 * time.Millisecond, 10: 151 * time.Second, 20: 451 * time.Second,
 	} {
 		for _, bisect := range []bool{false, true} {
 			t.Run(fmt.Sprintf("%d retries bisect=%v", retries, bisect), func(t *testing.T) {
@@ -188,6 +188,32 @@ func TestOutageThatRetriesSurvive(t *testing.T) {
 				})
 			})
 		}
+	}
+}
+
+// TestOutageWithBisectionGivesUpFew: the search stops at the first record, so an
+// outage does not become a full dead-letter topic.
+func TestOutageWithBisectionGivesUpFew(t *testing.T) {
+	for bisect, most := range map[bool]int{false: 100, true: 2} {
+		t.Run(fmt.Sprintf("bisect=%v", bisect), func(t *testing.T) {
+			virtual(t, func(t *testing.T) {
+				k := esmtest.NewKafka(t, esmtest.Topic("orders", 1))
+				fill(k, "orders", 1, 1000)
+				var took bin
+				over := time.Now().Add(30 * time.Second)
+				inv := esmtest.NewInvoker(t).Always(func(context.Context, *esm.Batch) error {
+					if time.Now().Before(over) {
+						return errBilling
+					}
+					return nil
+				})
+				esmtest.Start(t, k.Source("orders", "billing"), inv, quiet(), esm.WithMaxRetries(5), esm.WithBisect(bisect), esm.WithDestination(&took))
+				waitFor(t, 10*time.Minute, "settled", func() bool { return k.Committed("billing", "orders", 0) == 1000 })
+				if got := len(took.all()); got > most || bisect && len(inv.Values()) < 998 {
+					t.Errorf("%d given up, %d handled", got, len(inv.Values()))
+				}
+			})
+		})
 	}
 }
 
@@ -386,8 +412,8 @@ func TestStopAndPauseWithADelivery(t *testing.T) {
 		var took bin
 		took.breaks(func(context.Context) error { time.Sleep(8 * time.Second); return nil })
 		inv := esmtest.NewInvoker(t).Always(fails(isPoison))
-		m := esmtest.Start(t, k.Source("orders", "billing"), inv, quiet(), esm.WithMaxRetries(0), esm.WithDestination(&took), esm.WithBatchSize(1), esm.WithStopTimeout(4*time.Second))
-		k.Produce("orders", "poison", "poison", "poison")
+		m := esmtest.Start(t, k.Source("orders", "billing"), inv, quiet(), esm.WithMaxRetries(0), esm.WithDestination(&took), esm.WithStopTimeout(4*time.Second))
+		k.Produce("orders", "poison", "poison", "poison") // one batch
 		time.Sleep(time.Second)
 		began := time.Now()
 		if err := m.Pause(t.Context()); err != nil {

@@ -176,10 +176,12 @@ func WithInvokeTimeout(d time.Duration) Option {
 // the default back-off, whose nth pause is half of 2^(n-1) seconds at least and
 // of a minute at most, no record is given up while an outage is shorter than
 //
-//	retries   1      2      3      5      10      20
-//	outage    0.5 s  1.5 s  3.5 s  15.5 s 151 s   451 s
+//	retries   1      2      3      5       6       10     20
+//	outage    0.5 s  1.5 s  3.5 s  15.5 s  31.5 s  151 s  451 s
 //
-// so choose many, and leave the time that a record may take to
+// A longer one gives up whole batches, one after the other, or with
+// [WithBisect] single records: of each partition one about every such time. So
+// choose many, and leave the time that a record may take to
 // [WithMaxRecordAge].
 func WithMaxRetries(n int) Option {
 	return option(func(c *config) { c.maxRetries = max(n, Unlimited) })
