@@ -19,6 +19,9 @@ import (
 // partition moves away between a delivery and its commit, the record comes
 // again: it is tried again, and may be delivered a second time.
 //
+// One call takes one record, so a Destination that waits for its answer costs a
+// partition with many discards that many round trips.
+//
 // ctx ends after 30 seconds, or when the Mapping stops or the partition moves
 // away. A call that goes on regardless holds its partition and is shown as
 // stuck, like one of an Invoker. (AWS: DestinationConfig.OnFailure, which drops
@@ -78,7 +81,8 @@ type Discard struct {
 	// Attempts is how many attempts failed: 0 if it was too old for the first.
 	Attempts int
 	// FirstErr and Err are what the first and the last of them failed with, and
-	// FirstFailed and LastFailed when. All are zero without an attempt.
+	// FirstFailed and LastFailed when. Without an attempt the errors are nil
+	// and the times zero.
 	FirstErr, Err           error
 	FirstFailed, LastFailed time.Time
 	// Mapping is the name of the Mapping, and Group its consumer group.

@@ -192,8 +192,8 @@ type InvokeStuckInfo struct {
 type RetryInfo struct {
 	Mapping string
 	TopicPartition
-	// Offset is that of the first record of the batch: the one that holds the
-	// partition up.
+	// Offset is that of the first of the records that are tried together, which
+	// holds the partition up, and Records how many they are.
 	Offset  int64
 	Records int
 	// Attempts is how many attempts failed.

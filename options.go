@@ -202,8 +202,9 @@ func WithMaxRecordAge(d time.Duration) Option {
 // instead of giving up more than one record. What is split off is tried at
 // once, one piece after the other, and a split uses up no attempt; a piece of a
 // single record has the attempts that are left. The search for one record among
-// n takes about 2·log2(n) invocations. Throttles and calls that were cut short
-// split nothing. Default: off. Can be updated. (AWS:
+// n takes about 2·log2(n) invocations; what takes long is that each record that
+// fails waits for its own back-offs, and its partition with it. Throttles and
+// calls that were cut short split nothing. Default: off. Can be updated. (AWS:
 // BisectBatchOnFunctionError.)
 func WithBisect(on bool) Option { return option(func(c *config) { c.bisect = on }) }
 
