@@ -383,7 +383,7 @@ func (d *driver) expect(call *naiveCall, v verdict) {
 		}
 	}
 	for _, f := range v.failures {
-		if !known[f.TopicPartition][f.offset] {
+		if !known[f.TopicPartition][f.Offset] {
 			outcome = OutcomeFailure
 		}
 	}
@@ -433,9 +433,9 @@ func (d *driver) expect(call *naiveCall, v verdict) {
 				if f.TopicPartition != tp {
 					continue
 				}
-				failed[f.offset] = append(failed[f.offset], f.err)
-				if f.stop && (stop < 0 || f.offset < stop) {
-					stop = f.offset
+				failed[f.Offset] = append(failed[f.Offset], f.Err)
+				if f.Stopped && (stop < 0 || f.Offset < stop) {
+					stop = f.Offset
 				}
 			}
 			var again []*naiveRecord

@@ -29,15 +29,17 @@ import (
 // once. (AWS: ReportBatchItemFailures.)
 type Failures struct {
 	mu    sync.Mutex
-	items []failure
+	items []RecordFailure
 }
 
-// A failure is what is said of one record.
-type failure struct {
+// A RecordFailure is what an error says of one record: see [FailuresOf].
+type RecordFailure struct {
 	TopicPartition
-	offset int64
-	err    error
-	stop   bool // the later records of its partition were not tried
+	Offset int64 // -1 if what failed is no record
+	Err    error // never nil
+	// Stopped is whether the later records of the partition were not tried,
+	// [Failures.StopAt].
+	Stopped bool
 }
 
 // Add says that a record failed, with this error; if err is nil it says
@@ -66,9 +68,9 @@ var errStopped = errors.New("the function stopped here")
 func (f *Failures) add(r *kgo.Record, err error, stop bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	item := failure{offset: -1, err: err, stop: stop} // no record of any batch
+	item := RecordFailure{Offset: -1, Err: err, Stopped: stop} // no record of any batch
 	if r != nil {
-		item.TopicPartition, item.offset = TopicPartition{r.Topic, r.Partition}, r.Offset
+		item.TopicPartition, item.Offset = TopicPartition{r.Topic, r.Partition}, r.Offset
 	}
 	f.items = append(f.items, item)
 }
@@ -81,10 +83,10 @@ func (f *Failures) Err() error {
 	if len(f.items) == 0 {
 		return nil
 	}
-	return &failuresError{append([]failure(nil), f.items...)}
+	return &failuresError{append([]RecordFailure(nil), f.items...)}
 }
 
-type failuresError struct{ items []failure }
+type failuresError struct{ items []RecordFailure }
 
 // Error names the first of the records.
 func (e *failuresError) Error() string {
@@ -98,7 +100,7 @@ func (e *failuresError) Error() string {
 		if i > 0 {
 			b.WriteString("; ")
 		}
-		fmt.Fprintf(&b, "%s/%d offset %d: %s", item.Topic, item.Partition, item.offset, errorText(item.err))
+		fmt.Fprintf(&b, "%s/%d offset %d: %s", item.Topic, item.Partition, item.Offset, errorText(item.Err))
 	}
 	return b.String()
 }
@@ -107,7 +109,15 @@ func (e *failuresError) Error() string {
 func (e *failuresError) Unwrap() []error {
 	errs := make([]error, len(e.items))
 	for i, item := range e.items {
-		errs[i] = item.err
+		errs[i] = item.Err
 	}
 	return errs
+}
+
+// FailuresOf returns which records an error says failed, in the order in which
+// that was said: what a [Failures] was told, through wrapping and joins. It is
+// for an [Invoker] that wraps another one, and for a server that answers for
+// one. It returns nil if the error is of the whole batch, as [Classify] sees it.
+func FailuresOf(err error) []RecordFailure {
+	return judge(err, nil).failures
 }

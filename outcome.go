@@ -87,6 +87,9 @@ func (e *HaltError) Unwrap() error { return e.Err }
 // handled, whatever is done. They are given up at once, and go to the
 // Destination ([WithDestination]). Without one nothing is given up, and this is
 // a failure like any other. err is the reason, which may be nil.
+//
+// It is said of all records of the batch, also of those that were handled. For
+// some of them there is [Failures.Add].
 func Permanent(err error) error { return &permanentError{err} }
 
 type permanentError struct{ err error }
@@ -151,8 +154,9 @@ func (o Outcome) MarshalText() ([]byte, error) { return []byte(o.String()), nil 
 // Classify says what the engine makes of the error that an invocation with
 // this context returns, for an [Invoker] that wraps another one: a circuit
 // breaker counts failures, but neither throttles nor calls that were cut short.
-// The engine uses the same code. ctx is the context that the invocation got; it
-// matters, because what a call says after the engine cancelled it proves
+// The engine uses the same code, and knows besides which records the batch has,
+// and whether there is a Destination. ctx is the context that the invocation
+// got; it matters, because what a call says after the engine cancelled it proves
 // nothing.
 func Classify(ctx context.Context, err error) Outcome {
 	return judge(err, context.Cause(ctx)).outcome
@@ -161,9 +165,10 @@ func Classify(ctx context.Context, err error) Outcome {
 // verdict is an Outcome with what belongs to it.
 type verdict struct {
 	outcome  Outcome
-	err      error         // nil on success
-	after    time.Duration // how long the function asked to be left alone
-	failures []failure     // which records failed, if that is known
+	err      error           // nil on success
+	after    time.Duration   // how long the function asked to be left alone
+	failures []RecordFailure // which records failed, if that is known
+	whole    bool            // all were said to be permanent or too large
 }
 
 // judge says what became of a call that returned err on a context whose cause
@@ -173,7 +178,8 @@ type verdict struct {
 // short itself proves nothing about the batch. An error that holds several, by
 // joining or wrapping them, is what the strongest of them says: halt before
 // throttled, that before a plain failure, and that before what would give
-// records up.
+// records up. Failures of records beside something that would give all of them
+// up are a plain failure: to settle the others would lose them.
 func judge(err, cause error) verdict {
 	if err == nil {
 		return verdict{outcome: OutcomeSuccess}
@@ -194,6 +200,9 @@ func judge(err, cause error) verdict {
 		v.outcome = OutcomeFailure // an error that holds none
 	case v.outcome != OutcomePartial:
 		v.failures = nil // it was said of the whole call
+	case v.whole:
+		// Which records would be given up, and which settled, is not said.
+		v.outcome, v.failures = OutcomeFailure, nil
 	default:
 		v.items()
 	}
@@ -213,6 +222,9 @@ var strength = [...]int{
 // library made: the reason inside is the user's.
 func (v *verdict) look(err error) {
 	found := OutcomeFailure
+	if says, ok := err.(interface{ Is(error) bool }); ok && says.Is(ErrThrottled) {
+		v.note(OutcomeThrottled) // a user's own kind of error
+	}
 	switch e := err.(type) {
 	case *HaltError:
 		found = OutcomeHalt
@@ -220,9 +232,9 @@ func (v *verdict) look(err error) {
 		found = OutcomeThrottled
 		v.after = max(v.after, e.after)
 	case *permanentError:
-		found = OutcomePermanent
+		found, v.whole = OutcomePermanent, true
 	case *tooLargeError:
-		found = OutcomeTooLarge
+		found, v.whole = OutcomeTooLarge, true
 	case *failuresError:
 		found = OutcomePartial
 		v.failures = append(v.failures, e.items...)
@@ -241,9 +253,7 @@ func (v *verdict) look(err error) {
 			return
 		}
 	}
-	if halt := (*HaltError)(nil); found == OutcomeFailure && errors.As(err, &halt) {
-		found = OutcomeHalt // by an As method
-	} else if found == OutcomeFailure && errors.Is(err, ErrThrottled) {
+	if err == ErrThrottled {
 		found = OutcomeThrottled
 	}
 	v.note(found)
@@ -253,12 +263,12 @@ func (v *verdict) look(err error) {
 // Mapping.
 func (v *verdict) items() {
 	for _, item := range v.failures {
-		of := judge(item.err, nil)
+		of := judge(item.Err, nil)
 		if of.outcome == OutcomeHalt || of.outcome == OutcomeThrottled {
 			v.after = max(v.after, of.after)
 			if strength[of.outcome] > strength[v.outcome] {
 				v.outcome = of.outcome
-				v.err = fmt.Errorf("%s/%d offset %d: %w", item.Topic, item.Partition, item.offset, item.err)
+				v.err = fmt.Errorf("%s/%d offset %d: %w", item.Topic, item.Partition, item.Offset, item.Err)
 			}
 		}
 	}

@@ -289,7 +289,9 @@ func TestWhatAnErrorMeans(t *testing.T) {
 		{"too large and permanent", errors.Join(Permanent(nil), TooLarge(nil)), nil, OutcomeTooLarge, 0},
 		{"failures", wrap(failuresOf(plain)), nil, OutcomePartial, 0},
 		{"failures twice", errors.Join(failuresOf(plain), failuresOf(plain)), nil, OutcomePartial, 0},
-		{"failures and permanent", errors.Join(failuresOf(plain), Permanent(nil)), nil, OutcomePartial, 0},
+		{"failures and permanent", errors.Join(failuresOf(plain), Permanent(nil)), nil, OutcomeFailure, 0},
+		{"too large and failures", errors.Join(TooLarge(nil), failuresOf(plain)), nil, OutcomeFailure, 0},
+		{"an error that says that it is a throttle, and wraps another", actsThrottledAndWraps{plain}, nil, OutcomeThrottled, 0},
 		{"failures and plain", errors.Join(failuresOf(plain), plain), nil, OutcomeFailure, 0},
 		{"failures and throttled", errors.Join(failuresOf(plain), Throttled(time.Second, nil)), nil, OutcomeThrottled, time.Second},
 		{"failures, one throttled", failuresOf(plain, Throttled(time.Second, nil)), nil, OutcomeThrottled, time.Second},
@@ -326,3 +328,35 @@ type actsThrottled struct{}
 
 func (actsThrottled) Error() string        { return "busy" }
 func (actsThrottled) Is(target error) bool { return target == ErrThrottled }
+
+type actsThrottledAndWraps struct{ err error }
+
+func (e actsThrottledAndWraps) Error() string        { return "busy" }
+func (e actsThrottledAndWraps) Is(target error) bool { return target == ErrThrottled }
+func (e actsThrottledAndWraps) Unwrap() error        { return e.err }
+
+// TestFailuresAreReadBack by who answers for an Invoker.
+func TestFailuresAreReadBack(t *testing.T) {
+	a, b := errors.New("a"), errors.New("b")
+	var f Failures
+	f.Add(&kgo.Record{Topic: "orders", Partition: 1, Offset: 7}, a)
+	f.Add(&kgo.Record{Topic: "orders", Partition: 1, Offset: 8}, nil) // says nothing
+	f.StopAt(&kgo.Record{Topic: "orders", Partition: 2, Offset: 9}, b)
+	f.StopAt(nil, nil)
+	orders := func(p int32) TopicPartition { return TopicPartition{"orders", p} }
+	want := []RecordFailure{{orders(1), 7, a, false}, {orders(2), 9, b, true}, {TopicPartition{}, -1, errStopped, true}}
+	if got := FailuresOf(fmt.Errorf("wrapped: %w", f.Err())); !slices.Equal(got, want) {
+		t.Errorf("%+v", got)
+	}
+	for _, whole := range []error{nil, a, Permanent(a), errors.Join(a, f.Err()), errors.Join(f.Err(), Permanent(a)), Throttled(0, nil)} {
+		if got := FailuresOf(whole); got != nil {
+			t.Errorf("%v: %+v", whole, got)
+		}
+	}
+	if err := new(Failures).Err(); err != nil {
+		t.Errorf("%v", err)
+	}
+	if msg := f.Err().Error(); msg != "esm: 3 records of the batch failed: orders/1 offset 7: a; orders/2 offset 9: b; /0 offset -1: the function stopped here" {
+		t.Errorf("%q", msg)
+	}
+}

@@ -191,20 +191,20 @@ func (p policy) discard(r portion, reason Reason, err error, now time.Time) port
 }
 
 // partial says what becomes of records of which some failed.
-func (p policy) partial(r portion, failures []failure, now time.Time) (s sequel) {
-	of := map[int64]failure{}
+func (p policy) partial(r portion, failures []RecordFailure, now time.Time) (s sequel) {
+	of := map[int64]RecordFailure{}
 	stop := int64(-1) // what comes after was not tried
 	for _, f := range failures {
 		if (TopicPartition{r.records[0].Topic, r.records[0].Partition}) != f.TopicPartition {
 			continue
 		}
-		if was, twice := of[f.offset]; twice {
+		if was, twice := of[f.Offset]; twice {
 			// In doubt it is tried again.
-			f.err = errors.Join(was.err, f.err)
+			f.Err = errors.Join(was.Err, f.Err)
 		}
-		of[f.offset] = f
-		if f.stop && (stop < 0 || f.offset < stop) {
-			stop = f.offset
+		of[f.Offset] = f
+		if f.Stopped && (stop < 0 || f.Offset < stop) {
+			stop = f.Offset
 		}
 	}
 	var again, untried portion
@@ -215,7 +215,7 @@ func (p policy) partial(r portion, failures []failure, now time.Time) (s sequel)
 		one := r.with([]*kgo.Record{rec})
 		outcome := OutcomeSuccess
 		if failed {
-			outcome = judge(f.err, nil).outcome
+			outcome = judge(f.Err, nil).outcome
 		}
 		switch {
 		case stop >= 0 && rec.Offset > stop, outcome == OutcomeThrottled, outcome == OutcomeHalt:
@@ -223,12 +223,12 @@ func (p policy) partial(r portion, failures []failure, now time.Time) (s sequel)
 		case !failed:
 			s.settled = append(s.settled, rec)
 		case outcome == OutcomePermanent && p.discards:
-			lost = append(lost, p.discard(one, ReasonPermanent, f.err, now))
+			lost = append(lost, p.discard(one, ReasonPermanent, f.Err, now))
 		case outcome == OutcomeTooLarge && p.discards:
-			lost = append(lost, p.discard(one, ReasonTooLarge, f.err, now))
+			lost = append(lost, p.discard(one, ReasonTooLarge, f.Err, now))
 		default:
 			if firstErr == nil {
-				firstErr = f.err
+				firstErr = f.Err
 			}
 			again.records = append(again.records, rec)
 		}
@@ -267,7 +267,7 @@ func (p policy) noSearch() policy {
 
 // stranger returns an error if a record that is said to have failed is not one
 // of those that were tried.
-func stranger(failures []failure, tried []portion) error {
+func stranger(failures []RecordFailure, tried []portion) error {
 	known := map[TopicPartition]map[int64]bool{}
 	for _, r := range tried {
 		of := make(map[int64]bool, len(r.records))
@@ -277,8 +277,8 @@ func stranger(failures []failure, tried []portion) error {
 		known[TopicPartition{r.records[0].Topic, r.records[0].Partition}] = of
 	}
 	for _, f := range failures {
-		if !known[f.TopicPartition][f.offset] {
-			return fmt.Errorf("%s/%d offset %d is no record of this batch", f.Topic, f.Partition, f.offset)
+		if !known[f.TopicPartition][f.Offset] {
+			return fmt.Errorf("%s/%d offset %d is no record of this batch", f.Topic, f.Partition, f.Offset)
 		}
 	}
 	return nil

@@ -3,7 +3,6 @@ package esmtest
 import (
 	"cmp"
 	"context"
-	"errors"
 	"fmt"
 	"reflect"
 	"slices"
@@ -21,16 +20,37 @@ type Exemption int
 
 const (
 	// NoThrottle is for an Invoker that has no way to say that the function
-	// is throttled. A throttle may then arrive as any other error.
+	// is throttled. A throttle may then arrive as a plain failure.
 	NoThrottle Exemption = iota
 	// NoHalt is for an Invoker that has no way to say that going on makes no
-	// sense. A halt may then arrive as any other error.
+	// sense. A halt may then arrive as a plain failure, or as a throttle.
 	NoHalt
 	// NoBatchInfo is for an Invoker that does not carry the Attempt, the ID
 	// and the Mapping of a batch, as AWS's event does not. They may then be
 	// zero, but not wrong.
 	NoBatchInfo
+	// NoPermanent is for an Invoker that has no way to say that trying again
+	// makes no sense. A permanent failure may then arrive as a plain one.
+	NoPermanent
+	// NoTooLarge is for an Invoker that has no way to say that a batch is too
+	// large. That may then arrive as a plain failure.
+	NoTooLarge
+	// NoFailures is for an Invoker that has no way to say that some records
+	// failed and others did not. That may then arrive as a plain failure, of
+	// the whole batch.
+	NoFailures
+
+	never Exemption = -1 // for what is asked of every Invoker
 )
+
+// String returns the name of the constant.
+func (e Exemption) String() string {
+	names := [...]string{"NoThrottle", "NoHalt", "NoBatchInfo", "NoPermanent", "NoTooLarge", "NoFailures"}
+	if e < 0 || int(e) >= len(names) {
+		return fmt.Sprintf("Exemption(%d)", int(e))
+	}
+	return names[e]
+}
 
 // TestInvoker proves that an Invoker does what a Mapping expects of one. It is
 // for those that wrap another Invoker and for those that reach a function
@@ -41,15 +61,19 @@ const (
 // it. For a transport newInvoker starts a server, with t.Cleanup to stop it,
 // that calls target and answers as the real one would in that case: an HTTP
 // server with 429 when target says [esm.Throttled], a cloud with its error for
-// a function that does not exist when target says [esm.Halt]. target may panic.
+// a function that does not exist when target says [esm.Halt]; [esm.Classify]
+// and [esm.FailuresOf] tell the server what target says. target may panic.
 // newInvoker is called for each check anew, with the t of its subtest.
 //
 // The checks ask that
 //
 //   - Invoke returns nil only when target has returned nil for all records of
 //     the batch, and an error when target returned one or panicked. A plain
-//     error stays plain, esm.Throttled and esm.Halt stay what they are. What
-//     an error says is not looked at, nor for how long a throttle is.
+//     error stays plain. esm.Throttled, esm.Halt, [esm.Permanent],
+//     [esm.TooLarge] and [esm.Failures] stay what they are, alone, wrapped and
+//     said of a record, as esm.Classify sees them; an esm.Failures names
+//     the same records, as [esm.FailuresOf] sees it. The text of an error is
+//     not looked at, nor how long a throttle is.
 //   - Invoke returns within 5 seconds, with an error, when its context ends,
 //     also if it had ended before. target need not notice.
 //   - each record arrives once, with its topic, partition, offset, timestamp
@@ -63,7 +87,8 @@ const (
 //   - the batch stays as it is while Invoke runs, and is not used afterwards.
 //   - after a failure, a panic or a call cut short, the next call works.
 //
-// An Invoker that cannot carry all of that says so with exemptions. The
+// An Invoker that cannot carry all of that says so with exemptions. What it
+// cannot carry must still arrive as a failure, and never as a success. The
 // largest batches have 10,000 records, and 3 MiB.
 //
 // The suite works in real time and takes a second or so. It cannot run inside
@@ -94,11 +119,7 @@ type check struct {
 }
 
 func (c *conformance) checks() []check {
-	return append([]check{
-		{"a success of the target is nil", c.success},
-		{"a failure of the target is a plain failure", c.failure},
-		{"a throttle of the target is a throttle", c.throttle},
-		{"a halt of the target is a halt", c.halt},
+	return slices.Concat(c.outcomeChecks(), []check{
 		{"a call does not return before the target does", c.waits},
 		{"a call that is cancelled returns an error soon", c.cancelled},
 		{"a call whose deadline passes returns an error soon", c.timedOut},
@@ -109,55 +130,7 @@ func (c *conformance) checks() []check {
 		{"the batch is not changed", c.unchanged},
 		{"the batch is not used after the call", c.unused},
 		{"attempt and id and mapping of the batch arrive", c.info},
-	}, c.arrivalChecks()...)
-}
-
-// errTarget is the plain failure of a target.
-var errTarget = errors.New("the target failed")
-
-func (c *conformance) success(t testing.TB) {
-	var got arrivals
-	inv := c.invoker(t, got.target(nil))
-	for n := range 3 {
-		c.succeeds(t, inv, plainBatch(n))
-		got.compare(t, plainBatch(n))
-	}
-}
-
-func (c *conformance) failure(t testing.TB) {
-	inv := c.invoker(t, func(_ context.Context, b *esm.Batch) error {
-		if isFirst(b) {
-			return errTarget
-		}
-		return nil
-	})
-	for range 2 {
-		report(t, notFailure("a target that failed", c.invoke(t, inv, plainBatch(0))))
-	}
-	c.succeeds(t, inv, plainBatch(1))
-}
-
-func (c *conformance) throttle(t testing.TB) {
-	for _, err := range []error{
-		esm.Throttled(time.Second, nil),
-		esm.Throttled(0, errTarget),
-		fmt.Errorf("wrapped: %w", esm.Throttled(time.Second, errTarget)),
-		esm.ErrThrottled,
-	} {
-		inv := c.invoker(t, func(context.Context, *esm.Batch) error { return err })
-		report(t, notThrottle(c.invoke(t, inv, plainBatch(0)), c.exempts(NoThrottle)))
-	}
-}
-
-func (c *conformance) halt(t testing.TB) {
-	for _, err := range []error{
-		esm.Halt(nil),
-		esm.Halt(errTarget),
-		fmt.Errorf("wrapped: %w", esm.Halt(errTarget)),
-	} {
-		inv := c.invoker(t, func(context.Context, *esm.Batch) error { return err })
-		report(t, notHalt(c.invoke(t, inv, plainBatch(0)), c.exempts(NoHalt)))
-	}
+	}, c.arrivalChecks())
 }
 
 func (c *conformance) waits(t testing.TB) {
@@ -243,7 +216,7 @@ func (c *conformance) panics(t testing.TB) {
 	for range 2 {
 		a := c.wait(t, begin(t.Context(), inv, plainBatch(0)), c.patience, "after the target panicked")
 		if a.odd == "" { // the Mapping makes a failure of a panic itself
-			report(t, notFailure("a target that panicked", a))
+			report(t, c.misses(panicked, a))
 		}
 		c.succeeds(t, inv, plainBatch(1))
 	}
@@ -257,7 +230,7 @@ const (
 
 func (c *conformance) ownRecords(t testing.TB) {
 	var got arrivals
-	c.together(t, &got, func(int32) error { return nil }, func(_ int32, a answer) string { return notSuccess(a) })
+	c.together(t, &got, func(*esm.Batch) error { return nil }, func(_ int32, a answer) string { return notSuccess(a) })
 	var sent []*esm.Batch
 	for p := range int32(calls) {
 		for round := range rounds {
@@ -268,23 +241,26 @@ func (c *conformance) ownRecords(t testing.TB) {
 }
 
 func (c *conformance) ownAnswers(t testing.TB) {
-	answers := []error{nil, errTarget, nil, esm.Throttled(time.Second, nil)}
-	of := func(p int32) error { return answers[int(p)%len(answers)] }
-	c.together(t, new(arrivals), of, func(p int32, a answer) string {
-		switch err := of(p); {
-		case err == nil:
-			return notSuccess(a)
-		case errors.Is(err, esm.ErrThrottled):
-			return notThrottle(a, c.exempts(NoThrottle))
+	said := utterances()
+	// Every other call succeeds.
+	of := func(p int32) (u utterance, ok bool) { return said[int(p)/2%len(said)], p%2 == 1 }
+	c.together(t, new(arrivals), func(b *esm.Batch) error {
+		if u, ok := of(b.Records[0].Partition); ok {
+			return u.opinion(b)
 		}
-		return notFailure("a target that failed", a)
+		return nil
+	}, func(p int32, a answer) string {
+		if u, ok := of(p); ok {
+			return c.misses(u.claim, a)
+		}
+		return notSuccess(a)
 	})
 }
 
 // together makes many calls at once, each of a partition of its own, and does
-// so a few times. The target answers by the partition, and judge says what is
-// wrong with what became of that.
-func (c *conformance) together(t testing.TB, got *arrivals, of func(p int32) error, judge func(p int32, a answer) string) {
+// so a few times. judge says what is wrong with what became of the target's
+// opinion for a partition.
+func (c *conformance) together(t testing.TB, got *arrivals, of opinion, judge func(p int32, a answer) string) {
 	// The first calls wait in the target until all are there, so that they
 	// really run at once, but not for long: an Invoker need not allow it.
 	all, open := context.WithCancel(t.Context())
@@ -298,7 +274,7 @@ func (c *conformance) together(t testing.TB, got *arrivals, of func(p int32) err
 			open()
 		}
 		<-all.Done()
-		return of(b.Records[0].Partition)
+		return of(b)
 	}))
 	type result struct {
 		partition int32
@@ -332,9 +308,20 @@ func (c *conformance) together(t testing.TB, got *arrivals, of func(p int32) err
 	report(t, wrong...)
 }
 
+// someOpinions are those after which an Invoker may do something with the batch
+// yet: try it again, or a part of it.
+func someOpinions() []opinion {
+	return []opinion{
+		func(*esm.Batch) error { return nil },
+		func(*esm.Batch) error { return errTarget },
+		func(*esm.Batch) error { return esm.TooLarge(nil) },
+		ofOffset(99, errTarget),
+	}
+}
+
 func (c *conformance) unchanged(t testing.TB) {
-	for _, err := range []error{nil, errTarget} {
-		inv := c.invoker(t, func(context.Context, *esm.Batch) error { return err })
+	for _, o := range someOpinions() {
+		inv := c.invoker(t, o.target)
 		b := mixedBatch()
 		records, was := slices.Clone(b.Records), copyBatch(b)
 		c.invoke(t, inv, b)
@@ -353,12 +340,12 @@ func (c *conformance) unchanged(t testing.TB) {
 }
 
 func (c *conformance) unused(t testing.TB) {
-	for _, err := range []error{nil, errTarget} {
+	for _, o := range someOpinions() {
 		var got arrivals
 		var failing atomic.Bool
-		inv := c.invoker(t, got.target(func(context.Context, *esm.Batch) error {
+		inv := c.invoker(t, got.target(func(_ context.Context, b *esm.Batch) error {
 			if failing.Load() {
-				return err
+				return o(b)
 			}
 			return nil
 		}))
@@ -393,8 +380,6 @@ func (c *conformance) info(t testing.TB) {
 		}
 	}
 }
-
-func (c *conformance) exempts(e Exemption) bool { return slices.Contains(c.exempt, e) }
 
 // invoker makes an Invoker to be tested.
 func (c *conformance) invoker(t testing.TB, target esm.InvokerFunc) esm.Invoker {
