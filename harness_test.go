@@ -78,6 +78,20 @@ func (l *ledger) handled(member string, b *esm.Batch) {
 	}
 }
 
+// different counts the records that were handled, each once.
+func (l *ledger) different() int64 {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return int64(l.records - l.repeats)
+}
+
+// repeated counts how often one was handled again.
+func (l *ledger) repeated() int64 {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return int64(l.repeats)
+}
+
 func (l *ledger) note(format string, args ...any) {
 	if len(l.notes) < 10 {
 		l.notes = append(l.notes, fmt.Sprintf(format, args...))
