@@ -1,0 +1,106 @@
+package kafkadest_test
+
+import (
+	"context"
+	"errors"
+	"io"
+	"log/slog"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/seed429fd032/esm"
+	"github.com/seed429fd032/esm/esmtest"
+	"github.com/seed429fd032/esm/kafkadest"
+)
+
+// TestMappingWaitsForItsDestination: the topic is missing at first. That is
+// told, nothing is lost, and when the topic is there the record arrives once.
+func TestMappingWaitsForItsDestination(t *testing.T) {
+	k := esmtest.NewKafka(t, esmtest.Topic("orders", 2))
+	k.ProduceTo("orders", 0, "good", "poison", "later")
+	k.ProduceTo("orders", 1, "other")
+	dest, err := kafkadest.New(kafkadest.Config{Brokers: k.Brokers(), Topic: "orders-failed", Format: kafkadest.FormatRecord, Client: []kgo.Opt{k.Dialer()}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(dest.Close)
+
+	errPoison := errors.New("no such account")
+	handled, failed, taken := make(chan string, 100), make(chan esm.DeliveryFailedInfo, 100), make(chan esm.DiscardedInfo, 100)
+	m := esmtest.Start(t, k.Source("orders", "billing"), esm.Each(func(_ context.Context, r *kgo.Record) error {
+		if string(r.Value) == "poison" {
+			return errPoison
+		}
+		handled <- string(r.Value)
+		return nil
+	}), esm.WithDestination(dest), esm.WithMaxRetries(1), esm.WithBackoff(esm.Constant(10*time.Millisecond)), esm.WithBatchWindow(0),
+		esm.WithLogger(slog.New(slog.NewTextHandler(io.Discard, nil))),
+		esm.WithHooks(esm.Hooks{
+			DeliveryFailed: func(i esm.DeliveryFailedInfo) { failed <- i },
+			Discarded:      func(i esm.DiscardedInfo) { taken <- i },
+		}))
+
+	first := wait(t, failed)
+	if !errors.Is(first.Err, kerr.UnknownTopicOrPartition) || first.Offset != 1 || first.Reason != esm.ReasonRetriesExhausted {
+		t.Errorf("%+v", first)
+	}
+	var problem *esm.Problem
+	for _, p := range m.State().Problems {
+		if p.With == "destination" {
+			problem = &p
+		}
+	}
+	if problem == nil || !errors.Is(problem.Err, kerr.UnknownTopicOrPartition) || !strings.Contains(problem.Err.Error(), `"orders-failed"`) {
+		t.Fatalf("%+v", m.State().Problems)
+	}
+	if got := []string{wait(t, handled), wait(t, handled)}; !strings.Contains(strings.Join(got, " "), "other") {
+		t.Errorf("handled %q: the other partition waits too", got)
+	}
+	if c := k.Committed("billing", "orders", 0); c > 1 {
+		t.Errorf("committed %d", c)
+	}
+
+	k.CreateTopic("orders-failed", 1)
+	if i := wait(t, taken); i.Offset != 1 || i.Attempts != 2 || !errors.Is(i.Err, errPoison) {
+		t.Errorf("%+v", i)
+	}
+	if got := wait(t, handled); got != "later" {
+		t.Errorf("handled %q", got)
+	}
+	for _, p := range m.State().Problems {
+		if p.With == "destination" {
+			t.Errorf("it is solved: %+v", p)
+		}
+	}
+	if err := m.Stop(t.Context()); err != nil {
+		t.Error(err)
+	}
+	if c := k.Committed("billing", "orders", 0); c != 3 {
+		t.Errorf("committed %d, want 3", c)
+	}
+	if s := m.Stats(); s.OnFailureDestinationDeliveredEventCount != 1 {
+		t.Errorf("%+v", s)
+	}
+	arrived := connectTo(t, k.Brokers(), k.Dialer()).read("orders-failed", 1)[0]
+	if string(arrived.Value) != "poison" {
+		t.Errorf("%q", arrived.Value)
+	}
+	if got := strings.Join(headers(arrived), " "); !strings.Contains(got, "esm-attempts=2") || !strings.Contains(got, "no such account") {
+		t.Error(got)
+	}
+}
+
+// wait waits for what comes on a channel.
+func wait[T any](t *testing.T, ch <-chan T) (v T) {
+	t.Helper()
+	select {
+	case v = <-ch:
+	case <-time.After(time.Minute):
+		t.Fatalf("no %T after a minute", v)
+	}
+	return v
+}
