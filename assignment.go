@@ -87,6 +87,7 @@ func (e *engine) kill(l *lane, cause error) {
 	if e.lanes[l.TopicPartition] == l {
 		delete(e.lanes, l.TopicPartition)
 	}
+	e.reviewDestination(time.Now())
 	e.gateBell.ring()
 	if l.paused || l.gone {
 		e.later(e.repause)

@@ -101,13 +101,13 @@ func (e *engine) delivered(l *lease, p *part, dest Destination, d *Discard, err 
 	cut := err != nil && (errors.Is(context.Cause(l.ctx), ErrStopping) || errors.Is(context.Cause(l.ctx), ErrRevoked))
 	switch {
 	case err == nil:
-		e.problem("destination", nil, now)
 		e.counted(lane, dest, d, took)
 		if !lane.dead {
 			e.settle(p, r.records[:1])
 		}
 		r.records, r.deliveries = r.records[1:], 0
-	case !cut:
+		e.reviewDestination(now)
+	case !cut && !lane.dead:
 		r.deliveries++
 		r.due = now.Add(delay)
 		e.counts.undelivered++
@@ -133,11 +133,26 @@ func (e *engine) delivered(l *lease, p *part, dest Destination, d *Discard, err 
 		}
 	}
 	e.unblock([]*part{p}, now)
+	e.reviewDestination(now)
 	e.workers--
 	e.changed.fire()
 	e.gateBell.ring()
 	e.kick(now)
 	return false
+}
+
+// reviewDestination ends the problem with the destination if no lane has a
+// record any more that it did not take.
+func (e *engine) reviewDestination(now time.Time) {
+	if e.problems["destination"] == nil {
+		return
+	}
+	for _, l := range e.lanes {
+		if p := l.part(); p != nil && len(p.left) > 0 && p.left[0].deliveries > 0 {
+			return
+		}
+	}
+	e.problem("destination", nil, now)
 }
 
 // counted takes note of a record that the Destination took.

@@ -12,7 +12,10 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/seed429fd032/esm"
 	"github.com/seed429fd032/esm/esmtest"
@@ -502,6 +505,39 @@ func TestWhatAFunctionMayDoWithABatch(t *testing.T) {
 		}
 		if got := k.Committed("billing", "orders", 0); got != 4 {
 			t.Errorf("committed %d", got)
+		}
+	})
+}
+
+// TestProblemWithADestinationLastsAsLongAsItDoes: a record that it does not take
+// is a problem although it takes others, and none once it is somebody else's.
+func TestProblemWithADestinationLastsAsLongAsItDoes(t *testing.T) {
+	virtual(t, func(t *testing.T) {
+		k := esmtest.NewKafka(t, esmtest.Topic("orders", 2))
+		source := quick(k.Source("orders", "billing"))
+		var raised, cleared list[esm.ProblemInfo]
+		dest := esm.DestinationFunc(func(_ context.Context, d *esm.Discard) error {
+			if d.Record.Partition == 0 {
+				return errors.New("it is too large")
+			}
+			return nil
+		})
+		inv := esmtest.NewInvoker(t).Always(fails(isPoison))
+		m := esmtest.Start(t, source, inv, quiet(), esm.WithMaxRetries(0), esm.WithDestination(dest), esm.WithHooks(esm.Hooks{
+			ProblemRaised: raised.add, ProblemCleared: cleared.add,
+		}))
+		k.ProduceTo("orders", 0, "poison")
+		for range 10 {
+			k.ProduceTo("orders", 1, "poison")
+			time.Sleep(10 * time.Second)
+		}
+		if st := m.State(); len(st.Problems) != 1 || st.Problems[0].With != "destination" || len(raised.all()) != 1 || len(cleared.all()) != 0 {
+			t.Errorf("%+v, raised %d times", st.Problems, len(raised.all()))
+		}
+		k.Cluster().Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.Heartbeat}, TopLevel: true, Err: kerr.UnknownMemberID})
+		waitFor(t, 10*time.Second, "over", func() bool { return len(cleared.all()) == 1 })
+		if got := cleared.all()[0].Problem.With; got != "destination" {
+			t.Errorf("%s is over", got)
 		}
 	})
 }

@@ -46,7 +46,8 @@ type naiveLane struct {
 	assigned bool
 	inFlight bool // an invocation or a delivery, of any epoch
 	repeats  map[string]int
-	most     int // records of the next invocation at most, after a split
+	most     int // records of the next invocation at most, after a split,
+	together int // and partitions, until its batch is settled
 }
 
 // A naiveRecord is what is known of one record, in the epoch of its lane.
@@ -128,7 +129,7 @@ func (d *driver) assign(tp TopicPartition) {
 	for i := at; i < len(n.records); i++ {
 		n.records[i] = naiveRecord{size: n.records[i].size, at: n.records[i].at, hole: n.records[i].hole, done: n.records[i].hole}
 	}
-	n.arrived, n.assigned, n.repeats, n.most = at, true, map[string]int{}, 0
+	n.arrived, n.assigned, n.repeats, n.most, n.together = at, true, map[string]int{}, 0, 0
 	d.e.assign([]TopicPartition{tp}, time.Now())
 	d.e.place([]placement{{tp: tp, at: int64(at), leaderEpoch: -1, committed: true}})
 }
@@ -191,6 +192,7 @@ func (d *driver) lease() bool {
 		n.most = 0
 		again := n.open()
 		if !again {
+			n.together = 0
 			fresh = true
 			d.fresh += len(records)
 		}
@@ -220,6 +222,12 @@ func (d *driver) lease() bool {
 		}
 		for _, r := range records {
 			n.records[r.Offset].taken = true
+		}
+	}
+	for tp := range l.batch.ByPartition() {
+		// A search that does not get smaller would not end.
+		if most := d.lanes[tp].together; most > 0 && parts > most {
+			d.wrong("%v: %d partitions after a split that leaves %d at most", tp, parts, most)
 		}
 	}
 	if l.batch.Attempt != attempt {
@@ -329,7 +337,7 @@ func (d *driver) outcome(l *lease) (error, error) {
 	case 3:
 		return one(5), nil
 	case 4:
-		return errors.New("no"), ErrInvokeTimeout
+		return errors.New("no"), []error{ErrInvokeTimeout, ErrRevoked, ErrStopping}[d.rng.IntN(3)]
 	case 5, 6, 7:
 		var f Failures
 		for _, r := range records {
@@ -464,6 +472,7 @@ func (d *driver) expect(call *naiveCall, v verdict) {
 				n.records[r.Offset].done = true
 			}
 		case len(call.epochs) > 1 && (outcome == OutcomeFailure || outcome == OutcomeTooLarge):
+			n.together = (len(call.epochs) + 1) / 2
 		case outcome == OutcomeFailure, outcome == OutcomeTooLarge && len(records) == 1 && !discards:
 			fail()
 		case outcome == OutcomeTooLarge && len(records) > 1:

@@ -152,7 +152,9 @@ func TestRecordsThatFitAloneAreAllTaken(t *testing.T) {
 // TestNoRight asks a real broker, TestRightsThatAreGivenLater the one in
 // memory. It is a broker of its own, which knows nobody and gives all rights
 // that are not denied.
-func TestNoRight(t *testing.T) {
+// guardedKafka starts a real Kafka that can deny the right to write to a topic.
+func guardedKafka(t *testing.T) (k *anyKafka, deny, allow func(topic string)) {
+	t.Helper()
 	if !kafkatest.Wanted() {
 		t.Skip(kafkatest.NotWanted)
 	}
@@ -168,19 +170,30 @@ func TestNoRight(t *testing.T) {
 			t.Error(err)
 		}
 	})
-	k := connectTo(t, cluster.Addrs)
-	topic := k.make(name(), 1)
-	dest := k.dest(kafkadest.Config{Topic: topic})
-	acl := func() *kadm.ACLBuilder {
+	k = connectTo(t, cluster.Addrs)
+	acl := func(topic string) *kadm.ACLBuilder {
 		return kadm.NewACLs().Deny("User:ANONYMOUS").DenyHosts("*").Topics(topic).ResourcePatternType(kadm.ACLPatternLiteral).Operations(kadm.OpWrite)
 	}
-	if _, err := k.admin.CreateACLs(t.Context(), acl()); err != nil {
-		t.Fatal(err)
+	deny = func(topic string) {
+		if _, err := k.admin.CreateACLs(t.Context(), acl(topic)); err != nil {
+			t.Fatal(err)
+		}
 	}
+	allow = func(topic string) {
+		if _, err := k.admin.DeleteACLs(t.Context(), acl(topic)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return k, deny, allow
+}
+
+func TestNoRight(t *testing.T) {
+	k, deny, allow := guardedKafka(t)
+	topic := k.make(name(), 1)
+	dest := k.dest(kafkadest.Config{Topic: topic})
+	deny(topic)
 	wantError(t, deliver(t, dest, discard(1, "v")), kerr.TopicAuthorizationFailed, "Write")
-	if _, err := k.admin.DeleteACLs(t.Context(), acl()); err != nil {
-		t.Fatal(err)
-	}
+	allow(topic)
 	insist(t, dest, discard(1, "v"))
 	k.read(topic, 1)
 }

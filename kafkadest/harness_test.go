@@ -95,6 +95,12 @@ func connectTo(t *testing.T, brokers []string, opts ...kgo.Opt) *anyKafka {
 	return &anyKafka{t: t, brokers: brokers, client: cl, admin: kadm.NewClient(cl)}
 }
 
+// in is the cluster for a subtest.
+func (k anyKafka) in(t *testing.T) *anyKafka {
+	k.t = t
+	return &k
+}
+
 var names atomic.Int64
 
 // name is a topic that is not there.

@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
 
@@ -91,6 +92,91 @@ func TestMappingWaitsForItsDestination(t *testing.T) {
 	}
 	if got := strings.Join(headers(arrived), " "); !strings.Contains(got, "esm-attempts=2") || !strings.Contains(got, "no such account") {
 		t.Error(got)
+	}
+}
+
+// TestStateSaysWhatTheBrokerSaid of a destination that does not take a record,
+// until somebody mends that; nothing is lost, and nothing comes twice.
+func TestStateSaysWhatTheBrokerSaid(t *testing.T) {
+	everyKafka(t, func(t *testing.T, k *anyKafka) {
+		t.Run("missing", func(t *testing.T) {
+			k, topic := k.in(t), name()
+			k.heals(t, topic, kerr.UnknownTopicOrPartition, func() { k.make(topic, 1, "max.message.bytes", "300000") })
+		})
+		t.Run("too large", func(t *testing.T) {
+			k := k.in(t)
+			topic := k.make(name(), 1, "max.message.bytes", "100000")
+			k.heals(t, topic, kerr.MessageTooLarge, func() {
+				limit := "300000"
+				if _, err := k.admin.AlterTopicConfigs(t.Context(), []kadm.AlterConfig{{Name: "max.message.bytes", Value: &limit}}, topic); err != nil {
+					t.Fatal(err)
+				}
+			})
+		})
+	})
+	t.Run("no right", func(t *testing.T) {
+		k, deny, allow := guardedKafka(t)
+		topic := k.make(name(), 1, "max.message.bytes", "300000")
+		deny(topic)
+		k.heals(t, topic, kerr.TopicAuthorizationFailed, func() { allow(topic) })
+	})
+}
+
+// heals runs a Mapping into a destination that refuses with this error until it
+// is mended.
+func (k *anyKafka) heals(t *testing.T, into string, refusal error, mend func()) {
+	t.Helper()
+	from := k.make(name(), 1)
+	for _, v := range []string{"good", strings.Repeat("poison", 25_000), "later"} {
+		if err := k.client.ProduceSync(t.Context(), &kgo.Record{Topic: from, Value: []byte(v)}).FirstErr(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	dest := k.dest(kafkadest.Config{Topic: into, Format: kafkadest.FormatRecord, Client: []kgo.Opt{kgo.ProducerBatchCompression(kgo.NoCompression())}})
+	failed, taken := make(chan esm.DeliveryFailedInfo, 1000), make(chan esm.DiscardedInfo, 1000)
+	m := esmtest.Start(t, esm.Source{Brokers: k.brokers, Topics: []string{from}, Group: from},
+		esm.Each(func(_ context.Context, r *kgo.Record) error {
+			if len(r.Value) > 100 {
+				return errors.New("poison")
+			}
+			return nil
+		}), esm.WithDestination(dest), esm.WithMaxRetries(0), esm.WithBackoff(esm.Constant(50*time.Millisecond)), esm.WithBatchWindow(0),
+		esm.WithLogger(slog.New(slog.DiscardHandler)),
+		esm.WithHooks(esm.Hooks{
+			DeliveryFailed: func(i esm.DeliveryFailedInfo) { failed <- i },
+			Discarded:      func(i esm.DiscardedInfo) { taken <- i },
+		}))
+	if i := wait(t, failed); !errors.Is(i.Err, refusal) || i.Offset != 1 {
+		t.Errorf("%+v", i)
+	}
+	said := func() (says bool) {
+		for _, p := range m.State().Problems {
+			says = says || p.With == "destination" && errors.Is(p.Err, refusal)
+		}
+		return says
+	}
+	if !said() {
+		t.Errorf("%+v", m.State().Problems)
+	}
+	mend()
+	if i := wait(t, taken); i.Offset != 1 {
+		t.Errorf("%+v", i)
+	}
+	if said() {
+		t.Errorf("it is mended: %+v", m.State().Problems)
+	}
+	if err := m.Stop(t.Context()); err != nil {
+		t.Error(err)
+	}
+	offsets, err := k.admin.FetchOffsets(t.Context(), from)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if o, ok := offsets.Lookup(from, 0); !ok || o.At < 2 {
+		t.Errorf("committed %d", o.At)
+	}
+	if got := k.read(into, 1); len(got[0].Value) != 150_000 {
+		t.Errorf("%d bytes arrived", len(got[0].Value))
 	}
 }
 
