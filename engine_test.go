@@ -316,8 +316,9 @@ func (d *driver) deliver(ctx context.Context, got *Discard) error {
 		case <-time.After(time.Duration(dice.IntN(100)) * time.Second):
 		}
 	}
-	taken = ctx.Err() == nil
-	return ctx.Err()
+	err := ctx.Err() // once: it may end in between
+	taken = err == nil
+	return err
 }
 
 // outcome invents what a function returns, and says what is expected of it.

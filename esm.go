@@ -18,6 +18,11 @@ type Mapping struct {
 	cfg     atomic.Pointer[config] // written under mu
 	done    chan struct{}          // closed when it has stopped
 
+	// holding is taken before mu, by those that pause, resume and halt, until
+	// the engine does what the state says. Otherwise of two at once one could
+	// have the last word here, and the other one there.
+	holding sync.Mutex
+
 	// mu is held for moments: never together with the engine's lock, and
 	// never while user code runs.
 	mu      sync.Mutex
@@ -230,20 +235,25 @@ func (m *Mapping) Pause(ctx context.Context) error {
 	if m.inside(ctx) {
 		return ErrInsideInvocation
 	}
+	m.holding.Lock()
 	m.mu.Lock()
 	if m.phase >= PhaseStopping {
 		m.mu.Unlock()
+		m.holding.Unlock()
 		return ErrStopped
 	}
 	m.paused = true
 	r := m.run
 	m.settle()
 	m.mu.Unlock()
+	if r != nil {
+		r.consumer.hold(holdPause)
+	}
+	m.holding.Unlock()
 	m.tell()
 	if r == nil {
 		return nil
 	}
-	r.consumer.hold(holdPause)
 	e := r.engine
 	e.mu.Lock()
 	defer e.unlock()
@@ -271,9 +281,11 @@ func (m *Mapping) Pause(ctx context.Context) error {
 // If there is neither it does nothing. In a Mapping that has stopped it returns
 // [ErrStopped]. (AWS: Enabled=true.)
 func (m *Mapping) Resume() error {
+	m.holding.Lock()
 	m.mu.Lock()
 	if m.phase >= PhaseStopping {
 		m.mu.Unlock()
+		m.holding.Unlock()
 		return ErrStopped
 	}
 	var ends hold
@@ -286,10 +298,11 @@ func (m *Mapping) Resume() error {
 	r := m.run
 	m.settle()
 	m.mu.Unlock()
-	m.tell()
 	if r != nil {
 		r.engine.resumeFrom(ends)
 	}
+	m.holding.Unlock()
+	m.tell()
 	return nil
 }
 
@@ -306,9 +319,11 @@ func (e *engine) resumeFrom(h hold) {
 // onHalt is called when the function halted the Mapping. The engine starts
 // nothing more already.
 func (m *Mapping) onHalt(err error) {
+	m.holding.Lock()
 	m.mu.Lock()
 	if m.phase >= PhaseStopping {
 		m.mu.Unlock()
+		m.holding.Unlock()
 		return
 	}
 	m.halted = err
@@ -319,8 +334,9 @@ func (m *Mapping) onHalt(err error) {
 		m.beginStop(err, errorText(err))
 	}
 	m.mu.Unlock()
-	m.tell()
 	r.consumer.hold(holdHalt)
+	m.holding.Unlock()
+	m.tell()
 }
 
 // Update changes options of a Mapping that exists. What is not mentioned stays.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"os"
@@ -609,6 +610,51 @@ func TestHaltKeepsWhatIsWrappedAroundIt(t *testing.T) {
 		}
 		if s := m.State(); s.Reason != want {
 			t.Errorf("%+v", s)
+		}
+	})
+}
+
+// TestPausesAndResumesAtOnce: whichever comes last holds, for the state and for
+// what is done.
+func TestPausesAndResumesAtOnce(t *testing.T) {
+	virtual(t, func(t *testing.T) {
+		k := esmtest.NewKafka(t, esmtest.Topic("orders", 1))
+		inv := esmtest.NewInvoker(t)
+		m := esmtest.Start(t, k.Source("orders", "billing"), inv, quiet(), esm.WithPauseOnHalt(), esm.WithBatchWindow(0))
+		for i := range 300 {
+			if i%3 == 0 {
+				inv.Return(esm.Halt(errBilling))
+			}
+			k.Produce("orders", fmt.Sprint(i))
+			var wg sync.WaitGroup
+			for range 4 {
+				wg.Go(func() {
+					if err := m.Pause(t.Context()); err != nil {
+						t.Error(err)
+					}
+				})
+				wg.Go(func() {
+					if err := m.Resume(); err != nil {
+						t.Error(err)
+					}
+				})
+			}
+			wg.Wait()
+			for m.State().Phase != esm.PhaseRunning {
+				if err := m.Resume(); err != nil {
+					t.Fatal(err)
+				}
+			}
+			time.Sleep(2 * time.Second)
+			for m.State().Phase != esm.PhaseRunning { // it halted since
+				if err := m.Resume(); err != nil {
+					t.Fatal(err)
+				}
+				time.Sleep(2 * time.Second)
+			}
+			if got := len(inv.Values()); got != i+1 {
+				t.Fatalf("round %d: %d records handled by a mapping that is %s", i, got, m.State().Phase)
+			}
 		}
 	})
 }
