@@ -26,11 +26,13 @@ import (
 //
 // # Order
 //
-// The records of a lane move in one direction: queue, work, settled. A lane
-// has at most one work. Records are taken from the queue only when there is
-// none, and the work is given up only when all of its records are settled. So
-// first attempts happen strictly in offset order, and what is tried again
-// holds only records of one batch.
+// The records of a lane move in one direction: queue, part, settled. A lane has
+// at most one part of a batch in work. Records are taken from the queue only
+// when there is none, and the part is given up only when all of its records are
+// settled. What is left of it after a failure, in portions, is tried or
+// delivered in the order of their first records. So first attempts happen
+// strictly in offset order, and what is tried again holds only records of one
+// batch.
 //
 // The call that runs for a partition may belong to an earlier lane of it, if
 // the function ignored its context. The engine remembers those calls

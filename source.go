@@ -5,13 +5,13 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"net"
 	"reflect"
 	"strconv"
-	"strings"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/seed429fd032/esm/internal/hostport"
 )
 
 // A Source says what a [Mapping] reads.
@@ -122,7 +122,7 @@ func (s *Source) validate(now time.Time) (errs []error) {
 		bad("Brokers", s.Brokers, "must name at least one broker, as host:port")
 	}
 	for _, b := range s.Brokers {
-		if !validAddress(b) {
+		if !hostport.Valid(b) {
 			bad("Brokers", strconv.Quote(b), "must be host:port, with a port of 1 to 65535, or host")
 		}
 	}
@@ -153,16 +153,6 @@ func (s *Source) validate(now time.Time) (errs []error) {
 		}
 	}
 	return errs
-}
-
-// validAddress reports whether something is a host, or a host and a port.
-func validAddress(s string) bool {
-	host, port, err := net.SplitHostPort(s)
-	if err != nil {
-		return s != "" && (!strings.Contains(s, ":") || net.ParseIP(s) != nil)
-	}
-	n, err := strconv.ParseUint(port, 10, 16)
-	return host != "" && err == nil && n > 0
 }
 
 // conflicts says which of the client options belong to the Mapping, by asking

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
 	"reflect"
 	"strconv"
 	"strings"
@@ -13,6 +12,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/seed429fd032/esm"
+	"github.com/seed429fd032/esm/internal/hostport"
 )
 
 // A Config says where records go, and in which form.
@@ -85,7 +85,7 @@ func (c *Config) validate() error {
 		bad("Brokers", c.Brokers, "must name at least one broker, as host:port")
 	}
 	for _, b := range c.Brokers {
-		if !validAddress(b) {
+		if !hostport.Valid(b) {
 			bad("Brokers", strconv.Quote(b), "must be host:port, with a port of 1 to 65535, or host")
 		}
 	}
@@ -155,16 +155,6 @@ var ownedOptions = []struct{ name, why string }{
 	{"ShareGroup", "a Destination does not read"},
 	{"ConsumeTopics", "a Destination does not read"},
 	{"ConsumePartitions", "a Destination does not read"},
-}
-
-// validAddress reports whether something is a host, or a host and a port.
-func validAddress(s string) bool {
-	host, port, err := net.SplitHostPort(s)
-	if err != nil {
-		return s != "" && (!strings.Contains(s, ":") || net.ParseIP(s) != nil)
-	}
-	n, err := strconv.ParseUint(port, 10, 16)
-	return host != "" && err == nil && n > 0
 }
 
 // validTopic reports whether Kafka takes a name.
