@@ -341,3 +341,32 @@ func TestCompressedTopicStaysWithinTheBudget(t *testing.T) {
 		}
 	})
 }
+
+// TestMemoryHoldsNobodyUpWhileAllPartitionsAreBusy: the gate is closed, as it
+// should be with a backlog, and yet more memory would not help: so it must not
+// keep the scaler from a step.
+func TestMemoryHoldsNobodyUpWhileAllPartitionsAreBusy(t *testing.T) {
+	virtual(t, func(t *testing.T) {
+		k := esmtest.NewKafka(t, esmtest.Topic("orders", 4))
+		load(k, "orders", 4, 5000, 2000)
+		var closed, blamed int
+		inv := esmtest.NewInvoker(t).Takes(130 * time.Millisecond)
+		var m *esm.Mapping
+		sampled := func(i esm.SampledInfo) {
+			if s := m.Stats(); s.MemoryLimited && i.Sample.Busy == 4 {
+				if closed++; i.Sample.MemoryLimited {
+					blamed++
+				}
+			}
+		}
+		m = esmtest.New(t, k.Source("orders", "billing"), inv, quiet(), esm.WithMemoryBudget(8<<20), esm.WithHooks(esm.Hooks{Sampled: sampled}))
+		if err := m.Start(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		waitFor(t, time.Minute, "drained", func() bool { return len(inv.Values()) == 20_000 })
+		stop(t, m)
+		if closed == 0 || blamed != 0 {
+			t.Errorf("memory was blamed %d times, of %d", blamed, closed)
+		}
+	})
+}

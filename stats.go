@@ -313,8 +313,7 @@ func (e *engine) sample(now time.Time) ScaleSample {
 		Pollers: e.pool.size, Concurrency: e.cfg.pollerConcurrency, Least: least, Most: most, ByteRate: e.cfg.pollerByteRate,
 		MaxConcurrency: e.cfg.maxConcurrency, Busy: e.pool.busy, Slots: e.pool.size * e.cfg.pollerConcurrency,
 		Completed: e.pace.completed, Settled: e.counts.settled, Throttled: e.counts.throttles,
-		MemoryLimited: !e.limitedAt.IsZero() && !e.queue.any(),
-		Idle:          e.holds != 0,
+		Idle: e.holds != 0,
 	}
 	perRecord := 0.0
 	if e.counts.polled > 0 {
@@ -326,7 +325,12 @@ func (e *engine) sample(now time.Time) ScaleSample {
 			s.BatchTime = max(s.BatchTime, now.Sub(l.started))
 		}
 	}
+	closed := !e.limitedAt.IsZero() && !e.queue.any()
 	for _, l := range e.lanes {
+		// While each lane has an invocation, memory holds nobody up.
+		if closed && (l.state == laneIdle || l.state == laneFilling) && e.starved(l, e.cfg.batchSize, now) {
+			s.MemoryLimited = true
+		}
 		ls := LaneSample{TopicPartition: l.TopicPartition, Lag: -1, End: l.end, Backoff: l.state == laneWaiting || l.discarding()}
 		if lag, known := l.lag(now); known {
 			ls.Lag = lag
