@@ -72,6 +72,11 @@ const (
 	metadataMaxAge = 30 * time.Second
 )
 
+	// metadataMinAge is how long the client waits at least before it asks
+	// again who leads a partition. Until it has asked, it repeats its fetches
+	// to the old leader, which refuses them at once: hundreds a second. Its
+	// own default is 5 s.
+	metadataMinAge = 250 * time.Millisecond
 func newConsumer(e *engine, s *Source) *consumer {
 	e.group, e.brokers = s.Group, s.Brokers
 	return &consumer{
@@ -87,7 +92,7 @@ func newConsumer(e *engine, s *Source) *consumer {
 // they win.
 func (c *consumer) options() []kgo.Opt {
 	f := &c.engine.memory.fetch
-	opts := append([]kgo.Opt{}, c.source.Client...)
+	opts := append([]kgo.Opt{kgo.MetadataMinAge(metadataMinAge)}, c.source.Client...)
 	opts = append(opts,
 		kgo.SeedBrokers(c.source.Brokers...),
 		kgo.ConsumerGroup(c.source.Group),

@@ -53,6 +53,8 @@ type Source struct {
 	// [Hooks]), WithLogger, KeepControlRecords, DisableAutoCommit,
 	// FetchMaxWait, MetadataMaxAge.
 	//
+	// MetadataMinAge is 250 ms unless it is set here.
+	//
 	// The options are applied to two clients: one that never connects, to
 	// see such conflicts, and the real one. A hook sees both come and go.
 	Client []kgo.Opt
