@@ -50,9 +50,16 @@ func (c *consumer) preflight(ctx context.Context) error {
 // partitions.
 func (c *consumer) checkTopics(ctx context.Context) ([]TopicPartition, error) {
 	var partitions []TopicPartition
-	missing := 0
+	missing, hungUp := 0, 0
 	err := insist(ctx, c.engine, "read the topics", func() error {
 		topics, err := c.metadata(ctx, c.source.Topics)
+		if eof := (*kgo.ErrFirstReadEOF)(nil); errors.As(err, &eof) {
+			// The brokers may want TLS or a login, and say so only by ending
+			// the connection. One that is cut off looks the same, once. When
+			// the topics are known, all that is spoken is right.
+			hungUp++
+			return &refusal{err, hungUp >= 4}
+		}
 		if err != nil {
 			return err
 		}
@@ -156,13 +163,10 @@ func insist(ctx context.Context, e *engine, doing string, f func() error) error 
 }
 
 // final reports whether an error will stay whatever is done: a broker said no,
-// or what is spoken is not understood. Not being able to connect is not final.
+// or the two sides do not agree on TLS. Not being able to connect is not final.
 func final(err error) bool {
 	if r := (*refusal)(nil); errors.As(err, &r) {
 		return r.final
-	}
-	if eof := (*kgo.ErrFirstReadEOF)(nil); errors.As(err, &eof) {
-		return true
 	}
 	if k := (*kerr.Error)(nil); errors.As(err, &k) {
 		for _, passing := range []error{
