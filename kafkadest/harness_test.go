@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"os"
 	"strings"
-	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -23,22 +22,11 @@ import (
 // The tests run on the Kafka in memory, and with ESM_KAFKA=1 on a real one of
 // three brokers too.
 
-var realKafka struct {
-	once    sync.Once
-	cluster *kafkatest.Cluster
-	err     error
-}
+var realKafka = &kafkatest.Shared{Config: kafkatest.Config{Brokers: 3, Properties: map[string]string{
+	"log.message.timestamp.before.max.ms": "3600000", // what is old must not be sent as old
+}}}
 
-func TestMain(m *testing.M) {
-	code := m.Run()
-	if k := realKafka.cluster; k != nil {
-		if err := k.Stop(); err != nil {
-			fmt.Fprintln(os.Stderr, err)
-			code = 1
-		}
-	}
-	os.Exit(code)
-}
+func TestMain(m *testing.M) { os.Exit(kafkatest.Main(m, realKafka)) }
 
 // An anyKafka is a cluster of either kind.
 type anyKafka struct {
@@ -69,19 +57,9 @@ func fakeKafka(t *testing.T, opts ...kfake.Opt) *anyKafka {
 
 func theRealKafka(t *testing.T) *anyKafka {
 	t.Helper()
-	if !kafkatest.Wanted() {
-		t.Skip(kafkatest.NotWanted)
-	}
-	realKafka.once.Do(func() {
-		realKafka.cluster, realKafka.err = kafkatest.Start(context.Background(), kafkatest.Config{Brokers: 3, Properties: map[string]string{
-			"log.message.timestamp.before.max.ms": "3600000", // what is old must not be sent as old
-		}})
-	})
-	if realKafka.err != nil {
-		t.Fatal(realKafka.err)
-	}
-	k := connectTo(t, realKafka.cluster.Addrs)
-	k.real = realKafka.cluster
+	cluster := realKafka.Get(t)
+	k := connectTo(t, cluster.Addrs)
+	k.real = cluster
 	return k
 }
 

@@ -6,10 +6,10 @@ import (
 	"syscall"
 )
 
-// startChild starts a process that ends with this one, however this one ends,
+// StartChild starts a process that ends with this one, however this one ends,
 // and calls exited when it has. The kernel counts the thread that started it
 // as its parent, so that thread is kept.
-func startChild(cmd *exec.Cmd, exited func(error)) error {
+func StartChild(cmd *exec.Cmd, exited func(error)) error {
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL, Setpgid: true}
 	started := make(chan error, 1)
 	go func() {

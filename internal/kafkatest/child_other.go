@@ -4,8 +4,8 @@ package kafkatest
 
 import "os/exec"
 
-// startChild starts a process and calls exited when it has ended.
-func startChild(cmd *exec.Cmd, exited func(error)) error {
+// StartChild starts a process and calls exited when it has ended.
+func StartChild(cmd *exec.Cmd, exited func(error)) error {
 	if err := cmd.Start(); err != nil {
 		return err
 	}

@@ -56,6 +56,8 @@ type Config struct {
 	// Fast makes the brokers fast rather than small: the compiler and the
 	// garbage collector that Java would choose itself.
 	Fast bool
+	// Secure adds listeners with logins and TLS, and rights: see Security.
+	Secure bool
 	// Log gets what the brokers print. Default: nothing.
 	Log *os.File
 }
@@ -63,9 +65,11 @@ type Config struct {
 // A Cluster is a Kafka that runs.
 type Cluster struct {
 	// Addrs are the addresses of the brokers, host:port.
-	Addrs   []string
-	brokers []*broker
-	dir     string
+	Addrs []string
+	// Security is how to come in otherwise, nil without Config.Secure.
+	Security *Security
+	brokers  []*broker
+	dir      string
 }
 
 type broker struct {
@@ -159,8 +163,16 @@ func (k *Cluster) start(ctx context.Context, c Config, lib string) error {
 		voters = append(voters, fmt.Sprintf("%d@%s:%s", i+1, controller, uuid()))
 		k.Addrs = append(k.Addrs, "127.0.0.1:"+strconv.Itoa(ports[i]))
 	}
+	if c.Secure {
+		if err := k.secure(n); err != nil {
+			return err
+		}
+	}
 	for i := range n {
 		props := properties(n, i, k.Addrs[i], quorum, filepath.Join(k.dir, strconv.Itoa(i+1)))
+		if c.Secure {
+			k.secured(i, props)
+		}
 		for key, value := range c.Properties {
 			props[key] = value
 		}
@@ -169,6 +181,7 @@ func (k *Cluster) start(ctx context.Context, c Config, lib string) error {
 			return err
 		}
 		format := append(java[:len(java):len(java)], "kafka.tools.StorageTool", "format", "--cluster-id", cluster, "--config", file)
+		format = append(format, k.logins()...)
 		if n == 1 {
 			format = append(format, "--standalone")
 		} else {
@@ -261,7 +274,7 @@ func (b *broker) start() error {
 		b.cmd.Stdout, b.cmd.Stderr = &tail, &tail
 	}
 	b.exited = make(chan struct{})
-	return startChild(b.cmd, func(err error) {
+	return StartChild(b.cmd, func(err error) {
 		if err != nil && tail.Len() > 0 {
 			err = fmt.Errorf("%w: %s", err, tail.Bytes()[max(0, tail.Len()-2000):])
 		}
