@@ -250,6 +250,9 @@ func commitWith(cl *kgo.Client) func(context.Context, []commitEntry, func(TopicP
 				kept := t.Partitions[:0]
 				for _, p := range t.Partitions {
 					if tp := (TopicPartition{t.Topic, p.Partition}); check(tp) {
+						// The client writes its member id beside the offset,
+						// for which a broker may not have the room.
+						p.Metadata = kmsg.StringPtr("")
 						kept = append(kept, p)
 					} else {
 						failed[tp] = errPartitionGone

@@ -7,7 +7,9 @@ import (
 	"sync"
 	"time"
 
+	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
 // A consumer is the engine's side towards Kafka: the client, the poll loop,
@@ -433,7 +435,7 @@ func (c *consumer) close(ctx context.Context) (leaveErr error) {
 		defer c.abort()
 		defer context.AfterFunc(ctx, c.abort)()
 		// The revoked callback comes on the way and finds nothing to do.
-		leaveErr = c.client.LeaveGroupContext(ctx)
+		leaveErr = c.leave(ctx)
 	}
 	if c.cancel != nil {
 		c.cancel()
@@ -445,3 +447,28 @@ func (c *consumer) close(ctx context.Context) (leaveErr error) {
 	c.engine.leave(time.Now())
 	return leaveErr
 }
+
+// leave leaves the group, or says that this static member will be back. The
+// second is up to the client, which knows which protocol is spoken; but for
+// KIP-848 it leaves out the instance (v1.22.2), and the broker refuses that.
+// The partitions would then wait for the end of the session, and the member,
+// restarted, would be refused for as long. So it is said again here.
+func (c *consumer) leave(ctx context.Context) error {
+	member, _ := c.client.GroupMetadata()
+	err := c.client.LeaveGroupContext(ctx)
+	if c.source.InstanceID == "" || !errors.Is(err, kerr.InvalidRequest) {
+		return err
+	}
+	req := kmsg.NewPtrConsumerGroupHeartbeatRequest()
+	req.Group, req.MemberID, req.InstanceID = c.source.Group, member, &c.source.InstanceID
+	req.MemberEpoch = staticMemberLeaves
+	resp, err := req.RequestWith(ctx, c.client)
+	if err != nil {
+		return err
+	}
+	return kerr.ErrorForCode(resp.ErrorCode)
+}
+
+// staticMemberLeaves is the epoch by which a static member says, in KIP-848,
+// that it goes and will be back.
+const staticMemberLeaves = -2

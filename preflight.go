@@ -189,5 +189,7 @@ func isTLS(err error) bool {
 		return true // an alert of the TLS layer
 	}
 	msg := err.Error()
+			// A static member that crashed is held until its session is over.
+			kerr.UnreleasedInstanceID,
 	return strings.Contains(msg, "tls: ") || strings.Contains(msg, "x509: ")
 }

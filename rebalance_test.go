@@ -417,6 +417,73 @@ func TestStaticMemberRestartsWithoutARebalance(t *testing.T) {
 	})
 }
 
+// TestCommitsHaveNoMetadata: a broker may be set to take none.
+func TestCommitsHaveNoMetadata(t *testing.T) {
+	virtual(t, func(t *testing.T) {
+		k := esmtest.NewKafka(t, esmtest.Topic("orders", 1))
+		k.Cluster().ControlKey(int16(kmsg.OffsetCommit), func(kreq kmsg.Request) (kmsg.Response, error, bool) {
+			k.Cluster().KeepControl()
+			for _, topic := range kreq.(*kmsg.OffsetCommitRequest).Topics {
+				for _, p := range topic.Partitions {
+					if p.Metadata != nil && *p.Metadata != "" {
+						t.Errorf("metadata %q", *p.Metadata)
+					}
+				}
+			}
+			return nil, nil, false
+		})
+		esmtest.Start(t, k.Source("orders", "billing"), esmtest.NewInvoker(t), quiet())
+		k.Produce("orders", "x")
+		time.Sleep(5 * time.Second)
+		if got := k.Committed("billing", "orders", 0); got != 1 {
+			t.Errorf("committed %d", got)
+		}
+	})
+}
+
+// TestStaticMemberOfTheNewProtocolSaysWhichItIsWhenItGoes: a broker refuses to
+// let one go for a while that does not.
+func TestStaticMemberOfTheNewProtocolSaysWhichItIsWhenItGoes(t *testing.T) {
+	virtual(t, func(t *testing.T) {
+		k := esmtest.NewKafka(t, esmtest.Topic("orders", 4))
+		var left atomic.Int64
+		k.Cluster().ControlKey(int16(kmsg.ConsumerGroupHeartbeat), func(kreq kmsg.Request) (kmsg.Response, error, bool) {
+			k.Cluster().KeepControl()
+			req := kreq.(*kmsg.ConsumerGroupHeartbeatRequest)
+			switch {
+			case req.MemberEpoch != -2:
+				return nil, nil, false
+			case req.InstanceID != nil:
+				left.Add(1)
+				return nil, nil, false
+			}
+			resp := req.ResponseKind().(*kmsg.ConsumerGroupHeartbeatResponse)
+			resp.ErrorCode = kerr.InvalidRequest.Code
+			return resp, nil, true
+		})
+		source := k.Source("orders", "billing")
+		source.InstanceID = "a"
+		source.Client = append(source.Client, kgo.ServerSideBalancer())
+		for i := range 2 {
+			began := time.Now()
+			inv := esmtest.NewInvoker(t)
+			m := esmtest.Start(t, source, inv, quiet())
+			if took := time.Since(began); took > 2*time.Second {
+				t.Errorf("start %d took %s", i, took)
+			}
+			k.Produce("orders", "x")
+			time.Sleep(5 * time.Second)
+			if got := len(inv.Values()); got != 1 {
+				t.Errorf("start %d: handled %d", i, got)
+			}
+			stop(t, m)
+			if got := left.Load(); got != int64(i+1) {
+				t.Errorf("stop %d: left %d times", i, got)
+			}
+		}
+	})
+}
+
 // TestSoakKeepsEveryCommitMoving has members come and go for half an hour, with
 // failures of the function and of the brokers, and looks every minute whether
 // the committed offset of every partition moved.
