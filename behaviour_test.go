@@ -3,7 +3,9 @@ package esm_test
 import (
 	"context"
 	"errors"
+	"flag"
 	"fmt"
+	"maps"
 	"os"
 	"slices"
 	"strings"
@@ -25,22 +27,42 @@ import (
 // Kafka there is: always to the one in memory, and to a real one of three
 // brokers if ESM_KAFKA=1, because what a fake says of a broker is an opinion.
 
-// realKafka is started by the first test that needs it and stopped by TestMain.
-var realKafka struct {
-	once    sync.Once
-	cluster *kafkatest.Cluster
-	err     error
+// With KIP-848 it is the broker that says how long a session lasts and how
+// often a member shows itself. Here that is as in the source of the tests.
+var newProtocol = map[string]string{
+	"group.consumer.heartbeat.interval.ms":     "500",
+	"group.consumer.min.heartbeat.interval.ms": "500",
+	"group.consumer.session.timeout.ms":        "6000",
+	"group.consumer.min.session.timeout.ms":    "6000",
+}
+
+// The real clusters that the tests share.
+var (
+	realKafka = &kafkatest.Shared{Config: kafkatest.Config{Brokers: 3, Properties: with(newProtocol,
+		"log.cleaner.backoff.ms", "200", // the pause of the compaction
+	)}}
+	secureKafka = &kafkatest.Shared{Config: kafkatest.Config{Secure: true, Properties: with(newProtocol,
+		"offset.metadata.max.bytes", "0", // an offset and not a byte beside it
+	)}}
+)
+
+// with adds a setting to others.
+func with(settings map[string]string, key, value string) map[string]string {
+	settings = maps.Clone(settings)
+	settings[key] = value
+	return settings
 }
 
 func TestMain(m *testing.M) {
-	code := m.Run()
-	if k := realKafka.cluster; k != nil {
-		if err := k.Stop(); err != nil {
-			fmt.Fprintln(os.Stderr, err)
-			code = 1
+	flag.Parse()
+	if f := flag.Lookup("test.parallel"); kafkatest.Wanted() && f.Value.String() == f.DefValue {
+		// Those that are parallel do little but wait for brokers, most of
+		// them for a session or a pause to end.
+		if err := f.Value.Set("6"); err != nil {
+			panic(err)
 		}
 	}
-	os.Exit(code)
+	os.Exit(kafkatest.Main(m, realKafka, secureKafka))
 }
 
 // An anyKafka is a cluster of either kind.
@@ -49,6 +71,7 @@ type anyKafka struct {
 	brokers []string
 	client  *kgo.Client
 	admin   *kadm.Client
+	real    bool
 }
 
 // topics makes each topic's name differ between tests.
@@ -57,7 +80,7 @@ var topics atomic.Int64
 // everyKafka runs a test on each kind of cluster.
 func everyKafka(t *testing.T, f func(t *testing.T, k *anyKafka)) {
 	t.Run("memory", func(t *testing.T) {
-		cluster, err := kfake.NewCluster(kfake.NumBrokers(3), kfake.GroupMinSessionTimeout(time.Second))
+		cluster, err := kfake.NewCluster(kfake.NumBrokers(3), kfake.GroupMinSessionTimeout(time.Second), kfake.BrokerConfigs(newProtocol))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -70,16 +93,9 @@ func everyKafka(t *testing.T, f func(t *testing.T, k *anyKafka)) {
 // theRealKafka skips the test if none is wanted.
 func theRealKafka(t *testing.T) *anyKafka {
 	t.Helper()
-	if !kafkatest.Wanted() {
-		t.Skip(kafkatest.NotWanted)
-	}
-	realKafka.once.Do(func() {
-		realKafka.cluster, realKafka.err = kafkatest.Start(context.Background(), kafkatest.Config{Brokers: 3})
-	})
-	if realKafka.err != nil {
-		t.Fatal(realKafka.err)
-	}
-	return connectTo(t, realKafka.cluster.Addrs)
+	k := connectTo(t, realKafka.Get(t).Addrs)
+	k.real = true
+	return k
 }
 
 func connectTo(t *testing.T, brokers []string) *anyKafka {
@@ -91,18 +107,25 @@ func connectTo(t *testing.T, brokers []string) *anyKafka {
 	return &anyKafka{t: t, brokers: brokers, client: cl, admin: kadm.NewClient(cl)}
 }
 
-// topic makes a topic and returns its name.
-func (k *anyKafka) topic(partitions int) string {
+// topic makes a topic, with settings in pairs, and returns its name.
+func (k *anyKafka) topic(partitions int, settings ...string) string {
 	k.t.Helper()
 	name := fmt.Sprintf("orders-%d", topics.Add(1))
-	resp, err := k.admin.CreateTopic(k.t.Context(), int32(partitions), -1, nil, name)
-	if err == nil {
-		err = resp.Err
+	k.make(name, partitions, settings...)
+	return name
+}
+
+// make makes a topic of this name.
+func (k *anyKafka) make(name string, partitions int, settings ...string) {
+	k.t.Helper()
+	configs := map[string]*string{}
+	for i := 0; i < len(settings); i += 2 {
+		configs[settings[i]] = &settings[i+1]
 	}
-	if err != nil {
+	resp, err := k.admin.CreateTopic(k.t.Context(), int32(partitions), -1, configs, name)
+	if err = errors.Join(err, resp.Err); err != nil {
 		k.t.Fatal(err)
 	}
-	return name
 }
 
 // fill writes numbered records into each partition, from one number on.
@@ -144,14 +167,32 @@ func (k *anyKafka) wantCommitted(group, topic string, partitions int, want int64
 type crew struct {
 	t      *testing.T
 	ledger *ledger
-	each   func() // what the function does for each batch
-	wanted int64  // different records
-	once   sync.Once
-	done   chan struct{} // closed when they were handled
+	each   func()          // what the function does for each batch
+	done   <-chan struct{} // closed when all that is wanted was handled
+
+	mu    sync.Mutex
+	marks []mark
+}
+
+// A mark is closed when so many different records were handled.
+type mark struct {
+	records int64
+	reached chan struct{}
 }
 
 func newCrew(t *testing.T, wanted int64) *crew {
-	return &crew{t: t, ledger: newLedger(), each: func() {}, wanted: wanted, done: make(chan struct{})}
+	c := &crew{t: t, ledger: newLedger(), each: func() {}}
+	c.done = c.after(wanted)
+	return c
+}
+
+// after is closed when so many different records were handled.
+func (c *crew) after(records int64) <-chan struct{} {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	m := mark{records, make(chan struct{})}
+	c.marks = append(c.marks, m)
+	return m.reached
 }
 
 // join starts a member.
@@ -167,19 +208,32 @@ func (c *crew) join(name string, source esm.Source, opts ...esm.Option) *esm.Map
 	}), opts...)
 }
 
-// handled takes note of a batch, and of the last one that is wanted.
+// handled takes note of a batch, and of the marks that it reached.
 func (c *crew) handled(name string, b *esm.Batch) {
 	c.ledger.handled(name, b)
-	if c.ledger.different() >= c.wanted {
-		c.once.Do(func() { close(c.done) })
-	}
+	n := c.ledger.different()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.marks = slices.DeleteFunc(c.marks, func(m mark) bool {
+		if n < m.records {
+			return false
+		}
+		close(m.reached)
+		return true
+	})
 }
 
 // wait waits until as many records were handled as are wanted.
 func (c *crew) wait() {
 	c.t.Helper()
+	c.waitFor(c.done)
+}
+
+// waitFor waits for a mark.
+func (c *crew) waitFor(reached <-chan struct{}) {
+	c.t.Helper()
 	select {
-	case <-c.done:
+	case <-reached:
 	case <-time.After(2 * time.Minute):
 		c.t.Fatalf("after two minutes: %s", c.ledger)
 	}
@@ -452,7 +506,8 @@ func TestTopicDeletedBesideAnother(t *testing.T) {
 // TestBrokersDieAndComeBack: one broker after the other is killed and started
 // again while records flow.
 func TestBrokersDieAndComeBack(t *testing.T) {
-	k := theRealKafka(t)
+	cluster := realKafka.Get(t)
+	k := connectTo(t, cluster.Addrs)
 	const partitions, each = 12, 4000
 	topic := k.topic(partitions)
 	k.fill(topic, partitions, 0, each)
@@ -461,10 +516,10 @@ func TestBrokersDieAndComeBack(t *testing.T) {
 	var lost list[esm.RevokedInfo]
 	m := c.join("m", k.source(topic, kgo.SessionTimeout(30*time.Second)), esm.WithHooks(esm.Hooks{Revoked: lost.add}))
 	for i := range 3 {
-		if err := realKafka.cluster.Kill(i); err != nil {
+		if err := cluster.Kill(i); err != nil {
 			t.Fatal(err)
 		}
-		if err := realKafka.cluster.Restart(t.Context(), i); err != nil {
+		if err := cluster.Restart(t.Context(), i); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -72,13 +72,13 @@ const (
 	flushTimeout = 10 * time.Second
 	// metadataMaxAge is how long a new partition can go unseen.
 	metadataMaxAge = 30 * time.Second
-)
-
 	// metadataMinAge is how long the client waits at least before it asks
 	// again who leads a partition. Until it has asked, it repeats its fetches
 	// to the old leader, which refuses them at once: hundreds a second. Its
 	// own default is 5 s.
 	metadataMinAge = 250 * time.Millisecond
+)
+
 func newConsumer(e *engine, s *Source) *consumer {
 	e.group, e.brokers = s.Group, s.Brokers
 	return &consumer{
@@ -256,6 +256,7 @@ func (c *consumer) revoked(ctx context.Context, tps []TopicPartition) {
 	e.later(func() { fire(e.watch, func(h *Hooks) func(RevokedInfo) { return h.Revoked }, info) })
 	e.unlock()
 	c.pauser.reconcile()
+	c.suspect(e.bereft(tps)...)
 }
 
 // lost drops partitions that are gone already.

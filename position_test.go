@@ -340,7 +340,7 @@ func TestTopicThatIsDeletedAndMadeAgain(t *testing.T) {
 				if err := k.Cluster().DeleteTopic("orders"); err != nil {
 					t.Fatal(err)
 				}
-				time.Sleep(30 * time.Second)
+				time.Sleep(90 * time.Second) // it is said for as long as it lasts
 				problem := ""
 				for _, p := range m.State().Problems {
 					if strings.Contains(p.With, "orders") {

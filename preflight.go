@@ -65,11 +65,17 @@ func (c *consumer) checkTopics(ctx context.Context) ([]TopicPartition, error) {
 		}
 		partitions = partitions[:0]
 		var errs []error
-		again := false
+		unknown, refused := false, false
 		for _, t := range topics {
-			if err := kerr.ErrorForCode(t.ErrorCode); err != nil {
+			err := kerr.ErrorForCode(t.ErrorCode)
+			if err == nil && !mayRead(t) {
+				err = kerr.TopicAuthorizationFailed
+			}
+			if err != nil {
 				errs = append(errs, fmt.Errorf("topic %q: %w%s", *t.Topic, err, advice(err)))
-				again = again || !errors.Is(err, kerr.UnknownTopicOrPartition) && kerr.IsRetriable(err)
+				isUnknown := errors.Is(err, kerr.UnknownTopicOrPartition)
+				unknown = unknown || isUnknown
+				refused = refused || !isUnknown && !kerr.IsRetriable(err)
 				continue
 			}
 			c.topicIDs[*t.Topic] = t.TopicID
@@ -81,12 +87,22 @@ func (c *consumer) checkTopics(ctx context.Context) ([]TopicPartition, error) {
 			return nil
 		}
 		// A topic that was just made is not known to every broker yet.
-		if missing++; missing < 4 {
-			again = true
+		if unknown {
+			missing++
 		}
-		return &refusal{errors.Join(errs...), !again}
+		return &refusal{errors.Join(errs...), refused || missing >= 4}
 	})
 	return partitions, err
+}
+
+// mayRead reports whether the cluster would let a topic be read. Without the
+// right to read, one may still be allowed to see the topic and to join the
+// group, and would hear of it only from the first fetch. It is true also where
+// the cluster does not say: before Kafka 2.3, and where the answer leaves out
+// even the right to see the topic, which it proves.
+func mayRead(t kmsg.MetadataResponseTopic) bool {
+	may := func(op kmsg.ACLOperation) bool { return t.AuthorizedOperations&(1<<op) != 0 }
+	return t.AuthorizedOperations < 0 || may(kmsg.ACLOperationRead) || !may(kmsg.ACLOperationDescribe)
 }
 
 // advice is what to do about a topic, where that is not plain.
@@ -103,6 +119,7 @@ func advice(err error) string {
 // metadata asks the cluster for topics, without making them.
 func (c *consumer) metadata(ctx context.Context, topics []string) ([]kmsg.MetadataResponseTopic, error) {
 	req := kmsg.NewPtrMetadataRequest()
+	req.IncludeTopicAuthorizedOperations = true
 	for _, name := range topics {
 		t := kmsg.NewMetadataRequestTopic()
 		t.Topic = kmsg.StringPtr(name)
@@ -172,6 +189,8 @@ func final(err error) bool {
 		for _, passing := range []error{
 			kerr.UnknownMemberID, kerr.IllegalGeneration, kerr.MemberIDRequired, kerr.RebalanceInProgress,
 			kerr.FencedMemberEpoch, kerr.StaleMemberEpoch, kerr.UnknownServerError,
+			// A static member that crashed is held until its session is over.
+			kerr.UnreleasedInstanceID,
 		} {
 			if errors.Is(err, passing) {
 				return false
@@ -189,7 +208,10 @@ func isTLS(err error) bool {
 		return true // an alert of the TLS layer
 	}
 	msg := err.Error()
-			// A static member that crashed is held until its session is over.
-			kerr.UnreleasedInstanceID,
-	return strings.Contains(msg, "tls: ") || strings.Contains(msg, "x509: ")
+	for _, sign := range []string{"tls: ", "x509: ", "tls alert record"} {
+		if strings.Contains(msg, sign) {
+			return true
+		}
+	}
+	return false
 }

@@ -56,12 +56,35 @@ func (c *consumer) dataLoss(loss *kgo.ErrDataLoss) {
 	e.reset(l, loss.ResetTo, loss, time.Now())
 }
 
-// suspect has it looked into whether a topic was deleted and made again.
-func (c *consumer) suspect(topic string) {
+// suspect has it looked into whether topics were deleted, or made again.
+func (c *consumer) suspect(topics ...string) {
 	c.engine.mu.Lock()
-	c.suspects[topic] = true
+	for _, t := range topics {
+		c.suspects[t] = true
+	}
 	c.engine.unlock()
-	c.checkBell.ring()
+	if len(topics) > 0 {
+		c.checkBell.ring()
+	}
+}
+
+// bereft lists the topics of partitions that went, of which none is left. They
+// may have gone because the topic is no more: a group of KIP-848 takes them
+// away before a fetch could fail. If the Mapping stops, that is the reason.
+func (e *engine) bereft(went []TopicPartition) []string {
+	e.mu.Lock()
+	defer e.unlock()
+	if e.holds&holdStop != 0 {
+		return nil
+	}
+	gone := map[string]bool{}
+	for _, tp := range went {
+		gone[tp.Topic] = true
+	}
+	for tp := range e.lanes {
+		delete(gone, tp.Topic)
+	}
+	return slices.Collect(maps.Keys(gone))
 }
 
 // recreated looks whether topics that gave trouble were deleted, or deleted and
@@ -69,7 +92,8 @@ func (c *consumer) suspect(topic string) {
 // such a fetch at once, and with it all others, so that the client would ask
 // as fast as it can. With one that was made again the client stays with the old
 // one on purpose, so it is told to forget the topic and to begin anew; what was
-// read of the old one is not committed for the new one.
+// read of the old one is not committed for the new one. A topic that is gone
+// stays suspect until it is there again.
 func (c *consumer) recreated(ctx context.Context) {
 	e := c.engine
 	e.mu.Lock()
@@ -81,7 +105,8 @@ func (c *consumer) recreated(ctx context.Context) {
 	}
 	topics, err := c.metadata(ctx, suspects)
 	if err != nil {
-		return // it comes again with the next error
+		c.suspect(suspects...)
+		return
 	}
 	for _, t := range topics {
 		name := *t.Topic
@@ -98,6 +123,11 @@ func (c *consumer) recreated(ctx context.Context) {
 		}
 		if again {
 			c.topicIDs[name] = t.TopicID
+		}
+		if gone {
+			// Nobody else may see that it is, so it is looked at again.
+			e.problem("topic "+name, err, time.Now())
+			c.suspects[name] = true
 		}
 		e.later(e.repause)
 		e.unlock()
