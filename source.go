@@ -33,7 +33,9 @@ type Source struct {
 	// InstanceID makes this process a static member of its group (KIP-345):
 	// it can restart within the session timeout without a rebalance. It must
 	// differ between processes. Stop then does not leave the group, so its
-	// partitions wait for the restart, or for the session to time out.
+	// partitions wait for the restart, or for the session to time out. With
+	// KIP-848 the session is the broker's (group.consumer.session.timeout.ms),
+	// and after a crash Start waits for it to end.
 	InstanceID string
 	// Client holds further options for the Kafka client: TLS, SASL, dialer,
 	// client id, rack, isolation level, session timeout, balancers,

@@ -1,0 +1,127 @@
+package main
+
+import (
+	"bufio"
+	"encoding/json"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"sync/atomic"
+	"time"
+
+	"github.com/seed429fd032/esm/internal/kafkatest"
+)
+
+// A process is a host as its parent sees it.
+type process struct {
+	name   string
+	cmd    *exec.Cmd
+	stdin  io.WriteCloser
+	exited chan struct{}
+	killed atomic.Bool // by us
+}
+
+// startHost starts a host.
+func (p *parent) startHost(name string) error {
+	proxies := map[string]string{}
+	for i, addr := range p.cluster.Addrs {
+		proxies[addr] = p.proxies[i].addr()
+	}
+	config, err := json.Marshal(hostConfig{Name: name, Topic: topic, Group: group, Protocol: p.plan.Protocol,
+		Proxies: proxies, Seeds: p.cluster.Addrs, Seed: p.plan.Seed, Debug: p.logs != ""})
+	if err != nil {
+		return err
+	}
+	self, err := os.Executable()
+	if err != nil {
+		return err
+	}
+	h := &process{name: name, exited: make(chan struct{})}
+	h.cmd = exec.Command(self, "-host", string(config))
+	if h.stdin, err = h.cmd.StdinPipe(); err != nil {
+		return err
+	}
+	// A pipe of our own: Wait closes the one of StdoutPipe, read or not.
+	out, in, err := os.Pipe()
+	if err != nil {
+		return err
+	}
+	h.cmd.Stdout, h.cmd.Stderr = in, os.Stderr
+	if p.logs != "" {
+		log, err := os.Create(filepath.Join(p.logs, name+".log"))
+		if err != nil {
+			return err
+		}
+		defer log.Close()
+		h.cmd.Stderr = log
+	}
+	ended := make(chan error, 1)
+	if err := kafkatest.StartChild(h.cmd, func(err error) { ended <- err }); err != nil {
+		return fmt.Errorf("start host %s: %w", name, err)
+	}
+	_ = in.Close() // the child has its own
+	p.mu.Lock()
+	p.hosts[name] = h
+	p.mu.Unlock()
+	go func() {
+		defer close(h.exited)
+		defer out.Close()
+		r := bufio.NewReader(out)
+		for {
+			text, err := r.ReadBytes('\n')
+			if err != nil {
+				break // what it did not say to the end was not said
+			}
+			l := line{Host: name}
+			if err := json.Unmarshal(text, &l); err != nil {
+				p.judge.add(line{At: time.Now().UnixNano(), Host: name, Kind: lineProblem, Err: fmt.Sprintf("says %q: %v", text, err)})
+				continue
+			}
+			p.judge.add(l)
+		}
+		l := line{Host: name, Kind: lineEnded}
+		if err := <-ended; err != nil {
+			l.Err = err.Error()
+		}
+		if h.killed.Load() {
+			l.Kind = lineKilled
+		}
+		l.At = time.Now().UnixNano()
+		p.judge.add(l)
+	}()
+	return nil
+}
+
+// take takes a host out of those that there are.
+func (p *parent) take(name string) (*process, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	h := p.hosts[name]
+	if h == nil {
+		return nil, fmt.Errorf("there is no host %s", name)
+	}
+	delete(p.hosts, name)
+	return h, nil
+}
+
+// kill ends a host as a power cut would, and waits for its end.
+func (h *process) kill() {
+	h.killed.Store(true)
+	_ = h.cmd.Process.Kill() // it may have ended
+	<-h.exited
+}
+
+// leave lets a host stop, and waits for its end.
+func (h *process) leave() error {
+	if _, err := io.WriteString(h.stdin, "stop\n"); err != nil {
+		return fmt.Errorf("stop host %s: %w", h.name, err)
+	}
+	select {
+	case <-h.exited:
+		return nil
+	case <-time.After(90 * time.Second):
+		return fmt.Errorf("host %s did not stop within 90s", h.name)
+	}
+}
