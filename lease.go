@@ -280,7 +280,10 @@ func (e *engine) unlease(l *lease) (all []*part) {
 	for _, p := range all {
 		delete(e.busy, p.lane.TopicPartition)
 		if p.lane.dead {
-			e.free(p) // what it did does not count; its memory is free now
+			// What it did does not count; its memory is free now. Whoever
+			// drains the lane waits until its call is over.
+			e.free(p)
+			p.lane.work, p.lane.state = nil, laneIdle
 			continue
 		}
 		w.parts = append(w.parts, p)

@@ -261,6 +261,33 @@ func TestLostSessionCancelsAtOnceAndCommitsNothing(t *testing.T) {
 	})
 }
 
+// TestSessionLostWhileStoppingEndsTheDrain: the call is cancelled, and when it
+// has returned there is nothing more to wait for.
+func TestSessionLostWhileStoppingEndsTheDrain(t *testing.T) {
+	virtual(t, func(t *testing.T) {
+		k := esmtest.NewKafka(t, esmtest.Topic("orders", 1))
+		inv := esmtest.NewInvoker(t)
+		inv.Block()
+		m := esmtest.Start(t, quick(k.Source("orders", "billing")), inv, quiet())
+		k.Produce("orders", "a")
+		time.Sleep(time.Second)
+		began := time.Now()
+		stopped := make(chan error, 1)
+		go func() { stopped <- m.Stop(context.Background()) }()
+		time.Sleep(time.Second)
+		k.Cluster().Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.Heartbeat}, TopLevel: true, Err: kerr.UnknownMemberID})
+		if err := <-stopped; err != nil {
+			t.Error(err)
+		}
+		if took := time.Since(began); took > 5*time.Second {
+			t.Errorf("the stop took %s", took)
+		}
+		if calls := inv.Calls(); len(calls) != 1 || !errors.Is(calls[0].Err, esm.ErrRevoked) {
+			t.Errorf("%v", calls)
+		}
+	})
+}
+
 func TestSlowCommitsDoNotHoldUpTheRecords(t *testing.T) {
 	virtual(t, func(t *testing.T) {
 		k := esmtest.NewKafka(t, esmtest.Topic("orders", 4))
