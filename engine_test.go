@@ -44,6 +44,7 @@ type naiveLane struct {
 	arrived  int // how many the lane was given in this epoch
 	epoch    int
 	assigned bool
+	draining bool // it is being given up, and gets nothing more
 	inFlight bool // an invocation or a delivery, of any epoch
 	repeats  map[string]int
 	most     int // records of the next invocation at most, after a split,
@@ -137,7 +138,7 @@ func (d *driver) assign(tp TopicPartition) {
 // poll brings some of a partition's records.
 func (d *driver) poll(tp TopicPartition, most int) {
 	n := d.lanes[tp]
-	if !n.assigned {
+	if !n.assigned || n.draining {
 		return
 	}
 	fetched := kgo.FetchPartition{Partition: tp.Partition, HighWatermark: int64(len(n.records)) + 1000}
@@ -181,8 +182,8 @@ func (d *driver) lease() bool {
 	for tp, records := range l.batch.ByPartition() {
 		parts++
 		n := d.lanes[tp]
-		if n.inFlight || !n.assigned {
-			d.wrong("%v is in flight (%v) or not assigned (%v)", tp, n.inFlight, !n.assigned)
+		if n.inFlight || !n.assigned || n.draining {
+			d.wrong("%v is in flight (%v), not assigned (%v) or being given up (%v)", tp, n.inFlight, !n.assigned, n.draining)
 		}
 		n.inFlight = true
 		call.epochs[tp] = n.epoch
@@ -537,7 +538,7 @@ func (d *driver) step(leftOut uint) {
 	if trouble != nil {
 		panic(trouble)
 	}
-	op := d.rng.IntN(22)
+	op := d.rng.IntN(24)
 	tp := TopicPartition{"orders", d.rng.Int32N(int32(len(d.lanes)))}
 	if leftOut&(1<<op) != 0 {
 		return
@@ -553,8 +554,7 @@ func (d *driver) step(leftOut uint) {
 		d.end(i, err, cause)
 	case op == 17 && n.assigned:
 		d.mu.Lock()
-		n.assigned = false
-		n.epoch++
+		n.lose()
 		d.mu.Unlock()
 		d.e.lose([]TopicPartition{tp}, time.Now())
 	case op == 17:
@@ -566,9 +566,45 @@ func (d *driver) step(leftOut uint) {
 		d.e.unlock()
 	case op == 19:
 		d.e.resumeFrom(holdHalt)
+	case op == 20 && n.assigned && !n.draining:
+		d.giveUp(tp, time.Duration(d.rng.Int64N(int64(10*time.Second))))
 	default:
 		time.Sleep(time.Duration(d.rng.Int64N(int64(3 * time.Second))))
+		synctest.Wait() // whose time is over now has noticed
 	}
+}
+
+// giveUp revokes a partition, as a rebalance does: what runs for it may end,
+// for so long. It may be lost meanwhile, and come back.
+func (d *driver) giveUp(tp TopicPartition, most time.Duration) {
+	n := d.lanes[tp]
+	n.draining = true
+	epoch := n.epoch
+	began := make(chan struct{})
+	go func() {
+		ctx, done := context.WithTimeout(context.Background(), most)
+		defer done()
+		var ours []*lane
+		d.e.drain(ctx, func() []*lane {
+			ours = append(ours, d.e.lanes[tp])
+			close(began)
+			return ours
+		}, ErrRevoked)
+		d.e.mu.Lock()
+		d.e.kill(ours[0], ErrRevoked)
+		d.e.unlock()
+		d.mu.Lock()
+		defer d.mu.Unlock()
+		if n.epoch == epoch {
+			n.lose()
+		}
+	}()
+	<-began
+}
+
+func (n *naiveLane) lose() {
+	n.assigned, n.draining = false, false
+	n.epoch++
 }
 
 // finish brings everything to its end.
@@ -576,13 +612,14 @@ func (d *driver) finish() {
 	for len(d.calls) > 0 {
 		d.end(0, nil, nil)
 	}
-	for tp, n := range d.lanes {
-		if !n.assigned {
-			d.assign(tp)
-		}
-	}
 	left := true
 	for range 10_000 {
+		synctest.Wait() // who gives a partition up goes on
+		for tp, n := range d.lanes {
+			if !n.assigned {
+				d.assign(tp)
+			}
+		}
 		d.e.resumeFrom(holdHalt)
 		for d.lease() {
 			d.end(len(d.calls)-1, nil, nil)
