@@ -82,6 +82,7 @@ type engine struct {
 	limitedAt time.Time // since when memory keeps the Mapping from polling
 	fedAt     time.Time // when starved lanes were looked for,
 	fedPolls  int64     // and after how many polls
+	fed       ration    // what each lane may have, when one was paused last
 	counts    counters
 	pace      pace
 	problems  map[string]*Problem
