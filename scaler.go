@@ -84,7 +84,9 @@ type scaler struct {
 	last     *ScaleSample
 	ends     map[TopicPartition]endSample
 	arrivals map[TopicPartition]float64 // records a second
-	rate     float64                    // records settled a second
+	rate     float64                    // records settled a second,
+	rateAt   time.Time                  // until when that was measured,
+	rateOf   int64                      // and how many were settled by then
 
 	evaluated   time.Time // on-demand: the last evaluation,
 	throttledAt int64     // and how many throttles there were by then
@@ -255,10 +257,14 @@ func (s *scaler) learn(in *ScaleSample) {
 		ends[l.TopicPartition], arrivals[l.TopicPartition] = now, rate
 	}
 	s.ends, s.arrivals = ends, arrivals
-	if s.last != nil {
-		if seconds := in.At.Sub(s.last.At).Seconds(); seconds > 0 {
-			s.rate = float64(in.Settled-s.last.Settled) / seconds
-		}
+	// Records are settled by the batch, and often many batches at once: what
+	// comes in less time than an invocation takes is no rate.
+	switch ran := in.At.Sub(s.rateAt); {
+	case s.rateAt.IsZero():
+		s.rateAt, s.rateOf = in.At, in.Settled
+	case ran >= max(500*time.Millisecond, 2*in.BatchTime):
+		s.rate = float64(in.Settled-s.rateOf) / ran.Seconds()
+		s.rateAt, s.rateOf = in.At, in.Settled
 	}
 }
 

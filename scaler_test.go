@@ -353,3 +353,36 @@ func TestScalerWaitsWhereItKnowsTooLittle(t *testing.T) {
 		}
 	}
 }
+
+// TestScalerDoesNotTakeABurstForARate: the first decision may come a moment
+// after a sample, and what was settled in between is no measure for a step.
+func TestScalerDoesNotTakeABurstForARate(t *testing.T) {
+	for _, took := range []time.Duration{100 * time.Millisecond, time.Second, 10 * time.Second} {
+		var s scaler
+		in := ScaleSample{
+			Pollers: 1, Concurrency: 1, Least: 1, Most: 2000, ByteRate: Unlimited, MaxConcurrency: Unlimited,
+			BatchTime: took, BatchRecords: 10, BatchBytes: 1e4, Busy: 1, Slots: 1,
+		}
+		for p := range int32(100) {
+			in.Lanes = append(in.Lanes, LaneSample{TopicPartition: TopicPartition{"orders", p}, Lag: 1_000_000, End: 1_000_000})
+		}
+		at := time.Unix(1_000, 0)
+		look := func(after time.Duration, settled int64) int {
+			at = at.Add(after)
+			in.At, in.Settled, in.Completed = at, in.Settled+settled, in.Completed+settled/10
+			n, _ := s.decide(in)
+			in.Pollers, in.Slots, in.Busy = n, n, n
+			return n
+		}
+		look(9*took, 90)
+		if n := look(18*time.Millisecond, 10); n != 100 {
+			t.Fatalf("%s: %d pollers", took, n)
+		}
+		step := max(took, time.Second)
+		for range 5 {
+			if n := look(step, int64(step/took)*1000); n != 100 {
+				t.Fatalf("%s: a step that made it a hundred times faster was undone: %d pollers", took, n)
+			}
+		}
+	}
+}
