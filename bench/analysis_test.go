@@ -1,0 +1,86 @@
+package main
+
+import (
+	"testing"
+
+	"github.com/seed429fd032/esm/bench/job"
+)
+
+// upTo is the set of the offsets below n.
+func upTo(n int64) job.Set {
+	s := make(job.Set, n/64+1)
+	for o := range n {
+		s[o>>6] |= 1 << (o & 63)
+	}
+	return s
+}
+
+func without(s job.Set, offset int64) job.Set {
+	s[offset>>6] &^= 1 << (offset & 63)
+	return s
+}
+
+func TestPoisonTellsStandingStillFromPassedOver(t *testing.T) {
+	ps := []job.Partition{
+		{Handled: without(upTo(100), 50), LastSeconds: 3},                // all but the poison
+		{Handled: upTo(50), LastSeconds: 1},                              // waits in front of it
+		{Handled: without(without(upTo(100), 50), 51), LastSeconds: 2},   // passed one good one over
+		{Handled: without(without(upTo(100), 50), 52), LastSeconds: 14},  // still works
+		{Handled: without(without(upTo(100), 50), 53), LastSeconds: 0.5}, // has not committed it
+	}
+	got := poisonOf(ps, []int64{100, 50, 100, 50, 51}, 100, 50, 15)
+	want := poison{Good: 99 + 50 + 98 + 98 + 98, Of: 5 * 99, LastSeconds: 14, Still: 3, Passed: 1}
+	if *got != want {
+		t.Errorf("got %+v, want %+v", *got, want)
+	}
+}
+
+func TestOthersLeavesTheHotPartitionOut(t *testing.T) {
+	ps := []job.Partition{{Handled: upTo(500), LastSeconds: 9}, {Handled: upTo(10), LastSeconds: 1}, {Handled: upTo(9), LastSeconds: 2}}
+	if got := othersOf(ps, 20); *got != (others{Seconds: 2, Records: 19}) {
+		t.Errorf("%+v", *got)
+	}
+	if got := othersOf(ps, 19); !got.Done {
+		t.Errorf("%+v", *got)
+	}
+}
+
+func TestChurnPutsMembersTogether(t *testing.T) {
+	members := []job.Report{
+		{Calls: 3, Duplicates: 1, Partitions: []job.Partition{
+			{Handled: upTo(10), Spans: []job.Span{{From: 1000, To: 2000}, {From: 9000, To: 10000}}},
+			{Handled: upTo(20), Spans: []job.Span{{From: 1500, To: 3000}}},
+		}},
+		{Calls: 2, OutOfOrder: 4, Partitions: []job.Partition{
+			{Handled: upTo(15), Spans: []job.Span{{From: 1900, To: 5000}}},
+			{},
+		}},
+	}
+	ch, total := churnOf(members, 20, 10500)
+	// Partition 0 has nobody from 5.0 to 9.0; partition 1 is done after 3.0.
+	if ch.PauseSeconds != 4 || ch.Members != 2 {
+		t.Errorf("%+v", ch)
+	}
+	if total.Records != 35 || total.Duplicates != 1+10 || total.OutOfOrder != 4 || total.Calls != 5 || total.Seconds != 9.5 {
+		t.Errorf("%+v", total)
+	}
+	// Not done, it had nobody until the end.
+	if ch, _ := churnOf(members, 21, 10500); ch.PauseSeconds != 7.5 {
+		t.Errorf("%+v", ch)
+	}
+}
+
+func TestChosenNamesWhatIsNotThere(t *testing.T) {
+	runs, cs, err := chosen("C,idle,A", "sarama,bare")
+	if err != nil || runs != "CIA" || len(cs) != 2 || cs[0].name != "sarama" {
+		t.Errorf("%q, %v, %v", runs, cs, err)
+	}
+	if runs, cs, err := chosen("", ""); err != nil || runs != allRuns || len(cs) != len(contenders) {
+		t.Errorf("%q, %v, %v", runs, cs, err)
+	}
+	for _, wrong := range [][2]string{{"G", ""}, {"", "nobody"}, {"ABC", ""}} {
+		if _, _, err := chosen(wrong[0], wrong[1]); err == nil {
+			t.Errorf("%v is no mistake", wrong)
+		}
+	}
+}

@@ -1,0 +1,133 @@
+// Command fill writes the topic of a run, if it is not there. It is a process
+// of its own because the peak of memory of a child that is started later
+// counts from what its parent has.
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"flag"
+	"fmt"
+	"os"
+	"os/signal"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kgo"
+)
+
+type topic struct {
+	brokers, name string
+	partitions    int
+	each, hot     int64
+	size          int
+}
+
+// Filled is what fill writes to its standard output.
+type Filled struct {
+	Records int64 `json:"records"`
+	Stored  int64 `json:"stored_bytes"`
+}
+
+func main() {
+	var t topic
+	flag.StringVar(&t.brokers, "brokers", "", "brokers")
+	flag.StringVar(&t.name, "topic", "", "topic")
+	flag.IntVar(&t.partitions, "partitions", 1, "partitions")
+	flag.Int64Var(&t.each, "each", 0, "records of each partition")
+	flag.Int64Var(&t.hot, "hot", 0, "records of partition 0, if it has others")
+	flag.IntVar(&t.size, "size", 1024, "bytes of a value")
+	flag.Parse()
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	defer stop()
+	f, err := t.fill(ctx)
+	if err == nil {
+		err = json.NewEncoder(os.Stdout).Encode(f)
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "fill:", err)
+		os.Exit(1)
+	}
+}
+
+// count is how many records partition p has.
+func (t topic) count(p int) int64 {
+	if p == 0 && t.hot > 0 {
+		return t.hot
+	}
+	return t.each
+}
+
+func (t topic) fill(ctx context.Context) (f Filled, err error) {
+	cl, err := kgo.NewClient(kgo.SeedBrokers(strings.Split(t.brokers, ",")...), kgo.RecordPartitioner(kgo.ManualPartitioner()),
+		kgo.ProducerBatchCompression(kgo.NoCompression()), kgo.MaxBufferedRecords(100_000), kgo.ProducerLinger(50*time.Millisecond))
+	if err != nil {
+		return f, err
+	}
+	defer cl.Close()
+	adm := kadm.NewClient(cl)
+	var want int64
+	for p := range t.partitions {
+		want += t.count(p)
+	}
+	if _, err := adm.CreateTopic(ctx, int32(t.partitions), 1, nil, t.name); err == nil {
+		if err := t.produce(ctx, cl); err != nil {
+			return f, err
+		}
+	}
+	ends, err := adm.ListEndOffsets(ctx, t.name)
+	if err != nil {
+		return f, err
+	}
+	ends.Each(func(o kadm.ListedOffset) { f.Records += o.Offset })
+	if f.Records != want {
+		return f, fmt.Errorf("topic %s has %d records, not %d: choose another with -topic", t.name, f.Records, want)
+	}
+	dirs, err := adm.DescribeAllLogDirs(ctx, nil)
+	if err != nil {
+		return f, err
+	}
+	for _, broker := range dirs {
+		broker.EachPartition(func(p kadm.DescribedLogDirPartition) {
+			if p.Topic == t.name {
+				f.Stored += p.Size
+			}
+		})
+	}
+	return f, nil
+}
+
+// produce writes the records of all partitions in turn, as traffic would.
+func (t topic) produce(ctx context.Context, cl *kgo.Client) error {
+	value := make([]byte, t.size)
+	for i := range value {
+		value[i] = byte(i*7 + i>>8)
+	}
+	var failed atomic.Pointer[error]
+	most := max(t.each, t.hot)
+	for i := range most {
+		for p := range t.partitions {
+			// Those with more records have them among the others', not after them.
+			n := t.count(p)
+			if i*n/most == (i+1)*n/most {
+				continue
+			}
+			cl.Produce(ctx, &kgo.Record{
+				Topic: t.name, Partition: int32(p), Key: fmt.Appendf(nil, "%08d", i%100_000_000), Value: value,
+			}, func(_ *kgo.Record, err error) {
+				if err != nil {
+					failed.CompareAndSwap(nil, &err)
+				}
+			})
+		}
+	}
+	if err := cl.Flush(ctx); err != nil {
+		return err
+	}
+	if err := failed.Load(); err != nil {
+		return *err
+	}
+	return nil
+}

@@ -1,0 +1,100 @@
+// Command esm reads a topic with a Mapping.
+package main
+
+import (
+	"context"
+	"log/slog"
+	"os"
+	"strings"
+	"sync/atomic"
+
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/seed429fd032/esm"
+	"github.com/seed429fd032/esm/bench/job"
+)
+
+func main() {
+	job.Main(func(ctx context.Context, j *job.Job) error {
+		j.About.Versions = job.Versions("github.com/twmb/franz-go")
+		if j.Mode == "idle" {
+			return idle(ctx, j)
+		}
+		return run(ctx, j)
+	})
+}
+
+// settings are the options of a mode, each with its reason.
+func settings(j *job.Job) (opts []esm.Option, said []string) {
+	add := func(o esm.Option, why string) {
+		opts, said = append(opts, o), append(said, why)
+	}
+	switch j.Mode {
+	case "1":
+		said = append(said, "all defaults: from 1 poller")
+	case "10":
+		add(esm.WithMinPollers(10), "WithMinPollers(10)")
+	case "100":
+		add(esm.WithMinPollers(100), "WithMinPollers(100)")
+	case "ondemand":
+		add(esm.WithOnDemand(), "WithOnDemand: scales once a minute, as AWS's does")
+	default:
+		if j.Function > 0 { // otherwise one poller is more than enough
+			add(esm.WithMinPollers(min(100, j.Partitions)), "WithMinPollers(100, or as many as partitions): nothing to scale up first")
+		}
+		add(esm.WithPollerByteRate(esm.Unlimited), "WithPollerByteRate(Unlimited): no peer has such a limit")
+	}
+	if j.Batch != 100 {
+		add(esm.WithBatchSize(j.Batch), "WithBatchSize of the run")
+	}
+	if j.Window == 0 {
+		add(esm.WithBatchWindow(0), "WithBatchWindow(0): a batch does not wait for more")
+	}
+	if j.Budget != 128<<20 {
+		add(esm.WithMemoryBudget(j.Budget), "WithMemoryBudget as asked")
+	}
+	if j.Poison >= 0 {
+		add(esm.WithBisect(true), "WithBisect: finds the record that fails a batch")
+		add(esm.WithMaxRetries(j.Retries), "WithMaxRetries(3)")
+		add(esm.WithBackoff(esm.Constant(j.Retry)), "WithBackoff(Constant(1s)), like all others")
+		add(esm.WithDestination(esm.DestinationFunc(func(context.Context, *esm.Discard) error {
+			j.GiveUp()
+			return nil
+		})), "WithDestination that counts")
+	}
+	return opts, said
+}
+
+func run(ctx context.Context, j *job.Job) error {
+	opts, said := settings(j)
+	j.About.Settings = said
+	var pollers atomic.Int64
+	opts = append(opts,
+		esm.WithHooks(esm.Hooks{Scaled: func(i esm.ScaledInfo) { pollers.Store(max(pollers.Load(), int64(i.To))) }}),
+		esm.WithLogger(logger()))
+	m, err := esm.New(esm.Source{Brokers: strings.Split(j.Brokers, ","), Topics: []string{j.Topic}, Group: j.Group},
+		esm.InvokerFunc(func(_ context.Context, b *esm.Batch) error {
+			return job.Call(j, b.Records, func(r *kgo.Record) (int32, int64, []byte) { return r.Partition, r.Offset, r.Value })
+		}), opts...)
+	if err != nil {
+		return err
+	}
+	// Its context outlives the run: Stop ends it.
+	if err := m.Start(context.WithoutCancel(ctx)); err != nil {
+		return err
+	}
+	select {
+	case <-ctx.Done():
+	case <-m.Done():
+		return m.Err()
+	}
+	st := m.Stats()
+	j.About.Extra = map[string]float64{
+		"pollers_max": float64(pollers.Load()), "rebalances": float64(st.Rebalances), "read_bytes": float64(st.FetchedBytes),
+	}
+	return m.Stop(context.WithoutCancel(ctx))
+}
+
+func logger() *slog.Logger {
+	return slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelError}))
+}

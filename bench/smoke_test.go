@@ -1,0 +1,55 @@
+package main
+
+import (
+	"errors"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/seed429fd032/esm/internal/kafkatest"
+)
+
+func TestEveryContenderHandlesAllOfASmallTopicOnce(t *testing.T) {
+	if !kafkatest.Wanted() {
+		t.Skip(kafkatest.NotWanted)
+	}
+	k, err := kafkatest.Start(t.Context(), kafkatest.Config{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer k.Stop()
+	b := &bench{
+		sizes:   sizes{records: 2000, size: 100, partitions: 4, cut: time.Minute},
+		brokers: strings.Join(k.Addrs, ","), topic: "smoke", into: t.TempDir(), commands: map[string][]string{}, filled: map[string]int64{},
+	}
+	b.extra.Budget = 128 << 20
+	for _, c := range contenders {
+		if !strings.Contains(c.runs, "B") {
+			continue
+		}
+		t.Run(c.name, func(t *testing.T) {
+			command, err := build(t.Context(), filepath.Join("peers", c.peer), b.into)
+			if errors.Is(err, ErrMissing) {
+				t.Skip(err)
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			b.commands[c.peer] = command
+			r, err := b.run(t.Context(), "B", c)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if r.Records != b.records || r.Duplicates != 0 || r.Cut {
+				t.Errorf("%d of %d records, %d twice, cut %t", r.Records, b.records, r.Duplicates, r.Cut)
+			}
+			if r.OutOfOrder != 0 && c.is != unordered {
+				t.Errorf("%d out of order", r.OutOfOrder)
+			}
+			if r.CPUSeconds <= 0 || r.PeakRSS <= 0 || len(r.Settings) == 0 || len(r.Versions) < 2 {
+				t.Errorf("it does not say what it used, or its versions: %+v", r)
+			}
+		})
+	}
+}
