@@ -35,6 +35,7 @@ type driver struct {
 	calls   []*naiveCall
 	fresh   int // records of first attempts
 	told    int // records that a destination took
+	giving  int // partitions that are being given up
 	trouble error
 }
 
@@ -126,11 +127,13 @@ func (n *naiveLane) open() bool {
 
 func (d *driver) assign(tp TopicPartition) {
 	n := d.lanes[tp]
+	d.mu.Lock()
 	at := n.frontier()
 	for i := at; i < len(n.records); i++ {
 		n.records[i] = naiveRecord{size: n.records[i].size, at: n.records[i].at, hole: n.records[i].hole, done: n.records[i].hole}
 	}
 	n.arrived, n.assigned, n.repeats, n.most, n.together = at, true, map[string]int{}, 0, 0
+	d.mu.Unlock()
 	d.e.assign([]TopicPartition{tp}, time.Now())
 	d.e.place([]placement{{tp: tp, at: int64(at), leaderEpoch: -1, committed: true}})
 }
@@ -138,7 +141,7 @@ func (d *driver) assign(tp TopicPartition) {
 // poll brings some of a partition's records.
 func (d *driver) poll(tp TopicPartition, most int) {
 	n := d.lanes[tp]
-	if !n.assigned || n.draining {
+	if had, gets := d.owned(n); !had || !gets {
 		return
 	}
 	fetched := kgo.FetchPartition{Partition: tp.Partition, HighWatermark: int64(len(n.records)) + 1000}
@@ -533,8 +536,11 @@ func (d *driver) step(leftOut uint) {
 	}
 	d.e.mu.Unlock()
 	d.mu.Lock()
-	trouble := d.trouble
+	trouble, giving := d.trouble, d.giving
 	d.mu.Unlock()
+	if giving > 0 {
+		synctest.Wait() // what was given up by the last step is gone by this one
+	}
 	if trouble != nil {
 		panic(trouble)
 	}
@@ -543,7 +549,9 @@ func (d *driver) step(leftOut uint) {
 	if leftOut&(1<<op) != 0 {
 		return
 	}
-	switch n := d.lanes[tp]; {
+	n := d.lanes[tp]
+	owned, gets := d.owned(n)
+	switch {
 	case op < 6:
 		d.poll(tp, 40)
 	case op < 11:
@@ -552,7 +560,7 @@ func (d *driver) step(leftOut uint) {
 		i := d.rng.IntN(len(d.calls))
 		err, cause := d.outcome(d.calls[i].lease)
 		d.end(i, err, cause)
-	case op == 17 && n.assigned:
+	case op == 17 && owned:
 		d.mu.Lock()
 		n.lose()
 		d.mu.Unlock()
@@ -566,7 +574,7 @@ func (d *driver) step(leftOut uint) {
 		d.e.unlock()
 	case op == 19:
 		d.e.resumeFrom(holdHalt)
-	case op == 20 && n.assigned && !n.draining:
+	case op == 20 && gets:
 		d.giveUp(tp, time.Duration(d.rng.Int64N(int64(10*time.Second))))
 	default:
 		time.Sleep(time.Duration(d.rng.Int64N(int64(3 * time.Second))))
@@ -578,8 +586,11 @@ func (d *driver) step(leftOut uint) {
 // for so long. It may be lost meanwhile, and come back.
 func (d *driver) giveUp(tp TopicPartition, most time.Duration) {
 	n := d.lanes[tp]
+	d.mu.Lock()
+	d.giving++
 	n.draining = true
 	epoch := n.epoch
+	d.mu.Unlock()
 	began := make(chan struct{})
 	go func() {
 		ctx, done := context.WithTimeout(context.Background(), most)
@@ -595,6 +606,7 @@ func (d *driver) giveUp(tp TopicPartition, most time.Duration) {
 		d.e.unlock()
 		d.mu.Lock()
 		defer d.mu.Unlock()
+		d.giving--
 		if n.epoch == epoch {
 			n.lose()
 		}
@@ -602,6 +614,15 @@ func (d *driver) giveUp(tp TopicPartition, most time.Duration) {
 	<-began
 }
 
+// owned reports whether a partition is assigned, and whether it gets records
+// then.
+func (d *driver) owned(n *naiveLane) (assigned, gets bool) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return n.assigned, n.assigned && !n.draining
+}
+
+// lose takes a partition away. The lock is held.
 func (n *naiveLane) lose() {
 	n.assigned, n.draining = false, false
 	n.epoch++
@@ -616,7 +637,7 @@ func (d *driver) finish() {
 	for range 10_000 {
 		synctest.Wait() // who gives a partition up goes on
 		for tp, n := range d.lanes {
-			if !n.assigned {
+			if owned, _ := d.owned(n); !owned {
 				d.assign(tp)
 			}
 		}

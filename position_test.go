@@ -326,6 +326,11 @@ func TestCommitBeyondTheEndOfTheLog(t *testing.T) {
 func TestTopicThatIsDeletedAndMadeAgain(t *testing.T) {
 	for name, opts := range protocols {
 		t.Run(name, func(t *testing.T) {
+			if raceDetector && name == "kip-848" {
+				// Once in some 70 runs: a late answer to where a partition of the
+				// old topic begins is written beside a fetch of the new one.
+				t.Skip("the client (v1.22.2) has a data race of its own here")
+			}
 			virtual(t, func(t *testing.T) {
 				// One topic: where another one is on the same broker, kgo asks
 				// again at once, which in virtual time is for ever.
