@@ -348,22 +348,36 @@ func TestCompressedTopicStaysWithinTheBudget(t *testing.T) {
 func TestMemoryHoldsNobodyUpWhileAllPartitionsAreBusy(t *testing.T) {
 	virtual(t, func(t *testing.T) {
 		k := esmtest.NewKafka(t, esmtest.Topic("orders", 4))
-		load(k, "orders", 4, 5000, 2000)
-		inv := esmtest.NewInvoker(t).Takes(130 * time.Millisecond) // so that not all end when a sample is taken
-		var closed, busy, blamed atomic.Int64
-		esmtest.Start(t, k.Source("orders", "billing"), inv, quiet(), esm.WithMemoryBudget(8<<20), esm.WithHooks(esm.Hooks{
-			MemoryLimited: func(esm.MemoryInfo) { closed.Add(1) },
-			Sampled: func(i esm.SampledInfo) {
-				if i.Sample.Busy == 4 {
-					if busy.Add(1); i.Sample.MemoryLimited {
-						blamed.Add(1)
-					}
-				}
-			},
+		load(k, "orders", 4, 100, 2000) // a batch for each
+		release := make(chan struct{})
+		inv := esm.InvokerFunc(func(ctx context.Context, _ *esm.Batch) error {
+			select {
+			case <-release:
+				return nil
+			case <-ctx.Done():
+				return context.Cause(ctx)
+			}
+		})
+		var sampled list[esm.ScaleSample]
+		m := esmtest.Start(t, k.Source("orders", "billing"), inv, quiet(), esm.WithMemoryBudget(8<<20), esm.WithHooks(esm.Hooks{
+			Sampled: func(i esm.SampledInfo) { sampled.add(i.Sample) },
 		}))
-		waitFor(t, time.Minute, "drained", func() bool { return len(inv.Values()) == 20_000 })
-		if closed.Load() == 0 || busy.Load() == 0 || blamed.Load() != 0 {
-			t.Errorf("memory was blamed %d times of %d, and was short %d times", blamed.Load(), busy.Load(), closed.Load())
+		waitFor(t, 10*time.Second, "busy", func() bool { return m.Stats().BusySlots == 4 })
+		load(k, "orders", 4, 5000, 2000)
+		time.Sleep(5 * time.Second)
+		if s := m.Stats(); !s.MemoryLimited || s.BusySlots != 4 {
+			t.Errorf("memory is short: %v, and %d slots are busy", s.MemoryLimited, s.BusySlots)
 		}
+		time.Sleep(5 * time.Second)
+		all := sampled.all()
+		if len(all) < 8 {
+			t.Fatalf("%d samples", len(all))
+		}
+		for _, s := range all[len(all)-4:] {
+			if s.MemoryLimited || s.Busy != 4 {
+				t.Errorf("memory is blamed: %v, with %d busy slots", s.MemoryLimited, s.Busy)
+			}
+		}
+		close(release)
 	})
 }
