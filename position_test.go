@@ -242,8 +242,8 @@ func TestDataLossGoesBackAndCommitsBackward(t *testing.T) {
 		if n := book.missing("orders", 2, 150); n != 0 {
 			t.Errorf("%d missing: %s", n, book)
 		}
-		if want := int(resets[0].From - resets[0].To); book.repeats != want {
-			t.Errorf("%d repeats, want the %d that were rewound: %s", book.repeats, want, book)
+		if got, want := book.repeated(), resets[0].From-resets[0].To; got != want {
+			t.Errorf("%d repeats, want the %d that were rewound: %s", got, want, book)
 		}
 		for p := range int32(2) {
 			if got := k.Committed("billing", "orders", p); got != 150 {
