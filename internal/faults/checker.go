@@ -34,7 +34,7 @@ type checker struct {
 	// mayRepeat is how many records had been handled and not committed when
 	// an assignment ended without grace.
 	mayRepeat, ungraceful int64
-	problems              map[string]int
+	problems              int64 // that the hosts named in their states
 	// busiest is the most fetches of a host in a second, since it was read.
 	busiest struct {
 		host    string
@@ -90,7 +90,7 @@ type hostView struct {
 }
 
 func newChecker(partitions int) *checker {
-	c := &checker{hosts: map[string]*hostView{}, problems: map[string]int{}}
+	c := &checker{hosts: map[string]*hostView{}}
 	for n := range int32(partitions) {
 		c.parts = append(c.parts, &partitionView{n: n})
 	}
@@ -158,7 +158,9 @@ func (c *checker) observe(l line) {
 	case lineStats:
 		c.sample(l, h)
 	case lineProblem:
-		c.problems[l.Err]++
+		c.problems++
+	case lineGarbled:
+		c.broken(l, nil, "it says what cannot be read: %s", l.Err)
 	case lineEnded:
 		if !h.stopped {
 			c.broken(l, nil, "it ended by itself: %s", l.Err)

@@ -143,6 +143,7 @@ func TestCheckerSeesEachPromiseThatIsBroken(t *testing.T) {
 				s.say("a", line{Kind: lineStats, Fetches: tooManyFetches})
 			}
 		},
+		"it says what cannot be read": func(s *story) { s.say("a", line{Kind: lineGarbled, Err: "x"}) },
 		"it ended by itself": func(s *story) {
 			s.say("a", line{Kind: lineStarted}).say("a", line{Kind: lineEnded, Err: "exit status 2"})
 		},

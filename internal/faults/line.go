@@ -51,9 +51,10 @@ const (
 	lineStats     = "stats"     // once a second
 	lineProblem   = "problem"
 	lineStopped   = "stopped" // the host has stopped by itself
-	// The parent says these, of a process that has ended.
-	lineKilled = "killed"
-	lineEnded  = "ended" // by itself
+	// The parent says these, of a process that has ended, and of what it said.
+	lineKilled  = "killed"
+	lineEnded   = "ended"   // by itself
+	lineGarbled = "garbled" // it was not understood
 )
 
 // A teller writes lines, each in one piece.

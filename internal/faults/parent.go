@@ -228,8 +228,8 @@ func (p *parent) summary(producer *producer, watcher *watcher, whole bool) error
 		goroutines, heap, held = max(goroutines, h.goroutines), max(heap, h.heap), max(held, h.held)
 		fetches, busiest = max(fetches, h.fetches), max(busiest, h.busiest)
 	}
-	fmt.Printf("of %d hosts at most: %d goroutines, %d MiB of live heap, %d KiB held, %d fetches a second (%d seconds in a row with %d or more)\n",
-		len(c.hosts), goroutines, heap>>20, held>>10, fetches, busiest, tooManyFetches)
+	fmt.Printf("of %d hosts at most: %d goroutines, %d MiB of live heap, %d KiB held, %d fetches a second (%d seconds in a row with %d or more), %d problems named\n",
+		len(c.hosts), goroutines, heap>>20, held>>10, fetches, busiest, tooManyFetches, c.problems)
 	if len(c.violations) == 0 {
 		fmt.Println("0 violations")
 		return nil

@@ -76,7 +76,7 @@ func (p *parent) startHost(name string) error {
 			}
 			l := line{Host: name}
 			if err := json.Unmarshal(text, &l); err != nil {
-				p.judge.add(line{At: time.Now().UnixNano(), Host: name, Kind: lineProblem, Err: fmt.Sprintf("says %q: %v", text, err)})
+				p.judge.add(line{At: time.Now().UnixNano(), Host: name, Kind: lineGarbled, Err: fmt.Sprintf("%q: %v", text, err)})
 				continue
 			}
 			p.judge.add(l)
