@@ -27,7 +27,8 @@ func (s *section) about() string {
 	case "A":
 		return fmt.Sprintf("%s, %s. One call of a partition after the other takes %s s: the floor for what keeps the order. %s", what, function, number(s.floor(), 1), limit)
 	case "B":
-		return fmt.Sprintf("%s, a function that returns at once. *bare* is a loop over the client's PollFetches. %s", what, limit)
+		return fmt.Sprintf("%s, a function that returns at once. *bare* is a loop over the client's PollFetches. "+
+			"The clock starts at the first call, when who fetches much at once has much already; *with the start* it starts with the program, before it joins its group. %s", what, limit)
 	case "C":
 		return fmt.Sprintf("%s, of which one has a fifth; %s. The floor of that partition is %s s for what keeps the order. %s", what, function, number(s.floor(), 1), limit)
 	case "D":
@@ -91,7 +92,7 @@ func columnsOf(s *section) []column {
 	case "A":
 		return []column{kind, seconds, rate, cpu, memory, calls, twice, late, firstCall, rounds}
 	case "B":
-		return []column{kind, cpu, s.overBare("CPU over bare", (*result).cpu), rate, s.overBare("speed over bare", (*result).rate), memory, twice, late, rounds}
+		return []column{kind, cpu, s.overBare("CPU over bare", (*result).cpu), rate, s.overBare("speed over bare", (*result).rate), s.overBare("the same, with the start", (*result).wholeRate), memory, twice, late, rounds}
 	case "C":
 		return []column{kind, seconds, {"all others after, s", func(g *group) string {
 			if slices.ContainsFunc(g.results, func(r *result) bool { return r.Others != nil && !r.Others.Done }) {

@@ -62,6 +62,14 @@ func (r *result) rate() float64 {
 	return float64(r.Records) / r.Seconds
 }
 
+// wholeRate is records a second from the start of the program.
+func (r *result) wholeRate() float64 {
+	if r.Seconds <= 0 {
+		return 0
+	}
+	return float64(r.Records) / (r.WaitSeconds + r.Seconds)
+}
+
 // cpu is seconds of CPU a million records.
 func (r *result) cpu() float64 {
 	if r.Records == 0 {
