@@ -183,9 +183,22 @@ func (l *lane) push(s segment) {
 	l.bytes += s.weight()
 }
 
+// A firstPart is a part together with what nearly every one needs, so that an
+// invocation of a function that returns at once costs one allocation here
+// instead of five.
+type firstPart struct {
+	part
+	work   work
+	parts  [1]*part
+	left   [1]portion
+	pieces [2]piece
+}
+
 // take moves records from the queue into a part, as many as there is room for.
-func (l *lane) take(m *room, empty bool) *part {
-	p := &part{lane: l, from: l.taken}
+func (l *lane) take(m *room, empty bool) *firstPart {
+	f := &firstPart{part: part{lane: l, from: l.taken}}
+	p := &f.part
+	p.pieces = f.pieces[:0]
 	for len(l.queue) > 0 {
 		s := &l.queue[0]
 		n := m.take(s, empty && len(p.records) == 0)
@@ -210,9 +223,17 @@ func (l *lane) take(m *room, empty bool) *part {
 	l.bytes -= p.bytes
 	if len(p.records) > 0 {
 		l.taken = p.to()
-		p.left = []portion{{records: p.records}}
+		f.left[0] = portion{records: p.records}
+		p.left = f.left[:1:1]
 	}
-	return p
+	return f
+}
+
+// alone is a work of this part only, for the first time.
+func (f *firstPart) alone() *work {
+	f.parts[0] = &f.part
+	f.work.parts = f.parts[:1:1]
+	return &f.work
 }
 
 // settle marks records of a part as done with, and reports whether the frontier

@@ -27,6 +27,9 @@ type lease struct {
 	ended   time.Time // of its context, if that was noticed
 	warned  bool      // that it is slow
 	stuck   bool      // that it goes on after its context ended
+
+	own   Batch      // what batch is at first
+	tried [1]portion // room for what end looks at
 }
 
 // runnable reports whether an invocation could start now.
@@ -135,7 +138,8 @@ func (e *engine) lease(now time.Time) *lease {
 		l.attempt = max(l.attempt, p.left[0].attempts+1)
 	}
 	// The function gets a slice of its own: it may sort it, or keep it.
-	l.batch = &Batch{Records: make([]*kgo.Record, 0, l.records), Attempt: l.attempt, ID: l.id, Mapping: e.watch.name}
+	l.own = Batch{Records: make([]*kgo.Record, 0, l.records), Attempt: l.attempt, ID: l.id, Mapping: e.watch.name}
+	l.batch = &l.own
 	for _, p := range w.parts {
 		l.batch.Records = append(l.batch.Records, p.left[0].records...)
 		if len(p.left[0].records) == len(p.records) {
@@ -224,7 +228,7 @@ func (e *engine) end(l *lease, v verdict) {
 	took := now.Sub(l.started)
 	e.pool.end(l.poller, now)
 	e.tally(l, v, took)
-	tried := make([]portion, 0, l.lanes)
+	tried := l.tried[:0]
 	for _, p := range l.work.parts {
 		r := p.left[0]
 		if v.err != nil {
@@ -311,6 +315,9 @@ type wait struct {
 // before the lock is taken. Throttles that come back while nothing is invoked
 // belong to one round.
 func (e *engine) consult(l *lease, v verdict) (w wait) {
+	if v.outcome == OutcomeSuccess {
+		return wait{} // nothing waits
+	}
 	e.mu.Lock()
 	backoff, now := e.cfg.backoff, time.Now()
 	w.round = max(1, e.throttles)

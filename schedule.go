@@ -258,7 +258,7 @@ func (e *engine) assemble(l *lane) *work {
 		if o.count > m.records || o.bytes > m.bytes {
 			return false
 		}
-		w.parts = append(w.parts, o.take(&m, false))
+		w.parts = append(w.parts, &o.take(&m, false).part)
 		return true
 	}
 	for m.records > 0 {
