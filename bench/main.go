@@ -118,9 +118,12 @@ func (b *bench) all(ctx context.Context, rounds int, runs string, cs []contender
 	sitting := time.Now().UTC().Format("2006-01-02T15:04:05Z")
 	for round := 1; round <= rounds; round++ {
 		for _, run := range runs {
-			for _, c := range cs {
+			for _, c := range turned(cs, round-1) {
 				if !strings.ContainsRune(c.runs, run) || b.commands[c.peer] == nil || run == 'I' && round > 1 {
 					continue // it takes no part, is left out, or is done once
+				}
+				if err := calm(ctx); err != nil {
+					return err
 				}
 				r, err := b.run(ctx, string(run), c)
 				if ctx.Err() != nil {
@@ -138,6 +141,13 @@ func (b *bench) all(ctx context.Context, rounds int, runs string, cs []contender
 		}
 	}
 	return nil
+}
+
+// turned begins a list at another place, so that each contender follows
+// another one in each round.
+func turned(cs []contender, by int) []contender {
+	by %= len(cs)
+	return append(cs[by:len(cs):len(cs)], cs[:by]...)
 }
 
 // progress is a line about a result for who waits for it.
