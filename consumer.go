@@ -77,6 +77,11 @@ const (
 	// to the old leader, which refuses them at once: hundreds a second. Its
 	// own default is 5 s.
 	metadataMinAge = 250 * time.Millisecond
+	// heartbeatInterval is how long it takes at most until a member of a
+	// classic group learns that others joined or left. When partitions move,
+	// they stand still for about as long, because who gets them is asked last.
+	// The client's own default is 3 s. A KIP-848 group has the broker's.
+	heartbeatInterval = time.Second
 )
 
 func newConsumer(e *engine, s *Source) *consumer {
@@ -94,7 +99,7 @@ func newConsumer(e *engine, s *Source) *consumer {
 // they win.
 func (c *consumer) options() []kgo.Opt {
 	f := &c.engine.memory.fetch
-	opts := append([]kgo.Opt{kgo.MetadataMinAge(metadataMinAge)}, c.source.Client...)
+	opts := append([]kgo.Opt{kgo.MetadataMinAge(metadataMinAge), kgo.HeartbeatInterval(heartbeatInterval)}, c.source.Client...)
 	opts = append(opts,
 		kgo.SeedBrokers(c.source.Brokers...),
 		kgo.ConsumerGroup(c.source.Group),

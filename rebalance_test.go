@@ -583,3 +583,19 @@ func TestSoakKeepsEveryCommitMoving(t *testing.T) {
 		}
 	})
 }
+
+// TestMemberThatJoinsHasPartitionsSoon: with nothing set, the others learn of it
+// within a heartbeat, and give up what is its share.
+func TestMemberThatJoinsHasPartitionsSoon(t *testing.T) {
+	virtual(t, func(t *testing.T) {
+		k := esmtest.NewKafka(t, esmtest.Topic("orders", 4))
+		source := k.Source("orders", "billing")
+		esmtest.Start(t, source, esmtest.NewInvoker(t), quiet())
+		time.Sleep(10*time.Second + 300*time.Millisecond) // between two heartbeats
+		_, assigned := takeover(t, source, esmtest.NewInvoker(t))
+		time.Sleep(2 * time.Second)
+		if assigned.Load() != 2 {
+			t.Errorf("after 2s it has %d of 4 partitions", assigned.Load())
+		}
+	})
+}

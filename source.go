@@ -55,7 +55,9 @@ type Source struct {
 	// [Hooks]), WithLogger, KeepControlRecords, DisableAutoCommit,
 	// FetchMaxWait, MetadataMaxAge.
 	//
-	// MetadataMinAge is 250 ms unless it is set here.
+	// MetadataMinAge is 250 ms and HeartbeatInterval 1 s unless they are set
+	// here: a partition that moves to another process of a classic group stands
+	// still for about two heartbeats.
 	//
 	// The options are applied to two clients: one that never connects, to
 	// see such conflicts, and the real one. A hook sees both come and go.
