@@ -5,18 +5,34 @@ import (
 	"testing"
 )
 
-func TestTurnedBeginsElsewhere(t *testing.T) {
-	cs := []contender{{name: "a"}, {name: "b"}, {name: "c"}}
-	for by, want := range []string{"abc", "bca", "cab", "abc"} {
-		got := ""
-		for _, c := range turned(cs, by) {
-			got += c.name
+// TestEachRoundHasAnOrderOfItsOwn: in five rounds nobody always follows the same
+// one, nothing is left out, and the order of a round is always the same.
+func TestEachRoundHasAnOrderOfItsOwn(t *testing.T) {
+	before := map[string]map[string]bool{}
+	for round := 1; round <= 5; round++ {
+		order := shuffled(contenders, round)
+		var names, again []string
+		for i, c := range order {
+			names = append(names, c.name)
+			again = append(again, shuffled(contenders, round)[i].name)
+			if before[c.name] == nil {
+				before[c.name] = map[string]bool{}
+			}
+			if i > 0 {
+				before[c.name][order[i-1].name] = true
+			}
 		}
-		if got != want {
-			t.Errorf("by %d: %s, want %s", by, got, want)
+		if !slices.Equal(names, again) {
+			t.Errorf("round %d has two orders: %v, %v", round, names, again)
+		}
+		slices.Sort(names)
+		if len(slices.Compact(names)) != len(contenders) {
+			t.Errorf("round %d: %v", round, names)
 		}
 	}
-	if names := []string{cs[0].name, cs[1].name, cs[2].name}; !slices.Equal(names, []string{"a", "b", "c"}) {
-		t.Errorf("the list itself was turned: %v", names)
+	for name, others := range before {
+		if len(others) < 3 {
+			t.Errorf("%s comes after %v", name, others)
+		}
 	}
 }

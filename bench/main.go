@@ -29,6 +29,7 @@ import (
 	"flag"
 	"fmt"
 	"maps"
+	"math/rand/v2"
 	"os"
 	"os/signal"
 	"slices"
@@ -118,7 +119,7 @@ func (b *bench) all(ctx context.Context, rounds int, runs string, cs []contender
 	sitting := time.Now().UTC().Format("2006-01-02T15:04:05Z")
 	for round := 1; round <= rounds; round++ {
 		for _, run := range runs {
-			for _, c := range turned(cs, round-1) {
+			for _, c := range shuffled(cs, round) {
 				if !strings.ContainsRune(c.runs, run) || b.commands[c.peer] == nil || run == 'I' && round > 1 {
 					continue // it takes no part, is left out, or is done once
 				}
@@ -143,11 +144,15 @@ func (b *bench) all(ctx context.Context, rounds int, runs string, cs []contender
 	return nil
 }
 
-// turned begins a list at another place, so that each contender follows
-// another one in each round.
-func turned(cs []contender, by int) []contender {
-	by %= len(cs)
-	return append(cs[by:len(cs):len(cs)], cs[:by]...)
+// shuffled is the order of a round, in each another one and always the same:
+// who comes after a contender that kept the broker busy for a minute is slower
+// for it. The first round has the order of the list.
+func shuffled(cs []contender, round int) []contender {
+	cs = slices.Clone(cs)
+	if round > 1 {
+		rand.New(rand.NewPCG(uint64(round), 0)).Shuffle(len(cs), func(i, j int) { cs[i], cs[j] = cs[j], cs[i] })
+	}
+	return cs
 }
 
 // progress is a line about a result for who waits for it.
