@@ -6,6 +6,8 @@ import (
 	"sort"
 
 	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/seed429fd032/esm/internal/awsevent"
 )
 
 // A Batch is what one invocation gets. It is valid until [Invoker.Invoke]
@@ -28,6 +30,36 @@ type Batch struct {
 	ID string
 	// Mapping is the name of the Mapping, [WithName].
 	Mapping string
+
+	origin *origin // nil in a literal
+}
+
+// An origin is what an event says of where its records are from.
+type origin struct {
+	arn     string
+	brokers []string
+}
+
+// AppendJSON appends the records as the JSON event that AWS Lambda makes of
+// them, and returns the extended slice. With a dst that has room it allocates
+// nothing.
+//
+// Keys and values are base64. One that is null is null: AWS has been seen to
+// write that, and to leave the field out; what reads events by field names sees
+// no difference. Headers are objects with one field, one for each header, whose
+// value is an array of the bytes as signed numbers, -128 to 127. What is no
+// UTF-8 in a topic or in the key of a header becomes U+FFFD, since JSON has
+// nothing else. A record of a topic without timestamps has -1.
+//
+// The event is that of MSK with [Source].ARN, and that of a self-managed Kafka
+// without. Its bootstrapServers are [Source].Brokers. A Batch that was written
+// as a literal has none.
+func (b *Batch) AppendJSON(dst []byte) []byte {
+	e := awsevent.Event{Records: b.Records}
+	if b.origin != nil {
+		e.SourceARN, e.Brokers = b.origin.arn, b.origin.brokers
+	}
+	return awsevent.AppendEvent(dst, &e)
 }
 
 // A TopicPartition names one partition.

@@ -85,7 +85,7 @@ const (
 )
 
 func newConsumer(e *engine, s *Source) *consumer {
-	e.group, e.brokers = s.Group, s.Brokers
+	e.group, e.origin = s.Group, origin{s.ARN, s.Brokers}
 	return &consumer{
 		engine: e, source: s, lagBell: newBell(), checkBell: newBell(),
 		topicIDs: map[string][16]byte{}, suspects: map[string]bool{},

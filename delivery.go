@@ -53,7 +53,7 @@ func (e *engine) deliverer(l *lease) {
 		e.mu.Unlock()
 		d := &Discard{
 			Record: r.records[0], Reason: r.reason, Attempts: r.attempts, FirstErr: r.account.firstErr, Err: r.account.lastErr,
-			FirstFailed: r.account.firstAt, LastFailed: r.account.lastAt, Mapping: e.watch.name, Group: e.group, Brokers: e.brokers,
+			FirstFailed: r.account.firstAt, LastFailed: r.account.lastAt, Mapping: e.watch.name, Group: e.group, Brokers: e.origin.brokers, SourceARN: e.origin.arn,
 			BatchID: r.account.batchID, BatchRecords: r.account.batchRecords, Delivery: r.deliveries + 1,
 		}
 		began := time.Now()

@@ -89,6 +89,8 @@ type Discard struct {
 	Mapping, Group string
 	// Brokers are the seed brokers of the source.
 	Brokers []string
+	// SourceARN is [Source].ARN.
+	SourceARN string
 	// BatchID is the id of the last invocation that carried the record, and
 	// BatchRecords how many records that had.
 	BatchID      string

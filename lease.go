@@ -138,7 +138,7 @@ func (e *engine) lease(now time.Time) *lease {
 		l.attempt = max(l.attempt, p.left[0].attempts+1)
 	}
 	// The function gets a slice of its own: it may sort it, or keep it.
-	l.own = Batch{Records: make([]*kgo.Record, 0, l.records), Attempt: l.attempt, ID: l.id, Mapping: e.watch.name}
+	l.own = Batch{Records: make([]*kgo.Record, 0, l.records), Attempt: l.attempt, ID: l.id, Mapping: e.watch.name, origin: &e.origin}
 	l.batch = &l.own
 	for _, p := range w.parts {
 		l.batch.Records = append(l.batch.Records, p.left[0].records...)

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"reflect"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kgo"
@@ -30,6 +31,12 @@ type Source struct {
 	// Start is where partitions begin for which the group has no committed
 	// offset. The zero value is [TrimHorizon]. (AWS: StartingPosition.)
 	Start StartingPosition
+	// ARN is the ARN of an MSK cluster, for functions that look at it: the
+	// events of [Batch.AppendJSON] then are those of MSK, with eventSource
+	// "aws:kafka" and this eventSourceArn. Without one they are those of a
+	// self-managed Kafka, with "SelfManagedKafka". A [Discard] has it too. It is
+	// not used to connect. (AWS: EventSourceArn.)
+	ARN string
 	// InstanceID makes this process a static member of its group (KIP-345):
 	// it can restart within the session timeout without a rebalance. It must
 	// differ between processes. Stop then does not leave the group, so its
@@ -152,6 +159,9 @@ func (s *Source) validate(now time.Time) (errs []error) {
 	}
 	if s.Start.kind == startAtTimestamp && (s.Start.at.IsZero() || s.Start.at.After(now)) {
 		bad("Start", s.Start, "must be a time that is set and not in the future")
+	}
+	if s.ARN != "" && !(strings.HasPrefix(s.ARN, "arn:") && strings.Count(s.ARN, ":") >= 5) {
+		bad("ARN", strconv.Quote(s.ARN), "must be an ARN, arn:PARTITION:kafka:REGION:ACCOUNT:cluster/NAME/ID, or empty")
 	}
 	for i, o := range s.Client {
 		if o == nil {

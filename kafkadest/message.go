@@ -47,7 +47,8 @@ const (
 	//     is too large, and for one that was never tried. Otherwise it is always
 	//     the same. What the function said is in the header esm-error.
 	//   - approximateInvokeCount counts the attempts that failed.
-	//   - eventSource is "SelfManagedKafka", and there is no eventSourceArn.
+	//   - eventSource is "SelfManagedKafka", and there is no eventSourceArn,
+	//     unless the Mapping has [esm.Source].ARN.
 	//   - a key or a value that is null is null.
 	FormatDocument Format = iota
 	// FormatRecord is the record as it was: value and headers too. To replay
@@ -98,7 +99,7 @@ func message(topic string, format Format, g *esm.Discard, now time.Time) *kgo.Re
 	} else {
 		m.Value = awsevent.AppendTopicDocument(nil, &awsevent.Document{
 			RequestID: g.BatchID, Function: g.Mapping, Condition: condition(g.Reason), Invocations: g.Attempts,
-			Time: now, Brokers: g.Brokers, Record: g.Record,
+			Time: now, SourceARN: g.SourceARN, Brokers: g.Brokers, Record: g.Record,
 		})
 	}
 	header := func(key, value string) {

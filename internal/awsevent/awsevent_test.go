@@ -181,12 +181,12 @@ func TestStrings(t *testing.T) {
 		"quote\" back\\ slash/":   `"quote\" back\\ slash/"`,
 		"\b\f\n\r\t\x00\x1f\x7f":  "\"\\b\\f\\n\\r\\t\\u0000\\u001f\x7f\"",
 		"<a href='?x&y'>":         `"<a href='?x&y'>"`,
-		"żółw \U0001F422\u2028":   "\"żółw \U0001F422\u2028\"",
+		"żółw \U0001F422\u2028":   "\"żółw \U0001F422\\u2028\"",
 		"a\xffb\xc3":              `"a\ufffdb\ufffd"`,
 		"\xed\xa0\x80 surrogate":  `"\ufffd\ufffd\ufffd surrogate"`,
 		"a real \ufffd stays one": "\"a real \ufffd stays one\"",
 	} {
-		if got := string(appendString(nil, in)); got != want {
+		if got := string(AppendString(nil, in)); got != want {
 			t.Errorf("%q: got %s, want %s", in, got, want)
 		}
 	}

@@ -59,11 +59,11 @@ func AppendTopicDocument(dst []byte, d *Document) []byte {
 // within, KafkaBatchInfo.
 func (d *Document) appendHead(dst []byte, e *Event, payloadSize int) []byte {
 	dst = append(dst, `{"requestContext":{"requestId":`...)
-	dst = appendString(dst, d.RequestID)
+	dst = AppendString(dst, d.RequestID)
 	dst = append(dst, `,"functionArn":`...)
-	dst = appendString(dst, d.Function)
+	dst = AppendString(dst, d.Function)
 	dst = append(dst, `,"condition":`...)
-	dst = appendString(dst, d.Condition)
+	dst = AppendString(dst, d.Condition)
 	dst = append(dst, `,"approximateInvokeCount":`...)
 	dst = strconv.AppendInt(dst, int64(d.Invocations), 10)
 	dst = append(dst, `},"responseContext":`...)
@@ -79,7 +79,7 @@ func (d *Document) appendHead(dst []byte, e *Event, payloadSize int) []byte {
 	dst = strconv.AppendInt(dst, int64(len(e.Records)), 10)
 	if e.SourceARN != "" {
 		dst = append(dst, `,"eventSourceArn":`...)
-		dst = appendString(dst, e.SourceARN)
+		dst = AppendString(dst, e.SourceARN)
 	}
 	dst = append(dst, ',')
 	dst = e.appendServers(dst)

@@ -19,7 +19,7 @@ package awsevent
 import (
 	"slices"
 	"strconv"
-	"strings"
+	"sync"
 
 	"github.com/twmb/franz-go/pkg/kgo"
 )
@@ -64,11 +64,18 @@ func (e *Event) appendSource(dst []byte) []byte {
 		return append(dst, `"eventSource":"SelfManagedKafka"`...)
 	}
 	dst = append(dst, `"eventSource":"aws:kafka","eventSourceArn":`...)
-	return appendString(dst, e.SourceARN)
+	return AppendString(dst, e.SourceARN)
 }
 
 func (e *Event) appendServers(dst []byte) []byte {
-	return appendString(append(dst, `"bootstrapServers":`...), strings.Join(e.Brokers, ","))
+	dst = append(dst, `"bootstrapServers":"`...)
+	for i, b := range e.Brokers {
+		if i > 0 {
+			dst = append(dst, ',')
+		}
+		dst = appendChars(dst, b)
+	}
+	return append(dst, '"')
 }
 
 // appendRecords appends an array for each partition.
@@ -83,11 +90,8 @@ func (e *Event) appendRecords(dst []byte, record func([]byte, *kgo.Record) []byt
 			if i > 0 {
 				dst = append(dst, "],"...)
 			}
-			// The name of the partition is part of the string, so the quote
-			// that closes the topic comes after it.
-			dst = appendString(dst, r.Topic)
-			dst[len(dst)-1] = '-'
-			dst = strconv.AppendInt(dst, int64(r.Partition), 10)
+			dst = appendChars(append(dst, '"'), r.Topic)
+			dst = strconv.AppendInt(append(dst, '-'), int64(r.Partition), 10)
 			dst = append(dst, `":[`...)
 		}
 		dst = record(dst, r)
@@ -109,15 +113,19 @@ func of(r *kgo.Record) partition { return partition{r.Topic, r.Partition} }
 // grouped returns the records with those of each partition together. A field
 // that comes twice in a JSON object is lost to whoever reads it.
 func grouped(records []*kgo.Record) []*kgo.Record {
-	var rank map[partition]int // of the first record of each
+	if alone(records) {
+		return records // as in nearly every batch
+	}
+	rank := ranks.Get().(map[partition]int) // of the first record of each
+	defer func() {
+		clear(rank)
+		ranks.Put(rank)
+	}()
 	together := true
-	for i := 1; i < len(records); i++ {
-		p := of(records[i])
-		if p == of(records[i-1]) {
+	for i, r := range records {
+		p := of(r)
+		if i > 0 && p == of(records[i-1]) {
 			continue
-		}
-		if rank == nil {
-			rank = map[partition]int{of(records[0]): 0}
 		}
 		if _, again := rank[p]; again {
 			together = false
@@ -133,10 +141,23 @@ func grouped(records []*kgo.Record) []*kgo.Record {
 	return records
 }
 
+// ranks keeps the maps of grouped.
+var ranks = sync.Pool{New: func() any { return map[partition]int{} }}
+
+// alone reports whether all records are of one partition.
+func alone(records []*kgo.Record) bool {
+	for i := 1; i < len(records); i++ {
+		if of(records[i]) != of(records[0]) {
+			return false
+		}
+	}
+	return true
+}
+
 // appendRecord appends a record as it stands in the event.
 func appendRecord(dst []byte, r *kgo.Record) []byte {
 	dst = append(dst, `{"topic":`...)
-	dst = appendString(dst, r.Topic)
+	dst = AppendString(dst, r.Topic)
 	dst = append(dst, `,"partition":`...)
 	dst = strconv.AppendInt(dst, int64(r.Partition), 10)
 	dst = append(dst, `,"offset":`...)
@@ -144,9 +165,9 @@ func appendRecord(dst []byte, r *kgo.Record) []byte {
 	dst = append(dst, ',')
 	dst = appendTimestamp(dst, r)
 	dst = append(dst, `,"key":`...)
-	dst = appendBase64(dst, r.Key)
+	dst = AppendBase64(dst, r.Key)
 	dst = append(dst, `,"value":`...)
-	dst = appendBase64(dst, r.Value)
+	dst = AppendBase64(dst, r.Value)
 	dst = append(dst, ',')
 	dst = appendHeaders(dst, r.Headers)
 	return append(dst, '}')
@@ -158,7 +179,7 @@ func appendRecordSorted(dst []byte, r *kgo.Record) []byte {
 	dst = append(dst, '{')
 	dst = appendHeaders(dst, r.Headers)
 	dst = append(dst, `,"key":`...)
-	dst = appendBase64(dst, r.Key)
+	dst = AppendBase64(dst, r.Key)
 	dst = append(dst, `,"offset":`...)
 	dst = strconv.AppendInt(dst, r.Offset, 10)
 	dst = append(dst, `,"partition":`...)
@@ -166,9 +187,9 @@ func appendRecordSorted(dst []byte, r *kgo.Record) []byte {
 	dst = append(dst, ',')
 	dst = appendTimestamp(dst, r)
 	dst = append(dst, `,"topic":`...)
-	dst = appendString(dst, r.Topic)
+	dst = AppendString(dst, r.Topic)
 	dst = append(dst, `,"value":`...)
-	dst = appendBase64(dst, r.Value)
+	dst = AppendBase64(dst, r.Value)
 	return append(dst, '}')
 }
 
@@ -182,16 +203,20 @@ func appendTimestamp(dst []byte, r *kgo.Record) []byte {
 	return append(dst, `,"timestampType":"CREATE_TIME"`...)
 }
 
-// appendHeaders appends an object for each header: keys may come twice, and
-// their order counts.
 func appendHeaders(dst []byte, headers []kgo.RecordHeader) []byte {
-	dst = append(dst, `"headers":[`...)
+	return AppendHeaders(append(dst, `"headers":`...), headers)
+}
+
+// AppendHeaders appends an array with an object for each header: keys may come
+// twice, and their order counts.
+func AppendHeaders(dst []byte, headers []kgo.RecordHeader) []byte {
+	dst = append(dst, '[')
 	for i := range headers {
 		if i > 0 {
 			dst = append(dst, ',')
 		}
 		dst = append(dst, '{')
-		dst = appendString(dst, headers[i].Key)
+		dst = AppendString(dst, headers[i].Key)
 		dst = append(dst, ':')
 		dst = appendInt8s(dst, headers[i].Value)
 		dst = append(dst, '}')

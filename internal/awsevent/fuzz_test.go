@@ -171,7 +171,7 @@ func FuzzEveryStringComesBack(f *testing.F) {
 	f.Add("a\"\\\x00\x1f\x7f\xc3\xa9\xff\xed\xa0\x80\xf0\x9f\x90\xa2\u2028")
 	f.Fuzz(func(t *testing.T, s string) {
 		var got string
-		decode(t, appendString(nil, s), &got)
+		decode(t, AppendString(nil, s), &got)
 		if got != valid(s) {
 			t.Errorf("%q came back as %q", s, got)
 		}

@@ -1,27 +1,38 @@
 package awsevent
 
 import (
-	"encoding/base64"
+	"slices"
 	"strconv"
 	"time"
 	"unicode/utf8"
+
+	"github.com/emmansun/base64"
 )
 
 const hexDigits = "0123456789abcdef"
 
-// appendString appends s as a JSON string. What is no UTF-8 in it becomes
-// U+FFFD, as encoding/json has it. Nothing is escaped that needs no escape:
-// these documents go to a queue, not into a web page.
-func appendString(dst []byte, s string) []byte {
-	dst = append(dst, '"')
+// AppendString appends s as a JSON string, byte by byte as encoding/json does
+// without its escapes for HTML: these documents go to a queue, not into a web
+// page. What is no UTF-8 becomes U+FFFD.
+func AppendString(dst []byte, s string) []byte {
+	return append(appendChars(append(dst, '"'), s), '"')
+}
+
+// appendChars appends s as it stands in a JSON string.
+func appendChars(dst []byte, s string) []byte {
 	start := 0 // what is not copied yet
 	for i := 0; i < len(s); {
 		c := s[i]
 		if c >= utf8.RuneSelf {
 			r, size := utf8.DecodeRuneInString(s[i:])
-			if r == utf8.RuneError && size == 1 {
+			switch {
+			case r == utf8.RuneError && size == 1:
 				dst = append(append(dst, s[start:i]...), `\ufffd`...)
-				start = i + 1
+				start = i + size
+			case r == '\u2028' || r == '\u2029':
+				dst = append(append(dst, s[start:i]...), `\u202`...)
+				dst = append(dst, hexDigits[r&0xf])
+				start = i + size
 			}
 			i += size
 			continue
@@ -49,17 +60,20 @@ func appendString(dst []byte, s string) []byte {
 			dst = append(dst, '\\', 'u', '0', '0', hexDigits[c>>4], hexDigits[c&0xf])
 		}
 	}
-	return append(append(dst, s[start:]...), '"')
+	return append(dst, s[start:]...)
 }
 
-// appendBase64 appends bytes as a JSON string in standard base64, and null for
+// AppendBase64 appends bytes as a JSON string in standard base64, and null for
 // none.
-func appendBase64(dst, b []byte) []byte {
+func AppendBase64(dst, b []byte) []byte {
 	if b == nil {
 		return append(dst, "null"...)
 	}
-	dst = append(dst, '"')
-	dst = base64.StdEncoding.AppendEncode(dst, b)
+	n := base64.StdEncoding.EncodedLen(len(b))
+	dst = append(slices.Grow(dst, n+2), '"')
+	at := len(dst)
+	dst = dst[:at+n]
+	base64.StdEncoding.Encode(dst[at:], b)
 	return append(dst, '"')
 }
 

@@ -1,0 +1,5 @@
+//go:build !race
+
+package awsevent
+
+const raceEnabled = false
