@@ -39,13 +39,17 @@ const (
 	// failed and others did not. That may then arrive as a plain failure, of
 	// the whole batch.
 	NoFailures
+	// NoStopAt is for an Invoker that can name records that failed, but not say
+	// that the later ones were not tried ([esm.Failures.StopAt]), as a Lambda
+	// function cannot. Those may then arrive as records that failed.
+	NoStopAt
 
 	never Exemption = -1 // for what is asked of every Invoker
 )
 
 // String returns the name of the constant.
 func (e Exemption) String() string {
-	names := [...]string{"NoThrottle", "NoHalt", "NoBatchInfo", "NoPermanent", "NoTooLarge", "NoFailures"}
+	names := [...]string{"NoThrottle", "NoHalt", "NoBatchInfo", "NoPermanent", "NoTooLarge", "NoFailures", "NoStopAt"}
 	if e < 0 || int(e) >= len(names) {
 		return fmt.Sprintf("Exemption(%d)", int(e))
 	}

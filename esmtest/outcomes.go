@@ -71,6 +71,9 @@ func (c *conformance) misses(said claim, a answer) string {
 	return wrong
 }
 
+// notTried is the fate of a record after one at which a target stopped.
+const notTried = "not tried"
+
 // fates are what becomes of the records of a batch of which these failed.
 func fates(b *esm.Batch, failures []esm.RecordFailure) map[place]string {
 	at := map[place]string{}
@@ -84,7 +87,7 @@ func fates(b *esm.Batch, failures []esm.RecordFailure) map[place]string {
 	for _, r := range b.Records {
 		p := placeOf(r)
 		if stop, stopped := stops[p.TopicPartition]; stopped && r.Offset > stop {
-			at[p] = "not tried"
+			at[p] = notTried
 		} else if at[p] == "" {
 			at[p] = esm.OutcomeSuccess.String()
 		}
@@ -103,7 +106,8 @@ func (c *conformance) misnames(b *esm.Batch, said, got []esm.RecordFailure) stri
 	for p, h := range have {
 		w := cmp.Or(want[p], "no record of the batch")
 		plain := h == esm.OutcomeFailure.String() &&
-			(w == esm.OutcomePermanent.String() && c.exempts(NoPermanent) || w == esm.OutcomeTooLarge.String() && c.exempts(NoTooLarge))
+			(w == esm.OutcomePermanent.String() && c.exempts(NoPermanent) || w == esm.OutcomeTooLarge.String() && c.exempts(NoTooLarge) ||
+				w == notTried && c.exempts(NoStopAt))
 		if h != w && !plain {
 			wrong = append(wrong, fmt.Sprintf("it makes %q of %s/%d offset %d, which is %q", h, p.Topic, p.Partition, p.offset, w))
 		}

@@ -52,7 +52,27 @@ func nothing(error) error { return nil }
 // every is every exemption.
 var every = []esmtest.Exemption{
 	esmtest.NoThrottle, esmtest.NoHalt, esmtest.NoBatchInfo,
-	esmtest.NoPermanent, esmtest.NoTooLarge, esmtest.NoFailures,
+	esmtest.NoPermanent, esmtest.NoTooLarge, esmtest.NoFailures, esmtest.NoStopAt,
+}
+
+// tried is an invoker that says of records which were not tried that they
+// failed.
+func tried(target esm.InvokerFunc) esm.InvokerFunc {
+	return func(ctx context.Context, b *esm.Batch) error {
+		err := target(ctx, b)
+		if esm.Classify(ctx, err) != esm.OutcomePartial {
+			return err
+		}
+		var failures esm.Failures
+		for _, f := range esm.FailuresOf(err) {
+			for _, r := range b.Records {
+				if r.Topic == f.Topic && r.Partition == f.Partition && (r.Offset == f.Offset || f.Stopped && r.Offset > f.Offset) {
+					failures.Add(r, f.Err)
+				}
+			}
+		}
+		return failures.Err()
+	}
 }
 
 func TestExemptInvokersConform(t *testing.T) {
@@ -75,6 +95,7 @@ func TestExemptInvokersConform(t *testing.T) {
 		{"no permanent", misread(esm.OutcomePermanent, plainly), []esmtest.Exemption{esmtest.NoPermanent}},
 		{"no too large", misread(esm.OutcomeTooLarge, plainly), []esmtest.Exemption{esmtest.NoTooLarge}},
 		{"no failures of records", misread(esm.OutcomePartial, plainly), []esmtest.Exemption{esmtest.NoFailures}},
+		{"no stop", wrapped(tried), []esmtest.Exemption{esmtest.NoStopAt}},
 		{"no info", wrapped(func(target esm.InvokerFunc) esm.InvokerFunc {
 			return func(ctx context.Context, b *esm.Batch) error { return target(ctx, &esm.Batch{Records: b.Records}) }
 		}), []esmtest.Exemption{esmtest.NoBatchInfo}},
@@ -120,7 +141,7 @@ func TestExemptionsAreForWhatIsNotCarriedAndNotForSuccess(t *testing.T) {
 }
 
 func TestExemptionsHaveNames(t *testing.T) {
-	if got := fmt.Sprint(append(slices.Clone(every), 99, -1)); got != "[NoThrottle NoHalt NoBatchInfo NoPermanent NoTooLarge NoFailures Exemption(99) Exemption(-1)]" {
+	if got := fmt.Sprint(append(slices.Clone(every), 99, -1)); got != "[NoThrottle NoHalt NoBatchInfo NoPermanent NoTooLarge NoFailures NoStopAt Exemption(99) Exemption(-1)]" {
 		t.Error(got)
 	}
 }
@@ -156,6 +177,7 @@ func TestInvokersThatMisreadErrorsDoNotConform(t *testing.T) {
 		{"hides that it is permanent", misread(esm.OutcomePermanent, plainly), []string{permanent, ownAnswers}, "esmtest.NoPermanent"},
 		{"hides that it is too large", misread(esm.OutcomeTooLarge, plainly), []string{tooLarge, ownAnswers}, "esmtest.NoTooLarge"},
 		{"hides which records failed", misread(esm.OutcomePartial, plainly), []string{partial, ownAnswers}, "esmtest.NoFailures"},
+		{"takes what was not tried for failed", wrapped(tried), []string{partial}, `which is "not tried"`},
 		{"swallows failures of records", misread(esm.OutcomePartial, nothing), []string{partial, ownAnswers}, "esm.Failures returned nil"},
 		{"returns the reason of a halt", answered(func(_ context.Context, err error) error {
 			if halt := (*esm.HaltError)(nil); errors.As(err, &halt) {
