@@ -1,0 +1,62 @@
+// Command rogue is a Lambda function for tests that speaks the Runtime API by
+// itself, and not as it should. The variable ROGUE says how.
+package main
+
+import (
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"strings"
+	"time"
+)
+
+var api = "http://" + os.Getenv("AWS_LAMBDA_RUNTIME_API") + "/2018-06-01/runtime"
+
+func main() {
+	switch how := os.Getenv("ROGUE"); how {
+	case "init-error":
+		post("/init/error", `{"errorType":"NoBank","errorMessage":"the bank is closed"}`)
+		time.Sleep(time.Hour)
+	case "never-asks":
+		time.Sleep(time.Hour)
+	default:
+		for {
+			id := next()
+			switch how {
+			case "no-answer":
+				continue
+			case "another-id":
+				fmt.Println(post("/invocation/another/response", `"wrong"`))
+			}
+			post("/invocation/"+id+"/response", `"right"`)
+			switch how {
+			case "ends-idle":
+				os.Exit(0)
+			case "hangs-after":
+				time.Sleep(time.Hour)
+			}
+		}
+	}
+}
+
+func next() (id string) {
+	resp, err := http.Get(api + "/invocation/next")
+	if err != nil {
+		os.Exit(1) // the pool has ended
+	}
+	defer resp.Body.Close()
+	if _, err := io.Copy(io.Discard, resp.Body); err != nil {
+		os.Exit(1)
+	}
+	return resp.Header.Get("Lambda-Runtime-Aws-Request-Id")
+}
+
+func post(path, body string) (status int) {
+	resp, err := http.Post(api+path, "application/json", strings.NewReader(body))
+	if err != nil {
+		os.Exit(1)
+	}
+	defer resp.Body.Close()
+	return resp.StatusCode
+}
