@@ -1,0 +1,249 @@
+// Package awslambda invokes functions in AWS Lambda: its [Invoker] sends each
+// batch as the event that an event source mapping of AWS sends, and waits for
+// the answer.
+//
+//	cfg, err := config.LoadDefaultConfig(ctx) // of aws-sdk-go-v2/config
+//	...
+//	inv, err := awslambda.New(cfg, "billing", awslambda.WithQualifier("live"))
+//	...
+//	defer inv.Close()
+//	m, err := esm.New(source, inv)
+//
+// It needs the permission lambda:InvokeFunction. The function needs no change
+// and no trigger.
+//
+// # What becomes of an answer
+//
+//   - The function returned: the batch is settled, whatever it returned. With
+//     [WithReportBatchItemFailures] the records that it names have failed.
+//   - The function failed, by an error, a panic, an exit or its timeout: a
+//     failure of the batch, which is an attempt. The error is a
+//     [*FunctionError].
+//   - An event of more than 6 MB, or that Lambda calls too large:
+//     [esm.TooLarge].
+//   - Lambda is busy, or cannot start the function at the moment, or cannot be
+//     reached: [esm.Throttled], with the time that it asks for. The function
+//     was not called, so this is no attempt.
+//   - Lambda says what no later call can change, such as that there is no such
+//     function or that it may not be called: [esm.Halt].
+//   - Anything else is a failure of the batch.
+//
+// Which error of Lambda is which is in one table, in errors.go. None is
+// [esm.Permanent]: no error of Lambda says that a record can never be handled.
+// The SDK tries nothing again: what is tried again, and when, is the Mapping's to
+// decide.
+package awslambda
+
+import (
+	"cmp"
+	"context"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	awsmiddleware "github.com/aws/aws-sdk-go-v2/aws/middleware"
+	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
+	"github.com/aws/aws-sdk-go-v2/service/lambda"
+	"github.com/aws/aws-sdk-go-v2/service/lambda/types"
+
+	"github.com/seed429fd032/esm"
+	"github.com/seed429fd032/esm/internal/lambdaresult"
+	"github.com/seed429fd032/esm/internal/payload"
+	"github.com/seed429fd032/esm/internal/reach"
+)
+
+// An Invoker invokes one function. It may be used by several Mappings.
+type Invoker struct {
+	client    *lambda.Client
+	transport *http.Transport // nil if the host brought its own client
+	function  string
+	qualifier *string
+	context   *string
+	timeout   time.Duration
+	report    bool
+}
+
+var _ esm.Invoker = (*Invoker)(nil)
+
+// maxEvent is how many bytes an event may have that is sent to a function
+// which is waited for: Lambda's quota of 6 MB.
+const maxEvent = 6 << 20
+
+// errTimeout is why a call was cut short that took too long.
+var errTimeout = errors.New("awslambda: no answer in time (WithTimeout)")
+
+// New makes an Invoker of a function: its name, its ARN, or a part of that as
+// Lambda's API takes it.
+//
+// cfg says the region, the credentials and where the endpoint is. Its retryer
+// and its DefaultsMode are not used. Of the SDK's own HTTP client, which it has
+// unless the host set another one, the transport and the timeout are used, with
+// a pool of connections for this Invoker alone ([WithConnections]). Another one
+// is used as it is, except that it follows no redirect, and has to keep enough
+// connections open by itself.
+func New(cfg aws.Config, function string, opts ...Option) (*Invoker, error) {
+	s := settings{connections: 1000, timeout: 15*time.Minute + 10*time.Second}
+	for _, o := range opts {
+		if o == nil {
+			return nil, errors.New("awslambda: there is a nil Option")
+		}
+		o(&s)
+	}
+	if err := s.validate(cfg, function); err != nil {
+		return nil, err
+	}
+	i := &Invoker{function: function, timeout: s.timeout, report: s.report}
+	if s.qualifier != "" {
+		i.qualifier = &s.qualifier
+	}
+	if s.custom != nil {
+		text, err := clientContext(s.custom)
+		if err != nil {
+			return nil, err
+		}
+		i.context = &text
+	}
+	var client aws.HTTPClient
+	switch c := cfg.HTTPClient.(type) {
+	case nil:
+		client = i.pooled(awshttp.NewBuildableClient(), s.connections)
+	case *awshttp.BuildableClient:
+		client = i.pooled(c, s.connections)
+	case *http.Client:
+		own := *c
+		own.CheckRedirect = noRedirect
+		client = &own
+	default:
+		client = c
+	}
+	i.client = lambda.NewFromConfig(cfg, func(o *lambda.Options) {
+		o.HTTPClient = sender{client}
+		o.Retryer = aws.NopRetryer{}
+	})
+	return i, nil
+}
+
+// pooled makes a client with a pool of its own.
+func (i *Invoker) pooled(c *awshttp.BuildableClient, connections int) aws.HTTPClient {
+	i.transport = c.GetTransport()
+	i.transport.MaxIdleConns = 0
+	i.transport.MaxIdleConnsPerHost = connections
+	i.transport.MaxConnsPerHost = 0 // the Mapping's pollers are the limit
+	return &http.Client{
+		Transport:     i.transport,
+		Timeout:       c.GetTimeout(),
+		CheckRedirect: noRedirect,
+	}
+}
+
+// noRedirect keeps a client from following a redirect: a signed request is for
+// one host, and a GET in place of a POST calls nothing, whatever its answer.
+func noRedirect(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
+
+// Close ends the connections that are idle. Call it after the Mapping stopped.
+// The Invoker can be used even so.
+func (i *Invoker) Close() error {
+	if i.transport != nil {
+		i.transport.CloseIdleConnections()
+	}
+	return nil
+}
+
+// Invoke calls the function with the event of a batch, and waits for its
+// answer.
+func (i *Invoker) Invoke(ctx context.Context, b *esm.Batch) error {
+	p := payload.Get()
+	defer p.Release()
+	p.Bytes = b.AppendJSON(p.Bytes)
+	if n := len(p.Bytes); n > maxEvent {
+		return esm.TooLarge(fmt.Errorf("awslambda: the event of %d records has %d bytes, and Lambda takes %d", len(b.Records), n, maxEvent))
+	}
+	ctx, done := context.WithTimeoutCause(ctx, i.timeout, errTimeout)
+	defer done()
+	c := &call{payload: p, plain: i.transport != nil}
+	ctx = context.WithValue(c.trace.Watch(ctx), callKey{}, c)
+	out, err := i.client.Invoke(ctx, &lambda.InvokeInput{
+		FunctionName: &i.function, Qualifier: i.qualifier, ClientContext: i.context,
+		InvocationType: types.InvocationTypeRequestResponse, Payload: p.Bytes,
+	})
+	switch {
+	case err != nil:
+		return c.judge(ctx, err)
+	case aws.ToString(out.FunctionError) != "":
+		return functionError(out)
+	case out.StatusCode != http.StatusOK:
+		return fmt.Errorf("awslambda: Lambda answered with status %d, which is not that of a function that returned", out.StatusCode)
+	case i.report:
+		return lambdaresult.Items(b, out.Payload)
+	}
+	return nil
+}
+
+// A call is what is known of one while the SDK makes it.
+type call struct {
+	payload *payload.Payload
+	plain   bool // the transport is one of net/http
+	sent    bool // the SDK came to sending it
+	trace   reach.Trace
+}
+
+// callKey is where a call is in its context.
+type callKey struct{}
+
+// errRedirected is why an answer is not taken for Lambda's.
+var errRedirected = errors.New("awslambda: the HTTP client followed a redirect")
+
+// A sender sends the payload of a call in place of the SDK's reader of the same
+// bytes, because it knows when they are free.
+type sender struct{ aws.HTTPClient }
+
+func (s sender) Do(r *http.Request) (*http.Response, error) {
+	c, ok := r.Context().Value(callKey{}).(*call)
+	if !ok || r.Body == nil || r.Body == http.NoBody {
+		return s.HTTPClient.Do(r) // for credentials, for example
+	}
+	c.sent = true
+	_ = r.Body.Close()
+	if err := c.payload.Send(r); err != nil {
+		return nil, err
+	}
+	method, host := r.Method, r.URL.Host
+	answer, err := s.HTTPClient.Do(r)
+	if err == nil && answer.Request != nil && (answer.Request.Method != method || answer.Request.URL.Host != host) {
+		_ = answer.Body.Close()
+		return nil, errRedirected
+	}
+	return answer, err
+}
+
+// clientContext is what Lambda takes as the client's context.
+func clientContext(custom map[string]string) (string, error) {
+	text, err := json.Marshal(map[string]any{"custom": custom})
+	if err != nil {
+		return "", fmt.Errorf("awslambda: WithClientContext: %w", err)
+	}
+	coded := base64.StdEncoding.EncodeToString(text)
+	if n := len(coded); n > maxContext {
+		return "", fmt.Errorf("awslambda: WithClientContext: it has %d bytes as base64 of JSON, and Lambda takes %d", n, maxContext)
+	}
+	return coded, nil
+}
+
+// maxContext is Lambda's quota for the client context.
+const maxContext = 3583
+
+// functionError is the error of a call that failed in the function.
+func functionError(out *lambda.InvokeOutput) error {
+	e := &FunctionError{
+		Handled: aws.ToString(out.FunctionError) == "Handled",
+		Version: aws.ToString(out.ExecutedVersion),
+	}
+	said := lambdaresult.ReadError(out.Payload)
+	e.Type, e.Message, e.Stack = said.Type, cmp.Or(said.Message, said.Type, "it did not say why"), said.Stack
+	e.RequestID, _ = awsmiddleware.GetRequestIDMetadata(out.ResultMetadata)
+	return e
+}

@@ -1,0 +1,227 @@
+package awslambda
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"strconv"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/service/lambda/types"
+	"github.com/aws/smithy-go"
+	smithyhttp "github.com/aws/smithy-go/transport/http"
+
+	"github.com/seed429fd032/esm"
+)
+
+// A FunctionError is what became of a batch whose function failed.
+type FunctionError struct {
+	// Type and Message are what the runtime of the function reports:
+	// errorType, such as "errorString" or "Runtime.ExitError", and
+	// errorMessage, such as "Task timed out after 3.00 seconds".
+	Type, Message string
+	// Stack is its stackTrace, a line each. What is in a line depends on the
+	// language.
+	Stack []string
+	// Handled is whether Lambda calls the error handled, which only some
+	// runtimes do.
+	Handled bool
+	// Version is the version of the function that failed, and RequestID the
+	// invocation, as the function's log has it.
+	Version, RequestID string
+}
+
+// Error is the type and the message in one line.
+func (e *FunctionError) Error() string {
+	s := "the function failed: "
+	if e.Type != "" && e.Type != e.Message {
+		s += e.Type + ": "
+	}
+	s += e.Message
+	if e.RequestID != "" {
+		s += " (request " + e.RequestID + ")"
+	}
+	return s
+}
+
+// A kind is what a Mapping has to make of an error of Lambda.
+type kind int
+
+const (
+	failed    kind = iota // nobody knows whether the function ran: an attempt
+	throttled             // the function was not called, and may be later: no attempt
+	tooLarge              // fewer records may do
+	halted                // no call can succeed until somebody changes something
+)
+
+// kinds says what each error of Lambda means, by its code. Where a status is
+// all there is, see kindOf.
+//
+// The rule is: an error that says what this account, this function or this
+// caller lacks halts, because each later call would say the same, and no retry
+// should use up the attempts of records. An error of Lambda's own, of a network
+// or of a file system that the function waits for, is a throttle: AWS counts no
+// attempt either for a batch that did not reach the function.
+var kinds = map[string]kind{
+	"TooManyRequestsException": throttled,
+	"ThrottlingException":      throttled,
+	"Throttling":               throttled,
+	"RequestLimitExceeded":     throttled,
+	"ServiceException":         throttled,
+	"InternalFailure":          throttled,
+	"ServiceUnavailable":       throttled,
+
+	// The function cannot start just now.
+	"CodeArtifactUserPendingException":      throttled,
+	"EC2ThrottledException":                 throttled,
+	"EC2UnexpectedException":                throttled,
+	"EFSIOException":                        throttled,
+	"EFSMountConnectivityException":         throttled,
+	"EFSMountTimeoutException":              throttled,
+	"ENILimitReachedException":              throttled,
+	"ENINotReadyException":                  throttled,
+	"ResourceConflictException":             throttled, // it is being updated
+	"ResourceInUseException":                throttled,
+	"ResourceNotReadyException":             throttled,
+	"S3FilesMountConnectivityException":     throttled,
+	"S3FilesMountTimeoutException":          throttled,
+	"SnapStartNotReadyException":            throttled,
+	"SnapStartRegenerationFailureException": throttled,
+	"SnapStartTimeoutException":             throttled,
+	"SubnetIPAddressLimitReachedException":  throttled,
+
+	// Credentials that are about to be renewed.
+	"ExpiredToken":          throttled,
+	"ExpiredTokenException": throttled,
+	"RequestExpired":        throttled,
+
+	"RequestTooLargeException":                 tooLarge,
+	"SerializedRequestEntityTooLargeException": tooLarge,
+
+	// What somebody has to change.
+	"AccessDenied":                     halted,
+	"AccessDeniedException":            halted,
+	"CodeArtifactUserDeletedException": halted,
+	"CodeArtifactUserFailedException":  halted,
+	"EC2AccessDeniedException":         halted,
+	"EFSMountFailureException":         halted, // "due to a permission or configuration issue"
+	"IncompleteSignature":              halted,
+	"InvalidClientTokenId":             halted,
+	"InvalidParameterValueException":   halted,
+	"InvalidRuntimeException":          halted,
+	"InvalidSecurityGroupIDException":  halted,
+	"InvalidSignatureException":        halted,
+	"InvalidSubnetIDException":         halted,
+	"InvalidZipFileException":          halted,
+	"KMSAccessDeniedException":         halted,
+	"KMSDisabledException":             halted,
+	"KMSInvalidStateException":         halted,
+	"KMSNotFoundException":             halted,
+	"MissingAuthenticationToken":       halted,
+	"ModeNotSupportedException":        halted,
+	"NoPublishedVersionException":      halted,
+	"NotAuthorized":                    halted,
+	"OptInRequired":                    halted,
+	"RecursiveInvocationException":     halted,
+	"ResourceNotFoundException":        halted,
+	"S3FilesMountFailureException":     halted,
+	"UnrecognizedClientException":      halted,
+	"UnsupportedMediaTypeException":    halted,
+	"ValidationError":                  halted,
+	"ValidationException":              halted,
+
+	// The event is always JSON, so this is damage on the way; if it is a record
+	// that Lambda's parser does not take, bisection finds it.
+	"InvalidRequestContentException": failed,
+
+	"SnapStartException":                      failed, // a hook of the function failed
+	"CallbackTimeoutException":                failed,
+	"DurableExecutionAlreadyStartedException": failed,
+}
+
+// kindOf says what a code or, if it is unknown, a status means. An unknown code
+// is one of a newer Lambda, or none: an answer of a proxy on the way, which may
+// have given up waiting while the function ran.
+func kindOf(code string, status int) kind {
+	if k, ok := kinds[code]; ok {
+		return k
+	}
+	switch status {
+	case http.StatusTooManyRequests, http.StatusServiceUnavailable:
+		return throttled
+	case http.StatusRequestEntityTooLarge:
+		return tooLarge
+	case http.StatusUnauthorized, http.StatusForbidden, http.StatusNotFound:
+		return halted
+	}
+	return failed
+}
+
+// judge says what an error of a call means for the Mapping.
+func (c *call) judge(ctx context.Context, err error) error {
+	if !c.sent {
+		// What failed is something before it, the credentials for example: an
+		// answer in there is not Lambda's.
+		return c.notReached(ctx, err)
+	}
+	var answer *smithyhttp.ResponseError
+	if !errors.As(err, &answer) || answer.HTTPStatusCode() == 0 {
+		switch {
+		case !c.trace.Reached(err, c.plain):
+			return c.notReached(ctx, err)
+		case ctx.Err() != nil:
+			return fmt.Errorf("awslambda: %w: %w", context.Cause(ctx), err)
+		}
+		return fmt.Errorf("awslambda: %w", err)
+	}
+	var code string
+	if api := smithy.APIError(nil); errors.As(err, &api) {
+		code = api.ErrorCode()
+	}
+	// The SDK has learned from this answer that the clock is wrong, and signs
+	// the next call for the right time.
+	var again interface{ RetryableError() bool }
+	if errors.As(err, &again) && again.RetryableError() {
+		return esm.Throttled(0, fmt.Errorf("awslambda: %w", err))
+	}
+	switch kindOf(code, answer.HTTPStatusCode()) {
+	case throttled:
+		return esm.Throttled(retryAfter(err, answer), fmt.Errorf("awslambda: %w", err))
+	case tooLarge:
+		return esm.TooLarge(fmt.Errorf("awslambda: %w", err))
+	case halted:
+		return esm.Halt(fmt.Errorf("awslambda: %w", err))
+	}
+	return fmt.Errorf("awslambda: %w", err)
+}
+
+// notReached is the error of a call that did not reach Lambda. If it is the
+// Mapping that ended it, that is what counts.
+func (c *call) notReached(ctx context.Context, err error) error {
+	if cause := context.Cause(ctx); cause != nil && !errors.Is(cause, errTimeout) {
+		return fmt.Errorf("awslambda: %w: %w", cause, err)
+	}
+	return esm.Throttled(0, fmt.Errorf("awslambda: the call did not reach Lambda: %w", err))
+}
+
+// retryAfter is how long Lambda asks to be left alone, 0 if it does not say.
+func retryAfter(err error, answer *smithyhttp.ResponseError) time.Duration {
+	var busy *types.TooManyRequestsException
+	text := ""
+	switch {
+	case errors.As(err, &busy) && busy.RetryAfterSeconds != nil:
+		text = *busy.RetryAfterSeconds
+	case answer.Response != nil:
+		text = answer.Response.Header.Get("Retry-After")
+	}
+	seconds, err := strconv.Atoi(text)
+	if err != nil || seconds < 0 {
+		return 0
+	}
+	return min(time.Duration(seconds)*time.Second, maxRetryAfter)
+}
+
+// maxRetryAfter keeps an answer that makes no sense from stopping a Mapping for
+// a day.
+const maxRetryAfter = 15 * time.Minute
