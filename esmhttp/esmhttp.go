@@ -1,0 +1,302 @@
+// Package esmhttp invokes a function by HTTP: its [Invoker] posts each batch to
+// a URL, and the status of the answer says what becomes of it.
+//
+//	inv, err := esmhttp.New("https://billing.internal/records")
+//	...
+//	defer inv.Close()
+//	m, err := esm.New(source, inv)
+//
+// The body is the event that AWS Lambda gets of Kafka records, or CloudEvents
+// ([WithFormat]). The headers Esm-Batch, Esm-Attempt and Esm-Mapping are the ID of
+// the batch, which differs for each invocation, which try it is, and which
+// Mapping sends it.
+//
+// # What a status means
+//
+//	200 - 299                   the batch is settled; with [WithReportBatchItemFailures]
+//	                            all but the records that the body names
+//	400, 422                    [esm.Permanent]: these records cannot be handled
+//	401, 402, 403, 404, 405,    [esm.Halt]: no request can succeed until somebody
+//	406, 407, 410, 411, 414,    changes something
+//	415, 421, 426, 431, 451,
+//	501, 505, 511
+//	413                         [esm.TooLarge]
+//	425, 429, 503               [esm.Throttled], for as long as Retry-After says
+//	300 - 399                   [esm.Halt], except that 307 and 308 to the same
+//	                            host are followed, ten times at most
+//	all others                  a failure of the batch, which is an attempt
+//
+// Without a connection, and without an agreement on TLS, it is a throttle, since
+// the function was not called. A connection that ends without an answer, and an answer that does
+// not come in time, are failures: the function may have been called.
+package esmhttp
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/seed429fd032/esm"
+	"github.com/seed429fd032/esm/internal/lambdaresult"
+	"github.com/seed429fd032/esm/internal/payload"
+	"github.com/seed429fd032/esm/internal/reach"
+)
+
+// An Invoker posts batches to one URL. It may be used by several Mappings.
+type Invoker struct {
+	settings
+	url       string
+	client    *http.Client
+	transport *http.Transport // nil if the host brought its own
+}
+
+var _ esm.Invoker = (*Invoker)(nil)
+
+// errTimeout is why a request was cut short that took too long.
+var errTimeout = errors.New("esmhttp: no answer in time (WithTimeout)")
+
+// errRedirect is why a redirect is not followed.
+var errRedirect = errors.New("esmhttp: a redirect that is not followed")
+
+// New makes an Invoker of a URL, which begins with http:// or https://.
+func New(target string, opts ...Option) (*Invoker, error) {
+	i := &Invoker{settings: defaults()}
+	var errs []error
+	for _, o := range opts {
+		if o == nil {
+			errs = append(errs, errors.New("esmhttp: there is a nil Option"))
+			continue
+		}
+		o(&i.settings)
+	}
+	u, err := url.Parse(target)
+	switch {
+	case err != nil:
+		errs = append(errs, fmt.Errorf("esmhttp: the URL: %w", err))
+	case u.Scheme != "http" && u.Scheme != "https" || u.Host == "":
+		errs = append(errs, fmt.Errorf("esmhttp: the URL is %q, and must begin with http:// or https:// and a host", target))
+	case u.Fragment != "":
+		errs = append(errs, fmt.Errorf("esmhttp: the URL is %q, and must not have a fragment, which is not sent", target))
+	}
+	errs = append(errs, i.validate()...)
+	if err := errors.Join(errs...); err != nil {
+		return nil, err
+	}
+	i.url = u.String()
+	rt := i.roundTripper
+	if rt == nil {
+		t := &http.Transport{Proxy: http.ProxyFromEnvironment}
+		if usual, ok := http.DefaultTransport.(*http.Transport); ok { // the host may have set another
+			t = usual.Clone()
+		}
+		t.MaxIdleConns, t.MaxIdleConnsPerHost, t.MaxConnsPerHost = 0, i.connections, 0
+		if i.tls != nil {
+			t.TLSClientConfig = i.tls.Clone()
+		}
+		i.transport, rt = t, t
+	}
+	i.client = &http.Client{Transport: rt, CheckRedirect: sameHost}
+	return i, nil
+}
+
+// maxRedirects is how many redirects are followed.
+const maxRedirects = 10
+
+// sameHost refuses redirects to another host, and those that would make a GET
+// of a POST: without its body, and with a success that means nothing.
+func sameHost(r *http.Request, via []*http.Request) error {
+	first := via[0].URL
+	switch {
+	case r.Method != http.MethodPost:
+		return fmt.Errorf("%w: to %s by a status other than 307 and 308", errRedirect, r.URL.Redacted())
+	case r.URL.Host != first.Host || r.URL.Scheme != first.Scheme:
+		return fmt.Errorf("%w: to another host, %s", errRedirect, r.URL.Redacted())
+	case len(via) > maxRedirects:
+		return fmt.Errorf("%w: the %dth", errRedirect, len(via))
+	}
+	return nil
+}
+
+// Close ends the connections that are idle. Call it after the Mapping stopped.
+// The Invoker can be used even so.
+func (i *Invoker) Close() error {
+	if i.transport != nil {
+		i.transport.CloseIdleConnections()
+	}
+	return nil
+}
+
+// Invoke posts a batch and waits for the answer.
+func (i *Invoker) Invoke(ctx context.Context, b *esm.Batch) error {
+	if i.format == CloudEvent {
+		return i.invokeEach(ctx, b)
+	}
+	p := payload.Get()
+	defer p.Release()
+	kind := "application/json"
+	if i.format == CloudEventBatch {
+		p.Bytes, kind = i.appendBatch(p.Bytes, b), "application/cloudevents-batch+json"
+	} else {
+		p.Bytes = b.AppendJSON(p.Bytes)
+	}
+	answer, err := i.post(ctx, b, p, kind)
+	if err != nil || !i.report {
+		return err
+	}
+	return lambdaresult.Items(b, answer)
+}
+
+// post sends a payload, and returns the answer of a success.
+func (i *Invoker) post(ctx context.Context, b *esm.Batch, p *payload.Payload, kind string) ([]byte, error) {
+	if n := int64(len(p.Bytes)); n > i.maxRequest {
+		return nil, esm.TooLarge(fmt.Errorf("esmhttp: the body has %d bytes, more than %d (WithMaxRequest)", n, i.maxRequest))
+	}
+	ctx, done := context.WithTimeoutCause(ctx, i.timeout, errTimeout)
+	defer done()
+	var trace reach.Trace
+	r, err := http.NewRequestWithContext(trace.Watch(ctx), http.MethodPost, i.url, nil)
+	if err != nil {
+		return nil, fmt.Errorf("esmhttp: %w", err)
+	}
+	for name, values := range i.header {
+		r.Header[name] = values
+	}
+	r.Header.Set("Content-Type", kind)
+	set := func(name, value string) {
+		if value != "" {
+			r.Header.Set(name, strings.Map(printable, value))
+		}
+	}
+	set("Esm-Batch", b.ID)
+	set("Esm-Mapping", b.Mapping)
+	if b.Attempt > 0 {
+		set("Esm-Attempt", strconv.Itoa(b.Attempt))
+	}
+	if host := i.header.Get("Host"); host != "" {
+		r.Host = host
+	}
+	if err := p.Send(r); err != nil {
+		return nil, err
+	}
+	answer, err := i.client.Do(r)
+	if err != nil {
+		return nil, i.notAnswered(ctx, &trace, err)
+	}
+	defer answer.Body.Close()
+	body, err := io.ReadAll(io.LimitReader(answer.Body, i.maxAnswer+1))
+	if answer.StatusCode < 200 || answer.StatusCode > 299 {
+		return nil, judge(answer, body) // what was read of it
+	}
+	switch {
+	case !i.report:
+		return nil, nil // it is not looked at
+	case err != nil && ctx.Err() != nil:
+		return nil, i.notAnswered(ctx, &trace, err)
+	case err != nil:
+		return nil, fmt.Errorf("esmhttp: %s, but its body was cut off: %w", answer.Status, err)
+	case int64(len(body)) > i.maxAnswer:
+		return nil, fmt.Errorf("esmhttp: %s, but its body has more than %d bytes (WithMaxAnswer)", answer.Status, i.maxAnswer)
+	}
+	return body, nil
+}
+
+// printable keeps what may stand in a header.
+func printable(r rune) rune {
+	if r < ' ' || r > '~' {
+		return '?'
+	}
+	return r
+}
+
+// notAnswered says what a request means that got no answer.
+func (i *Invoker) notAnswered(ctx context.Context, trace *reach.Trace, err error) error {
+	cause := context.Cause(ctx)
+	switch {
+	case errors.Is(err, errRedirect):
+		return esm.Halt(err)
+	case cause != nil && !errors.Is(cause, errTimeout):
+		return fmt.Errorf("esmhttp: %w: %w", cause, err)
+	case !trace.Reached(err, i.transport != nil):
+		return esm.Throttled(0, fmt.Errorf("esmhttp: there is no connection: %w", err))
+	case cause != nil:
+		return fmt.Errorf("%w: %s", errTimeout, i.timeout)
+	}
+	return fmt.Errorf("esmhttp: %w", err)
+}
+
+// A StatusError is what became of a batch that was answered with a status other
+// than a success.
+type StatusError struct {
+	Code int
+	// Status is the code and its words, such as "503 Service Unavailable".
+	Status string
+	// Body is the beginning of the answer.
+	Body string
+}
+
+// Error is the status and the beginning of the answer.
+func (e *StatusError) Error() string {
+	if e.Body == "" {
+		return "esmhttp: " + e.Status
+	}
+	return "esmhttp: " + e.Status + ": " + e.Body
+}
+
+// judge says what an answer other than a success means.
+func judge(answer *http.Response, body []byte) error {
+	err := &StatusError{Code: answer.StatusCode, Status: answer.Status, Body: strings.TrimSpace(lambdaresult.Excerpt(body))}
+	switch outcomeOf(answer.StatusCode) {
+	case esm.OutcomeThrottled:
+		return esm.Throttled(retryAfter(answer.Header.Get("Retry-After"), time.Now()), err)
+	case esm.OutcomeTooLarge:
+		return esm.TooLarge(err)
+	case esm.OutcomePermanent:
+		return esm.Permanent(err)
+	case esm.OutcomeHalt:
+		return esm.Halt(err)
+	}
+	return err
+}
+
+// outcomeOf is the table of the package comment.
+func outcomeOf(status int) esm.Outcome {
+	switch status {
+	case http.StatusBadRequest, http.StatusUnprocessableEntity:
+		return esm.OutcomePermanent
+	case http.StatusRequestEntityTooLarge:
+		return esm.OutcomeTooLarge
+	case http.StatusTooEarly, http.StatusTooManyRequests, http.StatusServiceUnavailable:
+		return esm.OutcomeThrottled
+	case http.StatusUnauthorized, http.StatusPaymentRequired, http.StatusForbidden, http.StatusNotFound, http.StatusMethodNotAllowed,
+		http.StatusNotAcceptable, http.StatusProxyAuthRequired, http.StatusGone, http.StatusLengthRequired, http.StatusRequestURITooLong,
+		http.StatusUnsupportedMediaType, http.StatusMisdirectedRequest, http.StatusUpgradeRequired, http.StatusRequestHeaderFieldsTooLarge,
+		http.StatusUnavailableForLegalReasons, http.StatusNotImplemented, http.StatusHTTPVersionNotSupported, http.StatusNetworkAuthenticationRequired:
+		return esm.OutcomeHalt
+	}
+	if status >= 300 && status <= 399 {
+		return esm.OutcomeHalt
+	}
+	return esm.OutcomeFailure
+}
+
+// maxRetryAfter keeps an answer that makes no sense from stopping a Mapping for
+// a day.
+const maxRetryAfter = 15 * time.Minute
+
+// retryAfter is how long a server asks to be left alone: seconds or a date, 0
+// if it does not say or it makes no sense.
+func retryAfter(text string, now time.Time) time.Duration {
+	d := time.Duration(0)
+	if seconds, err := strconv.ParseUint(text, 10, 32); err == nil {
+		d = time.Duration(seconds) * time.Second
+	} else if at, err := http.ParseTime(text); err == nil {
+		d = at.Sub(now)
+	}
+	return min(max(d, 0), maxRetryAfter)
+}
