@@ -30,6 +30,7 @@ var contenders = []contender{
 	{name: "esm-1", peer: "esm", mode: "1", runs: "A", is: ordered},
 	{name: "esm-ondemand", peer: "esm", mode: "ondemand", runs: "A", is: ordered},
 	{name: "esm", peer: "esm", runs: "BCDEF", is: ordered},
+	{name: "esm-encode", peer: "esm", mode: "encode", runs: "B", is: "in order, batches, and the event of AWS Lambda"},
 	{name: "goroutines", peer: "goroutines", runs: "ABCDEF", is: ordered},
 	{name: "sarama", peer: "sarama", runs: "ABCDEF", is: ordered},
 	{name: "confluent", peer: "confluent", runs: "ABCDEF", is: ordered},

@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"os"
 	"strings"
+	"sync"
 	"sync/atomic"
 
 	"github.com/twmb/franz-go/pkg/kgo"
@@ -36,6 +37,8 @@ func settings(j *job.Job) (opts []esm.Option, said []string) {
 		add(esm.WithMinPollers(10), "WithMinPollers(10)")
 	case "100":
 		add(esm.WithMinPollers(100), "WithMinPollers(100)")
+	case "encode":
+		add(esm.WithPollerByteRate(esm.Unlimited), "WithPollerByteRate(Unlimited): no peer has such a limit; the function makes the event of AWS Lambda of each batch first")
 	case "ondemand":
 		add(esm.WithOnDemand(), "WithOnDemand: scales once a minute, as AWS's does")
 	default:
@@ -65,6 +68,9 @@ func settings(j *job.Job) (opts []esm.Option, said []string) {
 	return opts, said
 }
 
+// events keeps buffers for them, as an Invoker does.
+var events = sync.Pool{New: func() any { return new([]byte) }}
+
 func run(ctx context.Context, j *job.Job) error {
 	opts, said := settings(j)
 	j.About.Settings = said
@@ -74,6 +80,11 @@ func run(ctx context.Context, j *job.Job) error {
 		esm.WithLogger(logger()))
 	m, err := esm.New(esm.Source{Brokers: strings.Split(j.Brokers, ","), Topics: []string{j.Topic}, Group: j.Group},
 		esm.InvokerFunc(func(_ context.Context, b *esm.Batch) error {
+			if j.Mode == "encode" {
+				event := events.Get().(*[]byte)
+				*event = b.AppendJSON((*event)[:0])
+				events.Put(event)
+			}
 			return job.Call(j, b.Records, func(r *kgo.Record) (int32, int64, []byte) { return r.Partition, r.Offset, r.Value })
 		}), opts...)
 	if err != nil {
