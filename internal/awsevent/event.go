@@ -38,13 +38,26 @@ type Event struct {
 
 // AppendEvent appends the event.
 func AppendEvent(dst []byte, e *Event) []byte {
-	dst = append(dst, '{')
+	dst = append(slices.Grow(dst, e.room()), '{')
 	dst = e.appendSource(dst)
 	dst = append(dst, ',')
 	dst = e.appendServers(dst)
 	dst = append(dst, ',')
 	dst = e.appendRecords(dst, appendRecord)
 	return append(dst, '}')
+}
+
+// room is about how many bytes the event has: with it a slice that has none
+// grows once instead of twenty times.
+func (e *Event) room() int {
+	n := 256 + len(e.SourceARN) + 64*len(e.Brokers)
+	for _, r := range e.Records {
+		n += 160 + 2*len(r.Topic) + (len(r.Key)+len(r.Value)+4)/3*4
+		for i := range r.Headers {
+			n += 8 + len(r.Headers[i].Key) + 5*len(r.Headers[i].Value)
+		}
+	}
+	return n
 }
 
 // appendPayload appends the event as it stands in the document for a topic,
