@@ -45,7 +45,7 @@ type origin struct {
 // nothing.
 //
 // Keys and values are base64. One that is null is null: AWS has been seen to
-// write that, and to leave the field out; what reads events by field names sees
+// write that, and to leave the field out; events.KafkaEvent of aws-lambda-go sees
 // no difference. Headers are objects with one field, one for each header, whose
 // value is an array of the bytes as signed numbers, -128 to 127. What is no
 // UTF-8 in a topic or in the key of a header becomes U+FFFD, since JSON has

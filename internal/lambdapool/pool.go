@@ -24,8 +24,8 @@ type Config struct {
 	// Most is how many processes there are at most.
 	Most int
 	// Timeout is how long an invocation may take, Start how long a process may
-	// take until it asks for its first event, and Idle how long one stays that
-	// has nothing to do.
+	// take until it asks for its first event, or for the next one, and Idle how
+	// long one stays that has nothing to do.
 	Timeout, Start, Idle time.Duration
 	// Memory is how much memory a process may have in RAM, 0 for any: it needs
 	// CanLimitMemory.
@@ -50,8 +50,9 @@ func ARN(name string) string { return "arn:aws:lambda:local:000000000000:functio
 //
 // There are at most Config.Most places. A worker has one until it has ended, or
 // whoever is about to start one. A worker that has nothing to do is in idle, and
-// whoever takes it out of there has it alone. A place or a worker that becomes free goes to who
-// waits longest. The lock is never held while a process starts or ends.
+// whoever takes it out of there has it alone. A place or a worker that becomes
+// free goes to who waits longest. The lock is never held while a process starts
+// or ends.
 type Pool struct {
 	Config
 

@@ -63,6 +63,7 @@ func (w *worker) next(to http.ResponseWriter, r *http.Request) {
 		w.mu.Lock()
 		if w.polling == mine {
 			w.polling = nil
+			w.ask.Reset(w.pool.Start) // it asks again, or is ended
 			w.mu.Unlock()
 			return
 		}
