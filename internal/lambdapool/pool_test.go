@@ -1,6 +1,7 @@
 package lambdapool_test
 
 import (
+	"bufio"
 	"context"
 	"errors"
 	"io"
@@ -101,6 +102,30 @@ func TestProcessThatHangsAfterItsAnswerHarmsNobody(t *testing.T) {
 	}
 	if s := p.Stats(); s.Restarts == 0 || s.Exited != 0 {
 		t.Errorf("%+v", s)
+	}
+}
+
+// TestProcessThatGivesUpAskingIsReplaced: it asked for the next event, went
+// away, and hangs.
+func TestProcessThatGivesUpAskingIsReplaced(t *testing.T) {
+	out, says := io.Pipe()
+	defer out.Close()
+	p := rogue(t, "gives-up", func(c *lambdapool.Config) {
+		c.Most, c.Start, c.Timeout = 1, time.Second, 3*time.Second
+		c.Logger = slog.New(slog.NewTextHandler(says, nil))
+	})
+	lines := bufio.NewScanner(out)
+	for lost := uint64(0); p.Stats().Restarts <= lost; {
+		answer, err := invoke(t, p)
+		if failed := (*lambdapool.Error)(nil); errors.As(err, &failed) || errors.Is(err, lambdapool.ErrTimedOut) {
+			lost++ // it was given this event before it was noticed that nobody asks any more
+			continue
+		}
+		if err != nil || answer != `"right"` {
+			t.Fatal(answer, err)
+		}
+		for lines.Scan() && !strings.Contains(lines.Text(), "gone") {
+		}
 	}
 }
 

@@ -5,6 +5,7 @@ package main
 import (
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"os"
 	"strings"
@@ -35,6 +36,10 @@ func main() {
 				os.Exit(0)
 			case "hangs-after":
 				time.Sleep(time.Hour)
+			case "gives-up":
+				askAndGo()
+				fmt.Println("gone")
+				time.Sleep(time.Hour)
 			}
 		}
 	}
@@ -50,6 +55,17 @@ func next() (id string) {
 		os.Exit(1)
 	}
 	return resp.Header.Get("Lambda-Runtime-Aws-Request-Id")
+}
+
+// askAndGo asks for the next event, and does not wait for it.
+func askAndGo() {
+	host, path, _ := strings.Cut(strings.TrimPrefix(api, "http://"), "/")
+	c, err := net.Dial("tcp", host)
+	if err != nil {
+		os.Exit(1)
+	}
+	defer c.Close()
+	fmt.Fprintf(c, "GET /%s/invocation/next HTTP/1.1\r\nHost: %s\r\n\r\n", path, host)
 }
 
 func post(path, body string) (status int) {
