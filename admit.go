@@ -31,6 +31,7 @@ func (e *engine) admit(buffered int64, now time.Time) permit {
 	}
 	m := &e.memory
 	reserve := m.fetch.reserve(buffered)
+	m.makeRoom(reserve)
 	if m.admits(reserve, false) {
 		e.limitedAt = time.Time{}
 		if m.crowded() && buffered > 0 {

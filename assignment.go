@@ -100,6 +100,7 @@ func (e *engine) leave(now time.Time) {
 	e.mu.Lock()
 	defer e.unlock()
 	e.member = false
+	e.memory.forget()
 	e.scale(0, "out of the group", now)
 }
 

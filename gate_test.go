@@ -2,8 +2,10 @@ package esm
 
 import (
 	"math/rand/v2"
+	"runtime"
 	"testing"
 	"time"
+	"weak"
 
 	"github.com/twmb/franz-go/pkg/kgo"
 )
@@ -119,4 +121,81 @@ func TestResponseIsHeldUntilItsLastRecordIsSettled(t *testing.T) {
 			t.Errorf("held %d, want %d", m.held, tt.want)
 		}
 	}
+}
+
+// TestLastResponseIsKept: the last response stays alive until the next one was
+// polled, so that the collector always finds the same.
+func TestLastResponseIsKept(t *testing.T) {
+	d := newDriver(1)
+	defer d.stop()
+	tp := TopicPartition{"orders", 0}
+	e, now := d.e, time.Now()
+	e.memory.budget = 32 << 20
+	// poll hands over a response, has all of it settled, and returns whether
+	// it is still there.
+	poll := func(first, size int) (alive func() bool) {
+		response := make([]byte, size)
+		records := []*kgo.Record{
+			{Topic: tp.Topic, Partition: tp.Partition, Offset: int64(first)},
+			{Topic: tp.Topic, Partition: tp.Partition, Offset: int64(first + 1), Value: response[8:]},
+		}
+		is := weak.Make(&response[0])
+		p := kgo.FetchPartition{Partition: tp.Partition, HighWatermark: int64(first + 2), Records: records}
+		e.cfg.batchSize = 1 // no record waits for more, and is copied
+		e.enqueue(kgo.Fetches{{Topics: []kgo.FetchTopic{{Topic: tp.Topic, Partitions: []kgo.FetchPartition{p}}}}}, now)
+		for {
+			e.mu.Lock()
+			l := e.lease(now)
+			e.mu.Unlock()
+			if l == nil {
+				break
+			}
+			e.end(l, verdict{})
+		}
+		return func() bool {
+			runtime.GC()
+			return is.Value() != nil
+		}
+	}
+	is := func(what string, alive, want bool) {
+		t.Helper()
+		if alive != want {
+			t.Errorf("%s: the response is alive: %v", what, alive)
+		}
+	}
+	e.place([]placement{{tp: tp}})
+
+	first := poll(0, keepLeast+8)
+	is("nothing came after it", first(), true)
+	if m := &e.memory; m.held != 0 || m.spare() != keepLeast {
+		t.Errorf("%d held and %d spare", m.held, m.spare())
+	}
+	second := poll(2, keepLeast+8)
+	is("another one came", first(), false)
+	is("nothing came after it", second(), true)
+
+	e.mu.Lock()
+	e.due(now.Add(keepFor - 1))
+	next := e.nextDue(now)
+	e.mu.Unlock()
+	is("just before its time", second(), true)
+	if !next.Equal(now.Add(keepFor)) {
+		t.Errorf("it is due %s after it was polled", next.Sub(now))
+	}
+	e.mu.Lock()
+	e.due(now.Add(keepFor))
+	e.mu.Unlock()
+	is("after its time", second(), false)
+
+	third := poll(4, keepLeast+8)
+	e.memory.makeRoom(32<<20 - keepLeast)
+	is("there is room", third(), true)
+	e.memory.makeRoom(32<<20 - keepLeast + 1)
+	is("there is no room", third(), false)
+
+	fourth := poll(6, keepLeast+8)
+	is("nothing came after it", fourth(), true)
+	e.leave(now)
+	is("it is out of the group", fourth(), false)
+	is("it is small", poll(8, keepLeast+7)(), false)
 }

@@ -59,6 +59,9 @@ func (e *engine) lookUp(fetches kgo.Fetches) []arrival {
 	var arrivals []arrival
 	e.mu.Lock()
 	defer e.unlock()
+	if fetches.NumRecords() > 0 {
+		e.memory.forget() // now: the client begins to allocate the next response
+	}
 	crowded, slow, size := e.memory.crowded(), e.pace.service() > slowService, e.cfg.batchSize
 	for i := range fetches {
 		r := &response{}
@@ -176,12 +179,17 @@ func (e *engine) deliver(arrivals []arrival, now time.Time) {
 	e.mu.Lock()
 	info := PolledInfo{Mapping: e.watch.name}
 	residue := e.memory.held
+	var keep []*chunk
 	for i := range arrivals {
 		a := &arrivals[i]
 		if m := a.response.memory; m != nil && !a.response.held {
 			// Once a response, whatever becomes of its records.
 			e.memory.hold(m)
 			a.response.held = true
+			if m.bytes >= keepLeast {
+				m.anchor = a.all.anchor()
+				keep = append(keep, m)
+			}
 		}
 		for _, s := range a.segments {
 			if s.memory != a.response.memory {
@@ -207,6 +215,10 @@ func (e *engine) deliver(arrivals []arrival, now time.Time) {
 	}
 	if info.Records > 0 {
 		e.progress = now
+		if len(keep) > 0 {
+			e.memory.keep(keep, now.Add(keepFor))
+			e.alarm(e.memory.keptUntil)
+		}
 	}
 	e.counts.polls++
 	e.counts.polled += int64(info.Records)

@@ -119,6 +119,16 @@ func weigh(records []*kgo.Record) segment {
 	return s
 }
 
+// anchor is a part of the memory that the records came in.
+func (s *segment) anchor() []byte {
+	for _, r := range s.records {
+		if len(r.Value) > 0 {
+			return r.Value
+		}
+	}
+	return nil
+}
+
 // bytes is what the first n records weigh.
 func (s *segment) bytes(n int) int64 { return s.sizes[n] - s.sizes[0] }
 

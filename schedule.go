@@ -205,8 +205,12 @@ func (e *engine) filled(l *lane, now time.Time) {
 	}
 }
 
-// due moves the lanes whose time has come to the ready queue.
+// due moves the lanes whose time has come to the ready queue, and frees what
+// was kept for long enough.
 func (e *engine) due(now time.Time) {
+	if !e.memory.keptUntil.After(now) {
+		e.memory.forget()
+	}
 	for len(e.filling) > 0 && !e.filling[0].due.After(now) {
 		l := heap.Pop(&e.filling).(*lane)
 		e.queue.addLane(l, laneThin)
@@ -232,6 +236,7 @@ func (e *engine) nextDue(now time.Time) time.Time {
 	if len(e.waiting) > 0 {
 		sooner(e.waiting[0].due)
 	}
+	sooner(e.memory.keptUntil)
 	switch {
 	case e.holds != 0 || !e.queue.any() || e.saturated():
 		// What comes next for them is not a matter of time.

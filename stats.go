@@ -241,7 +241,7 @@ func (e *engine) stats(now time.Time) Stats {
 		Resets:                                  c.resets,
 		PolledBytes:                             c.polledBytes,
 		FetchedBytes:                            e.memory.fetch.wire.bytes.Load(),
-		HeldBytes:                               e.memory.held,
+		HeldBytes:                               e.memory.held + e.memory.spare(),
 		MemoryBudget:                            e.memory.budget,
 		MemoryLimited:                           !e.limitedAt.IsZero(),
 		Slots:                                   e.pool.size * e.pool.concurrency,
