@@ -42,7 +42,7 @@ func (e *engine) admit(buffered int64, now time.Time) permit {
 	}
 	if e.limitedAt.IsZero() {
 		e.limitedAt = now
-		info := MemoryInfo{Mapping: e.watch.name, Held: m.held, Budget: m.budget, Reserve: reserve}
+		info := MemoryInfo{Mapping: e.watch.name, Held: m.held + m.spare(), Budget: m.budget, Reserve: reserve}
 		e.later(func() { fire(e.watch, func(h *Hooks) func(MemoryInfo) { return h.MemoryLimited }, info) })
 	}
 	// Looking through all lanes after each invocation would be a lot of work.

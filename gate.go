@@ -43,7 +43,7 @@ import (
 // memory back to the system, and after each jump up gets it again, page by
 // page: a twentieth of all CPU, and a quarter with smaller fetches. So the last
 // response is kept until the next is polled, if there is room for it: then it
-// always finds two.
+// finds two, and seldom one or three.
 type memory struct {
 	budget int64
 	held   int64

@@ -124,7 +124,7 @@ func TestResponseIsHeldUntilItsLastRecordIsSettled(t *testing.T) {
 }
 
 // TestLastResponseIsKept: the last response stays alive until the next one was
-// polled, so that the collector always finds the same.
+// polled, so that the collector finds the same each time.
 func TestLastResponseIsKept(t *testing.T) {
 	d := newDriver(1)
 	defer d.stop()
