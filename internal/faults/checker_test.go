@@ -72,6 +72,10 @@ func TestCheckerAcceptsWhatIsPromised(t *testing.T) {
 		"a call that outlives its assignment": func(s *story) {
 			s.assigned("a").called("a", "1", 0, 9).lost("a").assigned("a").ended("a", "1", 0, 9).handled("a", 0, 9)
 		},
+		"a coordinator that does not know the last commit of the one before": func(s *story) {
+			s.assigned("a").handled("a", 0, 9).committed("a", 10).say("parent", line{Kind: lineFault})
+			s.handled("a", 10, 10).revoked("a").assigned("b").handled("b", 0, 20)
+		},
 		"a commit that nobody heard of": func(s *story) {
 			s.assigned("a").handled("a", 0, 9).killed("a").assigned("b").handled("b", 10, 19)
 		},
@@ -120,6 +124,16 @@ func TestCheckerSeesEachPromiseThatIsBroken(t *testing.T) {
 		},
 		"it begins with 0, and 10 was committed": func(s *story) {
 			s.assigned("a").handled("a", 0, 9).committed("a", 10).killed("a").assigned("b").handled("b", 0, 9)
+		},
+		"it begins with 0, and 9 was committed": func(s *story) { // long before the fault
+			s.assigned("a").handled("a", 0, 8).committed("a", 9).handled("a", 9, 9).killed("a")
+			s.at += 3e9
+			s.say("parent", line{Kind: lineFault}).assigned("b").handled("b", 0, 9)
+		},
+		"it begins with 0, and 8 was committed": func(s *story) { // and the assignment is long after it
+			s.assigned("a").handled("a", 0, 7).committed("a", 8).handled("a", 8, 9).killed("a").say("parent", line{Kind: lineFault})
+			s.at += 40e9
+			s.assigned("b").handled("b", 0, 9)
 		},
 		"gave it up gracefully with all below 10 done": func(s *story) {
 			s.assigned("a").handled("a", 0, 9).revoked("a").assigned("b").handled("b", 0, 9)

@@ -62,13 +62,13 @@ func (j *judge) until(before time.Time) error {
 	return nil
 }
 
-// stands takes note of a partition that stands still.
-func (j *judge) stands(n int32, format string, args ...any) error {
+// brokenPart takes note of what somebody else saw of a partition.
+func (j *judge) brokenPart(n int32, format string, args ...any) error {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	c := j.checker
 	c.broken(line{At: time.Now().UnixNano(), Host: "parent"}, c.parts[n], format, args...)
-	return fmt.Errorf("%w: partition %d stands still", errBroken, n)
+	return fmt.Errorf("%w: partition %d", errBroken, n)
 }
 
 // broken takes note of what somebody else saw.

@@ -55,6 +55,8 @@ const (
 	lineKilled  = "killed"
 	lineEnded   = "ended"   // by itself
 	lineGarbled = "garbled" // it was not understood
+	// And this of the brokers: one is about to be taken from the group.
+	lineFault = "fault"
 )
 
 // A teller writes lines, each in one piece.

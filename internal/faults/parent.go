@@ -34,6 +34,7 @@ type parent struct {
 	client  *kgo.Client // past the proxies
 	admin   *kadm.Client
 	proxies []*proxy
+	commits *commitLog
 	judge   *judge
 
 	mu    sync.Mutex
@@ -62,6 +63,7 @@ func run(ctx context.Context, s settings) (err error) {
 	beside.Go(func() { endIf(stop, producer.run(producing)) })
 	watcher := &watcher{admin: p.admin, ends: producer.ends, judge: p.judge, moved: map[int32]time.Time{}, last: map[int32]int64{}}
 	beside.Go(func() { endIf(stop, watcher.run(ctx)) })
+	beside.Go(func() { endIf(stop, p.commits.run(ctx)) })
 	beside.Go(func() { endIf(stop, p.judge.run(ctx)) })
 	beside.Go(func() { p.progress(ctx, producer) })
 
@@ -85,6 +87,9 @@ func run(ctx context.Context, s settings) (err error) {
 		enough()
 		producer.wait()
 		err = watcher.wait(ctx, settle)
+		if err == nil {
+			err = p.commits.wait(ctx, producer.ends(), 20*time.Second)
+		}
 		if err == nil {
 			err = p.quiet(ctx)
 		}
@@ -142,6 +147,9 @@ func (p *parent) start(ctx context.Context) error {
 		return err
 	}
 	p.admin = kadm.NewClient(p.client)
+	if p.commits, err = newCommitLog(seeds, p.judge); err != nil {
+		return err
+	}
 	if _, err := p.admin.CreateTopic(ctx, partitions, brokers, nil, topic); err != nil {
 		return fmt.Errorf("create the topic: %w", err)
 	}
@@ -159,6 +167,9 @@ func (p *parent) close() (err error) {
 	}
 	if p.client != nil {
 		p.client.Close()
+	}
+	if p.commits != nil {
+		p.commits.client.Close()
 	}
 	for _, proxy := range p.proxies {
 		err = errors.Join(err, proxy.close())
@@ -223,6 +234,9 @@ func (p *parent) summary(producer *producer, watcher *watcher, whole bool) error
 	}
 	fmt.Printf("\nproduced %d, handled %d in %d calls; repeats %d, of %d that %d ungraceful ends allow; longest without a commit %s\n",
 		producer.total(), c.handled, c.calls, c.repeats, c.mayRepeat, c.ungraceful, watcher.longest.Round(100*time.Millisecond))
+	if c.stale > 0 {
+		fmt.Printf("%d assignments began before a commit that a broker had acknowledged just before it was taken away\n", c.stale)
+	}
 	var goroutines, heap, held, fetches, busiest int64
 	for _, h := range c.hosts {
 		goroutines, heap, held = max(goroutines, h.goroutines), max(heap, h.heap), max(held, h.held)

@@ -45,6 +45,12 @@ func (k kind) onBrokers() bool {
 	return false
 }
 
+// movesCoordinator reports whether a fault can take the group from the broker
+// that has it: that broker is gone for longer than the others wait.
+func (k kind) movesCoordinator() bool {
+	return k == killBroker || k == killController || k == freezeBroker
+}
+
 func (f fault) String() string {
 	s := fmt.Sprintf("%7.1fs  %s", f.At.Seconds(), f.Kind)
 	switch f.Kind {

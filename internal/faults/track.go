@@ -24,6 +24,9 @@ func (p *parent) track(ctx context.Context, onBrokers bool) error {
 		planned := f.At
 		f.At = time.Since(p.began)
 		fmt.Println(f)
+		if f.Kind.movesCoordinator() {
+			p.judge.add(line{At: time.Now().UnixNano(), Host: "parent", Kind: lineFault})
+		}
 		if err := p.do(ctx, f); err != nil {
 			if ctx.Err() != nil {
 				return nil
@@ -122,7 +125,7 @@ func (p *parent) do(ctx context.Context, f fault) error {
 func (p *parent) healed(ctx context.Context) error {
 	ctx, done := context.WithTimeout(ctx, time.Minute)
 	defer done()
-	return kafkatest.InSync(ctx, p.admin, topic, "__consumer_offsets")
+	return kafkatest.InSync(ctx, p.admin, topic, offsetsTopic)
 }
 
 // moveLeaders makes the next replica of each partition its leader.
