@@ -2,20 +2,21 @@ package esm
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kgo"
 )
 
 // assign makes lanes for partitions that the group gave to this process. Where
-// they begin is said later, by place.
+// they begin is said later, by place. A partition that it has already, and that
+// nobody took away, keeps its lane: the client may be past what the lane holds,
+// and would not bring it again.
 func (e *engine) assign(tps []TopicPartition, now time.Time) {
 	e.mu.Lock()
 	defer e.unlock()
+	tps = slices.DeleteFunc(tps, func(tp TopicPartition) bool { return e.lanes[tp] != nil })
 	for _, tp := range tps {
-		if old := e.lanes[tp]; old != nil {
-			e.kill(old, ErrRevoked)
-		}
 		l := newLane(tp)
 		e.lanes[tp] = l
 		e.schedule(l, now)
@@ -36,13 +37,24 @@ type placement struct {
 	anchor      bool // commit it at once, although nothing was settled
 }
 
-// place says where lanes begin.
+// standing says where the lane of a partition goes on, if it has begun.
+func (e *engine) standing(tp TopicPartition) (next int64, begun bool) {
+	e.mu.Lock()
+	defer e.unlock()
+	l := e.lanes[tp]
+	if l == nil || l.next < 0 {
+		return 0, false
+	}
+	return l.next, true
+}
+
+// place says where lanes begin that have not begun yet.
 func (e *engine) place(ps []placement) {
 	e.mu.Lock()
 	anchors := false
 	for _, p := range ps {
 		l := e.lanes[p.tp]
-		if l == nil || l.next > p.at && l.count > 0 {
+		if l == nil || l.next >= 0 {
 			continue
 		}
 		l.place(p.at, p.leaderEpoch)

@@ -55,6 +55,7 @@ func with(settings map[string]string, key, value string) map[string]string {
 
 func TestMain(m *testing.M) {
 	flag.Parse()
+	primeClient()
 	if f := flag.Lookup("test.parallel"); kafkatest.Wanted() && f.Value.String() == f.DefValue {
 		// Those that are parallel do little but wait for brokers, most of
 		// them for a session or a pause to end.

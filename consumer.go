@@ -54,6 +54,9 @@ type consumer struct {
 	topicIDs   map[string][16]byte
 	suspects   map[string]bool // topics that may have been deleted, or made again
 
+	purge  sync.Mutex // held while the client is told to forget topics, and to consume them again
+	purged map[string]time.Time
+
 	started   chan error // gets why the start failed
 	first     chan struct{}
 	firstOnce sync.Once
@@ -89,6 +92,7 @@ func newConsumer(e *engine, s *Source) *consumer {
 	return &consumer{
 		engine: e, source: s, lagBell: newBell(), checkBell: newBell(),
 		topicIDs: map[string][16]byte{}, suspects: map[string]bool{},
+		purged:  map[string]time.Time{},
 		started: make(chan error, 1), first: make(chan struct{}),
 		revokeTimeout: e.cfg.revokeTimeout, scaler: scaler{onDemand: e.cfg.onDemand},
 		positions: positions{start: s.Start, ends: map[TopicPartition]int64{}},
@@ -119,8 +123,8 @@ func (c *consumer) options() []kgo.Opt {
 		kgo.OnPartitionsRevoked(func(ctx context.Context, _ *kgo.Client, m map[string][]int32) {
 			c.revoked(ctx, partitionsOf(m))
 		}),
-		kgo.OnPartitionsLost(func(_ context.Context, _ *kgo.Client, m map[string][]int32) {
-			c.lost(partitionsOf(m))
+		kgo.OnPartitionsLost(func(ctx context.Context, _ *kgo.Client, m map[string][]int32) {
+			c.lost(ctx, partitionsOf(m))
 		}),
 		kgo.AdjustFetchOffsetsFn(c.adjust),
 		kgo.WithHooks(c.engine.memory.fetch.wire, clientHooks{c}),
@@ -231,6 +235,7 @@ func (c *consumer) assigned(tps []TopicPartition) {
 // revoked lets what runs for the partitions end, commits it, and gives them up.
 func (c *consumer) revoked(ctx context.Context, tps []TopicPartition) {
 	if len(tps) == 0 {
+		c.readd(ctx, time.Now())
 		return // a session ends without losing anything
 	}
 	e := c.engine
@@ -262,12 +267,14 @@ func (c *consumer) revoked(ctx context.Context, tps []TopicPartition) {
 	e.unlock()
 	c.pauser.reconcile()
 	c.suspect(e.bereft(tps)...)
+	c.readd(ctx, time.Now())
 }
 
 // lost drops partitions that are gone already.
-func (c *consumer) lost(tps []TopicPartition) {
+func (c *consumer) lost(ctx context.Context, tps []TopicPartition) {
 	c.engine.lose(tps, time.Now())
 	c.pauser.reconcile()
+	c.readd(ctx, time.Now())
 }
 
 // poll is the poll loop. It is the only way in for records.

@@ -576,6 +576,14 @@ func (d *driver) step(leftOut uint) {
 		d.e.resumeFrom(holdHalt)
 	case op == 20 && gets:
 		d.giveUp(tp, time.Duration(d.rng.Int64N(int64(10*time.Second))))
+	case op == 21 && gets:
+		// The client can assign again what it never took away. Nothing begins
+		// anew, since it may not bring again what it brought already.
+		d.mu.Lock()
+		at := n.frontier()
+		d.mu.Unlock()
+		d.e.assign([]TopicPartition{tp}, time.Now())
+		d.e.place([]placement{{tp: tp, at: int64(at), leaderEpoch: -1, committed: true}})
 	default:
 		time.Sleep(time.Duration(d.rng.Int64N(int64(3 * time.Second))))
 		synctest.Wait() // whose time is over now has noticed

@@ -95,6 +95,7 @@ func (e *engine) bereft(went []TopicPartition) []string {
 // read of the old one is not committed for the new one. A topic that is gone
 // stays suspect until it is there again.
 func (c *consumer) recreated(ctx context.Context) {
+	c.readd(ctx, time.Now().Add(-readdAfter))
 	e := c.engine
 	e.mu.Lock()
 	suspects := slices.Collect(maps.Keys(c.suspects))
@@ -114,15 +115,16 @@ func (c *consumer) recreated(ctx context.Context) {
 		gone := errors.Is(err, kerr.UnknownTopicOrPartition)
 		e.mu.Lock()
 		again := err == nil && t.TopicID != c.topicIDs[name]
+		if again {
+			c.topicIDs[name] = t.TopicID
+			c.positions.forget(name) // before new lanes can ask
+		}
 		for tp, l := range e.lanes {
 			if tp.Topic == name && again {
 				e.kill(l, ErrRevoked)
 			} else if tp.Topic == name {
 				l.gone = gone
 			}
-		}
-		if again {
-			c.topicIDs[name] = t.TopicID
 		}
 		if gone {
 			// Nobody else may see that it is, so it is looked at again.
@@ -132,10 +134,50 @@ func (c *consumer) recreated(ctx context.Context) {
 		e.later(e.repause)
 		e.unlock()
 		if again {
-			c.positions.forget(name)
+			c.purge.Lock() // the callback may come at once
 			c.client.PurgeTopicsFromConsuming(name)
-			c.client.AddConsumeTopics(name)
+			c.purged[name] = time.Now()
+			c.purge.Unlock()
 			e.clear("topic " + name)
+		}
+	}
+}
+
+const (
+	// readdTimeout is how long a rebalance waits for metadata at most.
+	readdTimeout = time.Second
+	// readdAfter is how long a topic waits for a rebalance at most. None comes
+	// if nothing of it was assigned. Longer than two heartbeats of KIP-848.
+	readdAfter = 12 * time.Second
+)
+
+// readd has the client consume again the topics that it was told to forget
+// before some moment. That is done where the group takes their partitions away,
+// and holds that up until the client knows those of the new topic. Meanwhile
+// the client does not tell a group of KIP-848 what it subscribes to. A group
+// that knew could assign the topic before the client has its metadata, and
+// when it gets that, the client (v1.22.2) would assign the topic once more,
+// beside its own fetches.
+func (c *consumer) readd(ctx context.Context, before time.Time) {
+	if !c.purge.TryLock() {
+		return // a purge waits for metadata under way, and a rebalance must not
+	}
+	var topics []string
+	for t, since := range c.purged {
+		if !since.After(before) {
+			topics = append(topics, t)
+			delete(c.purged, t)
+		}
+	}
+	c.client.AddConsumeTopics(topics...)
+	c.purge.Unlock()
+	ctx, done := context.WithTimeout(ctx, readdTimeout)
+	defer done()
+	for _, t := range topics {
+		for leader := int32(-1); leader < 0; leader, _, _ = c.client.PartitionLeader(t, 0) {
+			if !pause(ctx, time.Millisecond) {
+				return
+			}
 		}
 	}
 }

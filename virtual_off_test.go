@@ -3,3 +3,5 @@
 package esm_test
 
 const virtualTime = false
+
+func primeClient() {} // nothing to prime
