@@ -14,7 +14,7 @@
 //   - D: a poison record in each partition
 //   - E: a second member of the group comes and goes
 //   - F: a trickle: how late a record reaches the function
-//   - idle: a Mapping with 2,000 partitions that has nothing to do
+//   - idle: a Mapping with 2,000 partitions that has nothing to do; once
 //
 // Each result is appended to the results file as it comes, so that a benchmark
 // can be made in several sittings, with -only and -who. With -table it makes
