@@ -2,7 +2,6 @@ package esm
 
 import (
 	"context"
-	"slices"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kgo"
@@ -11,20 +10,24 @@ import (
 // assign makes lanes for partitions that the group gave to this process. Where
 // they begin is said later, by place. A partition that it has already, and that
 // nobody took away, keeps its lane: the client may be past what the lane holds,
-// and would not bring it again.
+// and would not bring it again. If it does, the lane is reset.
 func (e *engine) assign(tps []TopicPartition, now time.Time) {
 	e.mu.Lock()
 	defer e.unlock()
-	tps = slices.DeleteFunc(tps, func(tp TopicPartition) bool { return e.lanes[tp] != nil })
+	var added []TopicPartition
 	for _, tp := range tps {
+		if e.lanes[tp] != nil {
+			continue
+		}
 		l := newLane(tp)
 		e.lanes[tp] = l
 		e.schedule(l, now)
+		added = append(added, tp)
 	}
 	e.member = true
 	e.counts.rebalances++
 	e.fit("partitions were assigned", now)
-	info := AssignedInfo{Mapping: e.watch.name, Added: tps, Total: len(e.lanes)}
+	info := AssignedInfo{Mapping: e.watch.name, Added: added, Total: len(e.lanes)}
 	e.later(func() { fire(e.watch, func(h *Hooks) func(AssignedInfo) { return h.Assigned }, info) })
 }
 
@@ -37,24 +40,14 @@ type placement struct {
 	anchor      bool // commit it at once, although nothing was settled
 }
 
-// standing says where the lane of a partition goes on, if it has begun.
-func (e *engine) standing(tp TopicPartition) (next int64, begun bool) {
-	e.mu.Lock()
-	defer e.unlock()
-	l := e.lanes[tp]
-	if l == nil || l.next < 0 {
-		return 0, false
-	}
-	return l.next, true
-}
-
-// place says where lanes begin that have not begun yet.
+// place says where lanes begin that nothing has arrived for. Others go on, or
+// back, with what the client brings.
 func (e *engine) place(ps []placement) {
 	e.mu.Lock()
 	anchors := false
 	for _, p := range ps {
 		l := e.lanes[p.tp]
-		if l == nil || l.next >= 0 {
+		if l == nil || l.next > l.start {
 			continue
 		}
 		l.place(p.at, p.leaderEpoch)

@@ -23,7 +23,8 @@ import (
 // fetches nothing of an assignment until the assigned callback has returned.
 // So that callback cuts a poll short that is under way, and waits until what
 // it brought is handed over, to lanes that are gone, before it makes the new
-// ones. A poll that begins later cannot have anything old.
+// ones. A poll that begins later cannot have anything old. An assignment of
+// what was never taken away has nothing old: it keeps its lane.
 //
 // The rejected design is the client's own BlockRebalanceOnPoll: while a
 // callback runs, it stops polling for the partitions that stay, for as long as
@@ -398,6 +399,7 @@ func (c *consumer) control(ctx context.Context) {
 		now := time.Now()
 		c.scale(now)
 		e.forgetProblems(now)
+		c.readd(ctx, now.Add(-readdAfter))
 		if now.Sub(checked) >= recheckEvery {
 			checked = now
 			c.recreated(ctx)

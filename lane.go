@@ -16,13 +16,14 @@ import (
 //
 // # Epochs
 //
-// A lane is an epoch. Every assignment of a partition, and every jump of its
-// position backward, makes a new lane; nothing is ever carried over by
-// resetting fields. Whoever holds an old lane (an invocation that returns
-// late, a commit that was put together before) can do no harm with it, because
-// it is dead: its records do not count, and its offsets are not committed.
-// The rejected design, a generation number in a struct that lives on, needs a
-// comparison in every place that touches the struct, and one is forgotten.
+// A lane is an epoch. Every assignment of a partition that is not here already,
+// and every jump of its position backward, makes a new lane; nothing is ever
+// carried over by resetting fields. Whoever holds an old lane (an invocation
+// that returns late, a commit that was put together before) can do no harm with
+// it, because it is dead: its records do not count, and its offsets are not
+// committed. The rejected design, a generation number in a struct that lives
+// on, needs a comparison in every place that touches the struct, and one is
+// forgotten.
 //
 // # Order
 //

@@ -128,12 +128,7 @@ func (c *consumer) adjust(ctx context.Context, offsets map[string]map[int32]kgo.
 	for t, ps := range offsets {
 		for p, o := range ps {
 			tp := TopicPartition{t, p}
-			at := o.EpochOffset()
-			if next, begun := c.engine.standing(tp); begun {
-				if at.Offset != next {
-					ps[p] = kgo.NewOffset().At(next)
-				}
-			} else if at.Offset >= 0 {
+			if at := o.EpochOffset(); at.Offset >= 0 {
 				placements = append(placements, placement{tp: tp, at: at.Offset, leaderEpoch: at.Epoch, committed: true})
 			} else {
 				missing = append(missing, tp)

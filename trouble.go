@@ -95,7 +95,6 @@ func (e *engine) bereft(went []TopicPartition) []string {
 // read of the old one is not committed for the new one. A topic that is gone
 // stays suspect until it is there again.
 func (c *consumer) recreated(ctx context.Context) {
-	c.readd(ctx, time.Now().Add(-readdAfter))
 	e := c.engine
 	e.mu.Lock()
 	suspects := slices.Collect(maps.Keys(c.suspects))
@@ -138,6 +137,7 @@ func (c *consumer) recreated(ctx context.Context) {
 			c.client.PurgeTopicsFromConsuming(name)
 			c.purged[name] = time.Now()
 			c.purge.Unlock()
+			time.AfterFunc(readdAfter, c.checkBell.ring)
 			e.clear("topic " + name)
 		}
 	}
@@ -146,9 +146,10 @@ func (c *consumer) recreated(ctx context.Context) {
 const (
 	// readdTimeout is how long a rebalance waits for metadata at most.
 	readdTimeout = time.Second
-	// readdAfter is how long a topic waits for a rebalance at most. None comes
-	// if nothing of it was assigned. Longer than two heartbeats of KIP-848.
-	readdAfter = 12 * time.Second
+	// readdAfter is how long a topic waits for a rebalance. None comes if nothing
+	// of it was assigned. It is longer than two heartbeats of KIP-848, which are
+	// 5 s apart, beginning with the purge, and falls between two.
+	readdAfter = 12300 * time.Millisecond
 )
 
 // readd has the client consume again the topics that it was told to forget
@@ -157,9 +158,14 @@ const (
 // the client does not tell a group of KIP-848 what it subscribes to. A group
 // that knew could assign the topic before the client has its metadata, and
 // when it gets that, the client (v1.22.2) would assign the topic once more,
-// beside its own fetches.
+// beside its own fetches. If no rebalance comes, or another one than that, it
+// still can, though seldom; assign is ready for it.
 func (c *consumer) readd(ctx context.Context, before time.Time) {
-	if !c.purge.TryLock() {
+	e := c.engine
+	e.mu.Lock()
+	stopping := e.holds&holdStop != 0
+	e.unlock()
+	if stopping || !c.purge.TryLock() {
 		return // a purge waits for metadata under way, and a rebalance must not
 	}
 	var topics []string
