@@ -55,7 +55,9 @@ type consumer struct {
 	topicIDs   map[string][16]byte
 	suspects   map[string]bool // topics that may have been deleted, or made again
 
-	purge  sync.Mutex // held while the client is told to forget topics, and to consume them again
+	// purge is held while the client is told to forget topics, or to consume
+	// them again. It guards since when it has forgotten which.
+	purge  sync.Mutex
 	purged map[string]time.Time
 
 	started   chan error // gets why the start failed

@@ -415,7 +415,8 @@ func TestTopicMadeAgainIsAssignedOnce(t *testing.T) {
 		}
 		assigned := asked.all()
 		for i := 1; i < len(assigned); i++ {
-			// Start asks too. And after a long time it is the new topic.
+			// Start asks too. The old topic can be assigned once more, and is
+			// taken away, or purged with the next look, seconds later.
 			if at, was := assigned[i], assigned[i-1]; was.After(created) && at.Sub(was) < time.Second && at != takenAway {
 				t.Errorf("assigned, and %v later again", at.Sub(was))
 			}
