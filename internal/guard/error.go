@@ -1,0 +1,135 @@
+package guard
+
+import (
+	"fmt"
+	"strings"
+)
+
+// An Error is what is kept of an error of somebody else. Its text was made
+// once, so that nothing of the other side runs where it is read, and is at most
+// about TextLimit long.
+//
+// errors.Is and errors.As find what the error holds, as far as that is no
+// larger than the text may be: an error of ten megabytes would be kept for as
+// long as the records that it is about. Of one that is larger they find the
+// parts that are not. Of one that holds itself, or whose Unwrap panics, they
+// find nothing: they would not end, or panic too.
+type Error struct {
+	text string
+	kept []error
+}
+
+// Keep makes an Error of an error. It calls methods of the error, which may
+// panic, exit the goroutine or never return: call it where that harms nobody.
+func Keep(err error) error {
+	switch e := err.(type) {
+	case nil:
+		return nil
+	case *Error:
+		if e != nil {
+			return e
+		}
+	}
+	text, long := textOf(err)
+	e := &Error{text: text}
+	left := maxParts
+	e.kept, _ = keep(err, long, maxDepth, &left)
+	if left < 0 {
+		e.kept = nil
+	}
+	return e
+}
+
+// An error may hold itself. Whoever looks for something in it would never end,
+// or run out of stack, so of one that is deeper or larger than this nothing is
+// kept but the text.
+const (
+	maxDepth = 100
+	maxParts = 50_000
+)
+
+// keep lists what is kept of an error: it, or if its text is too long those of
+// its parts whose texts are not. It looks at all that it holds, and counts that
+// off left.
+func keep(err error, long bool, depth int, left *int) (found []error, ok bool) {
+	if *left--; *left < 0 {
+		return nil, false
+	}
+	if depth == 0 {
+		*left = -1
+		return nil, false
+	}
+	parts, ok := Parts(err)
+	if !ok {
+		*left = -1
+	}
+	for _, part := range parts {
+		partLong := false
+		if long {
+			_, partLong = textOf(part)
+		}
+		of, ok := keep(part, partLong, depth-1, left)
+		if !ok {
+			return nil, false
+		}
+		found = append(found, of...)
+	}
+	if !long {
+		found = []error{err}
+	}
+	return found, true
+}
+
+// Parts lists what an error holds directly, without nil, unless its Unwrap
+// method panics.
+func Parts(err error) (parts []error, ok bool) {
+	defer func() {
+		if !ok {
+			_ = recover()
+			parts = nil
+		}
+	}()
+	switch e := err.(type) {
+	case interface{ Unwrap() error }:
+		if part := e.Unwrap(); part != nil {
+			parts = []error{part}
+		}
+	case interface{ Unwrap() []error }:
+		for _, part := range e.Unwrap() {
+			if part != nil {
+				parts = append(parts, part)
+			}
+		}
+	}
+	return parts, true
+}
+
+// Text is what an error says, cut to TextLimit. It survives an Error method
+// that panics.
+func Text(err error) string {
+	text, _ := textOf(err)
+	return text
+}
+
+// textOf is what an error says, cut, and whether it had to be.
+func textOf(err error) (text string, long bool) {
+	defer func() {
+		if v := recover(); v != nil {
+			text, long = fmt.Sprintf("%T, whose Error method panicked: %s", err, Sprint(v)), false
+		}
+	}()
+	text = err.Error()
+	if len(text) > TextLimit {
+		return strings.ToValidUTF8(Cut(text, TextLimit), "\uFFFD"), true
+	}
+	return text, false
+}
+
+// Error is the text.
+func (e *Error) Error() string { return e.text }
+
+// Unwrap returns what was kept of the error.
+func (e *Error) Unwrap() []error { return e.kept }
+
+// MarshalText is the text, for JSON and logs.
+func (e *Error) MarshalText() ([]byte, error) { return []byte(e.text), nil }

@@ -1,0 +1,92 @@
+// Package guard is where the code and the words of others come in: functions
+// that may panic, exit their goroutine or never return, and texts that are as
+// large as the other side likes.
+package guard
+
+import (
+	"fmt"
+	"runtime/debug"
+	"strings"
+	"unicode/utf8"
+)
+
+// A Failure is how a function ended that did not return.
+type Failure struct {
+	// Value is what it panicked with, nil for a Goexit.
+	Value any
+	// Goexit is whether it called runtime.Goexit.
+	Goexit bool
+	// Stack is the stack of its goroutine at that moment, cut to StackLimit.
+	Stack []byte
+}
+
+// String says how the function ended, without the stack.
+func (f *Failure) String() string {
+	if f.Goexit {
+		return "it called runtime.Goexit"
+	}
+	return "it panicked: " + Sprint(f.Value)
+}
+
+// Call runs f on a goroutine of its own, waits for it, and returns nil if f
+// returned. It is for goroutines that have to go on whatever f does: a Goexit
+// ends only the goroutine of f.
+func Call(f func()) *Failure {
+	var failure *Failure
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		returned := false
+		defer func() {
+			if !returned {
+				v := recover()
+				failure = &Failure{Value: v, Goexit: v == nil, Stack: Stack()}
+			}
+		}()
+		f()
+		returned = true
+	}()
+	<-done
+	return failure
+}
+
+// StackLimit is how much is kept of a stack: the frames that are nearest to
+// the panic.
+const StackLimit = 16 << 10
+
+// Stack is the stack of this goroutine, cut to StackLimit.
+func Stack() []byte {
+	s := debug.Stack()
+	if len(s) <= StackLimit {
+		return s
+	}
+	return append(make([]byte, 0, StackLimit), s[:StackLimit]...)
+}
+
+// TextLimit is how many bytes are kept of a text of somebody else.
+const TextLimit = 4 << 10
+
+// Cut returns at most so many bytes of s, in whole runes, and says how many it
+// left out. What it returns of a longer text does not keep that in memory.
+func Cut(s string, most int) string {
+	if len(s) <= most {
+		return s
+	}
+	n := most
+	for n > 0 && n > most-utf8.UTFMax && !utf8.RuneStart(s[n]) {
+		n--
+	}
+	return fmt.Sprintf("%s... (%d bytes more)", s[:n], len(s)-n)
+}
+
+// Sprint is fmt.Sprint of a value of somebody else, cut to TextLimit. It
+// survives methods of the value that panic.
+func Sprint(v any) (s string) {
+	defer func() {
+		if recover() != nil {
+			s = fmt.Sprintf("%T, which cannot be printed", v)
+		}
+	}()
+	// A string that is cut must not be what fmt returned: that is as large.
+	return strings.ToValidUTF8(Cut(fmt.Sprint(v), TextLimit), "\uFFFD")
+}
