@@ -140,8 +140,14 @@ func (e *engine) lose(tps []TopicPartition, now time.Time) {
 // they settled, and give up the rest.
 func (e *engine) drain(ctx context.Context, lanes func() []*lane, cause error) (cancelled int) {
 	e.mu.Lock()
-	ours := lanes()
-	for _, l := range ours {
+	// Nobody waits again for a lane that was given up by an earlier drain: its
+	// call ignores that its context ended.
+	var ours []*lane
+	for _, l := range lanes() {
+		if l.dead {
+			continue
+		}
+		ours = append(ours, l)
 		l.ending = true
 		if l.state == laneLeased {
 			e.freeQueue(l)

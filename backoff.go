@@ -2,7 +2,10 @@ package esm
 
 import (
 	"math/rand/v2"
+	"sync/atomic"
 	"time"
+
+	"github.com/seed429fd032/esm/internal/guard"
 )
 
 // maxBackoff is the longest that a partition waits between attempts.
@@ -29,16 +32,23 @@ func Constant(d time.Duration) func(attempt int) time.Duration {
 	return func(int) time.Duration { return d }
 }
 
-// safeBackoff asks a user's back-off function, which may panic, exit its
-// goroutine or return nonsense.
-func safeBackoff(f func(int) time.Duration, attempt int) time.Duration {
-	d, ok := time.Duration(0), false
-	isolated(func() {
-		defer func() { _ = recover() }()
-		d, ok = f(attempt), true
-	})
-	if !ok {
-		d = Exponential(time.Second, time.Minute)(attempt)
+// backoffs asks a user's back-off function, which may panic, exit its
+// goroutine, never return, or return nonsense.
+type backoffs struct{ behind atomic.Int32 } // calls that have not returned in time
+
+// after is how long to wait after the nth failed attempt. Where the function
+// does not say, within a second, it is what the default says.
+func (b *backoffs) after(f func(int) time.Duration, attempt int) time.Duration {
+	if b.behind.Load() < mostBehind {
+		said := make(chan time.Duration, 1)
+		b.behind.Add(1)
+		failure, ended := guard.Within(leaveSoon, func() {
+			defer b.behind.Add(-1)
+			said <- f(attempt)
+		})
+		if ended && failure == nil {
+			return min(max(<-said, 0), maxBackoff)
+		}
 	}
-	return min(max(d, 0), maxBackoff)
+	return Exponential(time.Second, time.Minute)(attempt)
 }

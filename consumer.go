@@ -401,6 +401,7 @@ func (c *consumer) control(ctx context.Context) {
 		now := time.Now()
 		c.scale(now)
 		e.forgetProblems(now)
+		e.watch.askLevel()
 		c.readd(ctx, now.Add(-readdAfter))
 		if now.Sub(checked) >= recheckEvery {
 			checked = now
@@ -444,25 +445,59 @@ func (e *engine) tooSmall(option string) error {
 	return fmt.Errorf("it grows, and %s, which is %d, is what holds it", option, is)
 }
 
+// endTimeout is how much longer than it was given the client, and then the
+// goroutines that serve the engine, have to end. They wait for code of the
+// user's: hooks, dialers, logins.
+const endTimeout = 2 * time.Second
+
 // close leaves the group and ends everything that start began. It is called
-// once, also after a start that failed. When ctx ends it stops asking brokers
-// that do not answer: the client would wait for them for minutes.
-func (c *consumer) close(ctx context.Context) (leaveErr error) {
+// once, even after a start that failed. When ctx ends it stops asking brokers
+// that do not answer: the client would wait for them for minutes. It names what
+// did not end in time.
+func (c *consumer) close(ctx context.Context) (waiting []string, leaveErr error) {
+	// ends reports whether f returned in time.
+	ends := func(what string, f func()) bool {
+		done := make(chan struct{})
+		go func() {
+			defer close(done)
+			f()
+		}()
+		select {
+		case <-done:
+			return true
+		case <-ctx.Done():
+		}
+		last := time.NewTimer(endTimeout)
+		defer last.Stop()
+		select {
+		case <-done:
+			return true
+		case <-last.C:
+			waiting = append(waiting, what)
+			return false
+		}
+	}
 	if c.client != nil {
 		defer c.abort()
 		defer context.AfterFunc(ctx, c.abort)()
 		// The revoked callback comes on the way and finds nothing to do.
-		leaveErr = c.leave(ctx)
+		var err error
+		if ends("the Kafka client, which does not leave the group", func() { err = c.leave(ctx) }) {
+			leaveErr = err
+		} else {
+			leaveErr = context.Cause(ctx)
+		}
 	}
 	if c.cancel != nil {
 		c.cancel()
 	}
 	if c.client != nil {
-		c.client.Close()
+		ends("the Kafka client, which does not close", c.client.Close)
 	}
-	c.group.Wait()
+	ends("goroutines of the Mapping", c.group.Wait)
+	waiting = append(waiting, c.engine.watch.hanging()...)
 	c.engine.leave(time.Now())
-	return leaveErr
+	return waiting, leaveErr
 }
 
 // leave leaves the group, or says that this static member will be back. The

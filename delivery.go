@@ -4,8 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"runtime/debug"
 	"time"
+
+	"github.com/seed429fd032/esm/internal/guard"
 )
 
 // Deliveries take records that are given up to the Destination.
@@ -68,17 +69,14 @@ func (e *engine) offer(l *lease, dest Destination, d *Discard) (err error) {
 	if dest == nil {
 		return errNoDestination
 	}
-	err = &PanicError{Goexit: true, Stack: debug.Stack()}
-	isolated(func() {
-		defer func() {
-			if v := recover(); v != nil {
-				err = &PanicError{Value: v, Stack: debug.Stack()}
-			}
-		}()
+	failure := guard.Call(func() {
 		ctx, done := context.WithTimeoutCause(l.ctx, deliverTimeout, ErrDeliverTimeout)
 		defer done()
 		err = dest.Deliver(ctx, d)
 	})
+	if failure != nil {
+		return panicked(failure)
+	}
 	return err
 }
 
@@ -90,7 +88,7 @@ func (e *engine) delivered(l *lease, p *part, dest Destination, d *Discard, err 
 		e.mu.Lock()
 		backoff := e.cfg.backoff
 		e.mu.Unlock()
-		delay = safeBackoff(backoff, d.Delivery)
+		delay = e.backoffs.after(backoff, d.Delivery)
 	}
 
 	e.mu.Lock()

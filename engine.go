@@ -30,6 +30,8 @@ type engine struct {
 	base    context.Context // the parent of every invocation's
 	run     string          // makes batch ids differ between processes
 
+	backoffs backoffs
+
 	group  string // for what is told of discards
 	origin origin // for that, and for events
 

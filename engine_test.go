@@ -97,7 +97,7 @@ func newDriver(seed uint64) *driver {
 	inv := InvokerFunc(func(context.Context, *Batch) error { panic("nobody calls this") })
 	base, stop := context.WithCancel(context.Background())
 	d.stop = stop
-	d.e = newEngine(&c, inv, newWatch(&c), base)
+	d.e = newEngine(&c, inv, silentWatch(&c), base)
 	d.e.spawning = true // no workers: the driver is the only one
 	d.e.pool.resize(1+rng.IntN(3), time.Now())
 	for p := range int32(1 + rng.IntN(6)) {
@@ -106,6 +106,15 @@ func newDriver(seed uint64) *driver {
 		d.assign(tp)
 	}
 	return d
+}
+
+// silentWatch is a watch that nobody listens to.
+func silentWatch(c *config) *watch {
+	w, err := newWatch(c)
+	if err != nil {
+		panic(err)
+	}
+	return w
 }
 
 // wrong says what does not hold. It ends the scenario.

@@ -62,7 +62,11 @@ func New(source Source, invoker Invoker, opts ...Option) (*Mapping, error) {
 	}
 	source.Brokers = append([]string(nil), source.Brokers...)
 	source.Topics = append([]string(nil), source.Topics...)
-	m := &Mapping{source: source, invoker: invoker, watch: newWatch(&c), since: time.Now(), done: make(chan struct{})}
+	w, err := newWatch(&c)
+	if err != nil {
+		return nil, err
+	}
+	m := &Mapping{source: source, invoker: invoker, watch: w, since: time.Now(), done: make(chan struct{})}
 	m.cfg.Store(&c)
 	return m, nil
 }
@@ -171,8 +175,10 @@ func (m *Mapping) Start(ctx context.Context) error {
 	}
 	m.mu.Unlock()
 	leave, done := context.WithTimeout(context.WithoutCancel(ctx), leaveTimeout)
+	release := r.engine.watch.press()
+	defer release()
 	r.abandon(leave)
-	_ = r.consumer.close(leave) // what failed is known already
+	_, _ = r.consumer.close(leave) // what failed is known already
 	done()
 	m.mu.Lock()
 	if m.stop == nil {
@@ -189,8 +195,10 @@ func (m *Mapping) Start(ctx context.Context) error {
 
 // whyNot is what a Start returns that was stopped.
 func (m *Mapping) whyNot() error {
-	if err := m.Err(); err != nil {
-		return err // the function halted it
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.halted != nil {
+		return m.err // the function halted it
 	}
 	return ErrStopped
 }
@@ -255,6 +263,7 @@ func (m *Mapping) Pause(ctx context.Context) error {
 		return nil
 	}
 	e := r.engine
+	defer e.watch.press()()
 	e.mu.Lock()
 	defer e.unlock()
 	for len(e.leases) > 0 {
@@ -344,33 +353,42 @@ func (m *Mapping) onHalt(err error) {
 // or cannot be changed, none of it and the errors say which ([*OptionError]).
 // Each option says whether it can be updated. Before Start all can.
 func (m *Mapping) Update(opts ...Option) error {
-	m.mu.Lock()
-	if m.phase >= PhaseStopping {
+	var fresh *watch // of a Mapping that was not started yet
+	for {
+		m.mu.Lock()
+		phase, was := m.phase, m.cfg.Load()
 		m.mu.Unlock()
-		return ErrStopped
-	}
-	was := m.cfg.Load()
-	c := was.with(opts)
-	check := c.validateUpdate(was)
-	if m.phase == PhaseNew {
-		check = c.validate()
-	}
-	if check != nil {
+		if phase >= PhaseStopping {
+			return ErrStopped
+		}
+		c := was.with(opts)
+		err := c.validateUpdate(was)
+		if phase == PhaseNew {
+			if err = c.validate(); err == nil {
+				fresh, err = newWatch(&c)
+			}
+		}
+		if err != nil {
+			return err
+		}
+		m.mu.Lock()
+		if m.cfg.Load() != was || (m.phase == PhaseNew) != (phase == PhaseNew) {
+			m.mu.Unlock()
+			continue // another one was faster, or a Start: look again
+		}
+		m.cfg.Store(&c)
+		if phase == PhaseNew {
+			m.watch = fresh
+		}
+		r := m.run
 		m.mu.Unlock()
-		return check
+		if r != nil {
+			// Of two updates at once the later one holds, whichever gets here
+			// first: the engine takes what is stored.
+			r.engine.reconfigure(m.cfg.Load, time.Now())
+		}
+		return nil
 	}
-	m.cfg.Store(&c)
-	if m.phase == PhaseNew {
-		m.watch = newWatch(&c)
-	}
-	r := m.run
-	m.mu.Unlock()
-	if r != nil {
-		// Of two updates at once the later one holds, whichever gets here
-		// first: the engine takes what is stored.
-		r.engine.reconfigure(m.cfg.Load, time.Now())
-	}
-	return nil
 }
 
 // enter makes the Mapping be in a phase. The lock is held.

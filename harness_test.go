@@ -19,6 +19,9 @@ import (
 	"github.com/seed429fd032/esm/esmtest"
 )
 
+// nightly is whether tests that are sampled run whole: see .ci/nightly.
+var nightly = os.Getenv("ESM_NIGHTLY") != ""
+
 // virtual runs a test in virtual time. It needs the Kafka client's locks to be
 // known to synctest, which a build tag does.
 func virtual(t *testing.T, f func(t *testing.T)) {

@@ -1,11 +1,6 @@
 package esm
 
-import (
-	"fmt"
-	"log/slog"
-	"runtime/debug"
-	"time"
-)
+import "time"
 
 // Hooks are functions that a [Mapping] calls when something happens. Any may
 // be nil. They watch; what should change what happens wraps the [Invoker].
@@ -17,6 +12,14 @@ import (
 // as far as one goroutine does it; between goroutines there is no order. A
 // hook that panics, or calls runtime.Goexit, is reported to the log and
 // otherwise ignored.
+//
+// A hook that does not return is left behind: after five seconds, or after one
+// if a [Mapping.Stop] or [Mapping.Pause] waits, what happened goes on without
+// it. That is a [Problem] of the [State] while it lasts. While four calls of
+// one Hooks are left behind, its hooks are not called. So a hook may call every
+// method of its Mapping; one that calls Stop or Pause, and so waits for itself,
+// is left behind by that. A log handler that does not return is treated in the
+// same way.
 //
 // Slices in the infos are the callee's to keep.
 type Hooks struct {
@@ -272,54 +275,4 @@ type ScaledInfo struct {
 	Mapping  string
 	From, To int
 	Reason   string
-}
-
-// watch calls the hooks of a Mapping. The log is one of them.
-type watch struct {
-	name   string
-	hooks  []Hooks
-	logger *slog.Logger
-}
-
-func newWatch(c *config) *watch {
-	w := &watch{name: c.name, logger: c.logger.With("mapping", c.name)}
-	w.hooks = append([]Hooks{logHooks(w.logger)}, c.hooks...)
-	return w
-}
-
-// fire calls one of the hooks, of every subscriber.
-func fire[T any](w *watch, hook func(*Hooks) func(T), info T) {
-	for i := range w.hooks {
-		if f := hook(&w.hooks[i]); f != nil {
-			w.guard(func() { f(info) })
-		}
-	}
-}
-
-// wanted reports whether anybody listens to a hook: what is expensive to put
-// together is only put together then.
-func wanted[T any](w *watch, hook func(*Hooks) func(T)) bool {
-	for i := range w.hooks {
-		if hook(&w.hooks[i]) != nil {
-			return true
-		}
-	}
-	return false
-}
-
-// guard calls a hook, which may panic or exit its goroutine. The second is why
-// it gets one of its own: the loops that call hooks must go on.
-func (w *watch) guard(f func()) {
-	isolated(func() {
-		returned := false
-		defer func() {
-			if !returned {
-				v := recover()                   // nil for a Goexit
-				defer func() { _ = recover() }() // the log may be what panics
-				w.logger.Error("a hook did not return", "panic", fmt.Sprint(v), "stack", string(debug.Stack()))
-			}
-		}()
-		f()
-		returned = true
-	})
 }

@@ -230,7 +230,7 @@ func (e *engine) deliver(arrivals []arrival, now time.Time) {
 		if debugging || wanted(e.watch, func(h *Hooks) func(PolledInfo) { return h.Polled }) {
 			e.later(func() {
 				if debugging {
-					e.watch.guard(func() { e.watch.logPoll(info) })
+					e.watch.write(func() { e.watch.logPoll(info) })
 				}
 				fire(e.watch, func(h *Hooks) func(PolledInfo) { return h.Polled }, info)
 			})

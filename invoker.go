@@ -5,6 +5,8 @@ import (
 	"fmt"
 
 	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/seed429fd032/esm/internal/guard"
 )
 
 // An Invoker gets batches of records. It is called from many goroutines at
@@ -122,14 +124,11 @@ func (e *PanicError) Unwrap() error {
 	return err
 }
 
-// isolated runs f on a goroutine of its own and waits for it. It is for user
-// code on goroutines that must go on whatever happens: a runtime.Goexit in f
-// ends only that goroutine.
-func isolated(f func()) {
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		f()
-	}()
-	<-done
+// panicked is the error of a call that did not return.
+func panicked(f *guard.Failure) *PanicError {
+	v := f.Value
+	if text := guard.Sprint(v); len(text) > guard.TextLimit {
+		v = text // it is kept for as long as the records are
+	}
+	return &PanicError{Value: v, Goexit: f.Goexit, Stack: f.Stack}
 }

@@ -2,6 +2,7 @@ package esm
 
 import (
 	"context"
+	"errors"
 	"runtime/debug"
 	"strconv"
 	"time"
@@ -115,6 +116,12 @@ func (e *engine) invoke(l *lease) (v verdict) {
 			v = judge(&PanicError{Value: r, Stack: debug.Stack()}, context.Cause(l.ctx))
 		}
 	}()
+	if cause := context.Cause(l.ctx); errors.Is(cause, ErrStopping) || errors.Is(cause, ErrRevoked) {
+		// It was taken away since it was leased: hooks ran in between, or the
+		// whole process stood still.
+		returned = true
+		return verdict{outcome: OutcomeAbandoned, err: cause}
+	}
 	err := e.invoker.Invoke(l.ctx, l.batch)
 	v = judge(err, context.Cause(l.ctx))
 	returned = true
@@ -334,11 +341,11 @@ func (e *engine) consult(l *lease, v verdict) (w wait) {
 	case OutcomeThrottled:
 		w.throttle = min(v.after, maxBackoff)
 		if w.throttle <= 0 {
-			w.throttle = safeBackoff(backoff, w.round)
+			w.throttle = e.backoffs.after(backoff, w.round)
 		}
 	}
 	if charges {
-		w.backoff = safeBackoff(backoff, l.attempt)
+		w.backoff = e.backoffs.after(backoff, l.attempt)
 	}
 	return w
 }
@@ -358,7 +365,7 @@ func (e *engine) report(l *lease, v verdict, parts []*part, took time.Duration) 
 	}
 	e.later(func() {
 		if debugging {
-			e.watch.guard(func() { e.watch.logInvocation(info) })
+			e.watch.write(func() { e.watch.logInvocation(info) })
 		}
 		fire(e.watch, func(h *Hooks) func(InvokeEndedInfo) { return h.InvokeEnded }, info)
 	})

@@ -99,7 +99,7 @@ func (w *watch) logPoll(i PolledInfo) {
 	w.logger.Debug("polled", "partitions", i.Partitions, "records", i.Records, "bytes", i.Bytes, "held", i.Held)
 }
 
-func (w *watch) debugging() bool { return w.logger.Enabled(context.Background(), slog.LevelDebug) }
+func (w *watch) debugging() bool { return w.writes(slog.LevelDebug) }
 
 // sparse logs ten lines at once and then one a second.
 type sparse struct {
@@ -129,11 +129,10 @@ func (s *sparse) log(level slog.Level, msg string, attrs ...any) {
 type clientLog struct{ w *watch }
 
 func (c clientLog) Level() kgo.LogLevel {
-	ctx := context.Background()
 	switch {
-	case c.w.logger.Enabled(ctx, slog.LevelDebug):
+	case c.w.writes(slog.LevelDebug):
 		return kgo.LogLevelInfo
-	case c.w.logger.Enabled(ctx, slog.LevelInfo):
+	case c.w.writes(slog.LevelInfo):
 		return kgo.LogLevelWarn
 	}
 	return kgo.LogLevelError
@@ -147,5 +146,5 @@ func (c clientLog) Log(level kgo.LogLevel, msg string, keyvals ...any) {
 	case kgo.LogLevelWarn:
 		to = slog.LevelInfo
 	}
-	c.w.guard(func() { c.w.logger.Log(context.Background(), to, "kafka client: "+msg, keyvals...) })
+	c.w.write(func() { c.w.logger.Log(context.Background(), to, "kafka client: "+msg, keyvals...) })
 }

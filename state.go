@@ -97,6 +97,7 @@ func (e *engine) describe(s *State) {
 	last := e.last
 	s.LastResultAt = e.lastEnded
 	e.unlock()
+	s.Problems = append(s.Problems, e.watch.problems()...)
 	switch {
 	case s.LastResultAt.IsZero():
 	case last.err == nil:

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
+	"sync/atomic"
 	"time"
 )
 
@@ -12,55 +14,76 @@ import (
 type stopping struct {
 	drain context.Context // while the invocations may take their time
 	hurry context.CancelCauseFunc
+	doing atomic.Value // string: what is waited for now
 }
 
 func newStopping() *stopping {
 	ctx, cancel := context.WithCancelCause(context.Background())
-	return &stopping{ctx, cancel}
+	s := &stopping{drain: ctx, hurry: cancel}
+	s.doing.Store("Start, which has not returned")
+	return s
 }
+
+// stopGrace is how much longer than it was given Stop may take: a quarter of
+// WithStopTimeout, at most 5 s, for the last commit and for leaving the group,
+// and then what hooks and the client are given to end.
+const stopGrace = 10 * time.Second
 
 // Stop takes no more records, lets the invocations end, commits and leaves the
 // group. It does not wait for back-offs: those records come again to the next
 // owner. When the time is over that ctx or [WithStopTimeout] give it, it
 // cancels the invocations that are left (their context's cause is
 // [ErrStopping]) and returns a [*DrainError]. When it returns nil, no
-// goroutine of the Mapping is left.
+// goroutine of the Mapping is left. It always returns within 10 seconds after
+// its time was over, and its error names what it could not wait for.
 //
 // It says how the stop went. Why there was one, if the function halted the
 // Mapping, is what [Mapping.Err] adds to that.
 //
-// All callers get the same answer, also later ones, and the shortest time of
+// All callers get the same answer, even later ones, and the shortest time of
 // all of them counts. Before Start, Stop returns nil, and the Mapping cannot be
 // started any more. With the context of one of its own invocations it returns
 // [ErrInsideInvocation] at once; called there with another context, it waits
-// for its caller until the time is over.
+// for its caller until the time is over. Called by a hook, it leaves that hook
+// behind: see [Hooks].
 func (m *Mapping) Stop(ctx context.Context) error {
 	if m.inside(ctx) {
 		return ErrInsideInvocation
 	}
 	m.mu.Lock()
+	defer m.watch.press()()
 	switch m.phase {
 	case PhaseNew:
+		m.enter(PhaseStopped, "")
 		m.mu.Unlock()
-		m.conclude(nil)
+		m.tell()
+		close(m.done)
 		return nil
 	case PhaseStopped:
+		m.mu.Unlock()
+		return m.result()
 	case PhaseStopping:
 	default:
 		m.beginStop(ErrStopped, "")
 	}
 	stop := m.stop
 	m.mu.Unlock()
+	defer context.AfterFunc(ctx, func() { stop.hurry(context.Cause(ctx)) })()
 	m.tell()
-	select {
-	case <-m.done:
-	case <-ctx.Done():
-		if stop != nil {
-			stop.hurry(context.Cause(ctx))
+	over := time.NewTimer(m.cfg.Load().stopTimeout + stopGrace)
+	defer over.Stop()
+	hurried := stop.drain.Done()
+	for {
+		select {
+		case <-m.done:
+			return m.result()
+		case <-hurried:
+			over.Reset(stopGrace)
+			hurried = nil
+		case <-over.C:
+			return &DrainError{Waiting: []string{stop.doing.Load().(string)}}
 		}
-		<-m.done
 	}
-	return m.result()
 }
 
 // beginStop begins to stop the Mapping. Whoever wants it stopped waits for
@@ -79,13 +102,15 @@ func (m *Mapping) beginStop(cause error, reason string) {
 
 // shutDown stops what runs, in the order that loses nothing: nothing new is
 // read or started, what runs ends, what it settled is committed, and only then
-// the group is left, since heartbeats end with that.
+// the group is left, since heartbeats end with that. Each step is bounded.
 func (m *Mapping) shutDown(stop *stopping, r *run) {
 	timeout := m.cfg.Load().stopTimeout
 	began := time.Now()
 	reserve := min(timeout/4, 5*time.Second)
 
 	e := r.engine
+	defer e.watch.press()()
+	stop.doing.Store("the invocations")
 	r.consumer.hold(holdStop)
 	drain, done := context.WithTimeout(stop.drain, timeout-reserve)
 	failed := DrainError{Cancelled: e.drain(drain, e.everyLane, ErrStopping)}
@@ -97,12 +122,14 @@ func (m *Mapping) shutDown(stop *stopping, r *run) {
 	}
 	end, done := context.WithTimeout(context.Background(), rest)
 	defer done()
+	stop.doing.Store("the last commit")
 	failed.CommitErr = r.consumer.committer.flush(end)
 	failed.Again = e.settledAbove()
-	failed.LeaveErr = r.consumer.close(end)
+	stop.doing.Store("leaving the group")
+	failed.Waiting, failed.LeaveErr = r.consumer.close(end)
 	failed.Stuck = e.stuckCalls()
 
-	if failed.Cancelled > 0 || failed.CommitErr != nil || failed.LeaveErr != nil {
+	if failed.Cancelled > 0 || failed.CommitErr != nil || failed.LeaveErr != nil || len(failed.Waiting) > 0 {
 		m.conclude(&failed)
 		return
 	}
@@ -210,6 +237,9 @@ type DrainError struct {
 	// Again is how many records were settled above the frontier: no commit
 	// covers them, and they come again.
 	Again int
+	// Waiting names what else had not ended in its time and may go on: hooks,
+	// the log, the Kafka client.
+	Waiting []string
 }
 
 // A StuckCall is an invocation that goes on although its context ended.
@@ -250,6 +280,9 @@ func (e *DrainError) Error() string {
 	}
 	if e.LeaveErr != nil {
 		msg += fmt.Sprintf(" leaving the group: %v;", e.LeaveErr)
+	}
+	if len(e.Waiting) > 0 {
+		msg += fmt.Sprintf(" it was still waiting for %s;", strings.Join(e.Waiting, ", for "))
 	}
 	return msg + " what was not committed comes again"
 }

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"runtime/debug"
 	"strings"
+	"time"
 	"unicode/utf8"
 )
 
@@ -28,26 +29,44 @@ func (f *Failure) String() string {
 	return "it panicked: " + Sprint(f.Value)
 }
 
-// Call runs f on a goroutine of its own, waits for it, and returns nil if f
-// returned. It is for goroutines that have to go on whatever f does: a Goexit
-// ends only the goroutine of f.
-func Call(f func()) *Failure {
-	var failure *Failure
-	done := make(chan struct{})
+// Go runs f on a goroutine of its own, and then ended, with nil if f returned.
+// It is for what has to go on whatever f does: a Goexit ends only that
+// goroutine, after ended returned.
+func Go(f func(), ended func(*Failure)) {
 	go func() {
-		defer close(done)
 		returned := false
 		defer func() {
-			if !returned {
-				v := recover()
-				failure = &Failure{Value: v, Goexit: v == nil, Stack: Stack()}
+			if returned {
+				ended(nil)
+				return
 			}
+			v := recover()
+			ended(&Failure{Value: v, Goexit: v == nil, Stack: Stack()})
 		}()
 		f()
 		returned = true
 	}()
-	<-done
-	return failure
+}
+
+// Call is Go, and waits for it.
+func Call(f func()) *Failure {
+	done := make(chan *Failure, 1)
+	Go(f, func(failure *Failure) { done <- failure })
+	return <-done
+}
+
+// Within is Call, and waits no longer than that. It reports whether f ended.
+func Within(d time.Duration, f func()) (failure *Failure, ended bool) {
+	done := make(chan *Failure, 1)
+	Go(f, func(failure *Failure) { done <- failure })
+	limit := time.NewTimer(d)
+	defer limit.Stop()
+	select {
+	case failure = <-done:
+		return failure, true
+	case <-limit.C:
+		return nil, false
+	}
 }
 
 // StackLimit is how much is kept of a stack: the frames that are nearest to
