@@ -10,7 +10,8 @@ import (
 // A permit says what the poll loop may do.
 type permit struct {
 	poll bool
-	// evict: give back what lanes hold that cannot use it; then ask again.
+	// evict: give back what lanes hold that cannot use it, or read again what
+	// user code changed; then ask again.
 	evict []*lane
 	// again is when to ask again although nothing rings, if it is not 0.
 	again time.Duration
@@ -28,6 +29,9 @@ type permit struct {
 func (e *engine) admit(buffered int64, now time.Time) permit {
 	if e.holds != 0 {
 		return permit{}
+	}
+	if lanes := e.rewound(); len(lanes) > 0 {
+		return permit{evict: lanes}
 	}
 	m := &e.memory
 	reserve := m.fetch.reserve(buffered)
@@ -64,6 +68,17 @@ func (e *engine) admit(buffered int64, now time.Time) permit {
 		e.kick(now)
 	}
 	return permit{}
+}
+
+// rewound takes the lanes for which the client is to go back.
+func (e *engine) rewound() (lanes []*lane) {
+	for _, l := range e.rewinds {
+		if !l.dead && !l.ending {
+			lanes = append(lanes, l)
+		}
+	}
+	e.rewinds = nil
+	return lanes
 }
 
 // feedEvery is how often lanes are looked through while memory is short and
@@ -113,10 +128,9 @@ func (e *engine) feed(urgent, fetched bool, now time.Time) bool {
 	share, changed := e.share(), false
 	e.fed = ration{share, enough}
 	for _, l := range e.lanes {
-		_, bytes := l.held()
 		// A lane with much is not paused if that does not last: it would
 		// starve before a fetch is there again.
-		hog := bytes > share && l.count > 2*enough || l.state == laneWaiting && l.count > 0
+		hog := l.held() > share && l.count > 2*enough || l.state == laneWaiting && l.count > 0
 		if hog && !l.paused && !e.memory.fetch.wire.isAhead(l.TopicPartition) {
 			l.paused, changed = true, true
 		}
@@ -136,10 +150,10 @@ func (e *engine) evictable(missing int64) []*lane {
 			lanes = append(lanes, l)
 		}
 	}
-	slices.SortFunc(lanes, func(a, b *lane) int { return cmp.Compare(b.bytes, a.bytes) })
+	slices.SortFunc(lanes, func(a, b *lane) int { return cmp.Compare(b.cost, a.cost) })
 	for i, l := range lanes {
 		l.paused = true
-		if missing -= l.bytes + int64(l.count)*recordOverhead; missing <= 0 {
+		if missing -= l.cost; missing <= 0 {
 			return lanes[:i+1]
 		}
 	}
@@ -188,7 +202,7 @@ const dryPolls = 20
 // reviewPause lets a lane be fetched again once it is at half of its share, or
 // runs low.
 func (e *engine) reviewPause(l *lane) {
-	if _, bytes := l.held(); bytes <= e.fed.share/2 || l.count <= e.fed.enough {
+	if l.held() <= e.fed.share/2 || l.count <= e.fed.enough {
 		l.paused = false
 		e.later(e.repause)
 	}

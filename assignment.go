@@ -3,8 +3,6 @@ package esm
 import (
 	"context"
 	"time"
-
-	"github.com/twmb/franz-go/pkg/kgo"
 )
 
 // assign makes lanes for partitions that the group gave to this process. Where
@@ -47,7 +45,7 @@ func (e *engine) place(ps []placement) {
 	anchors := false
 	for _, p := range ps {
 		l := e.lanes[p.tp]
-		if l == nil || l.next > l.start {
+		if l == nil || l.next > l.start || l.rereading() {
 			continue
 		}
 		l.place(p.at, p.leaderEpoch)
@@ -220,38 +218,67 @@ func (e *engine) reset(l *lane, to int64, err error, now time.Time) *lane {
 		at = min(to, l.settled.Frontier())
 	}
 	n.place(at, -1)
-	n.next = to
-	// What is unsettled below the new position will not be read again.
-	keep := func(records []*kgo.Record) {
-		var kept []*kgo.Record
-		for _, r := range records {
-			if r.Offset >= at && r.Offset < to {
-				kept = append(kept, r)
-			}
+	if l.rereading() {
+		// What is missing below the new position would not come.
+		n.rewinding = true
+		e.rewinds = append(e.rewinds, n)
+	} else {
+		n.next = to
+		if l.next >= 0 {
+			n.settled = l.settled.Below(to)
 		}
-		if len(kept) > 0 {
-			s := weigh(kept)
-			s.memory = &chunk{bytes: s.weight(), records: len(kept)}
-			e.memory.hold(s.memory)
-			n.push(s)
-		}
-	}
-	if p := l.part(); p != nil {
-		keep(p.unsettled())
-	}
-	for _, s := range l.queue {
-		keep(s.records)
+		n.keep(e, l, at, to)
 	}
 	e.kill(l, ErrRevoked)
 	e.lanes[n.TopicPartition] = n
-	if n.committed > at {
+	switch {
+	case n.committed > at:
 		n.anchor = true // backward, so that a crash does not skip what is read again
 		e.soil(n)
 		e.commitBell.ring()
+	case n.committed >= 0 && n.committed < at, n.committed < 0 && l.next >= 0 && at > l.start:
+		e.soil(n) // what the earlier lane settled and did not commit
 	}
 	e.schedule(n, now)
 	e.counts.resets++
 	info := ResetInfo{Mapping: e.watch.name, TopicPartition: n.TopicPartition, From: from, To: to, Err: err}
 	e.later(func() { fire(e.watch, func(h *Hooks) func(ResetInfo) { return h.PositionReset }, info) })
 	return n
+}
+
+// keep queues what an earlier lane read of some offsets and did not settle: it
+// will not be read again. A call for the earlier lane may still have it.
+func (l *lane) keep(e *engine, earlier *lane, from, to int64) {
+	keep := func(s segment) {
+		i, _ := find(s.records, from)
+		j, _ := find(s.records, to)
+		if i == j {
+			return
+		}
+		s = s.cut(i, j, weight(s.records[i:j]))
+		s.memory = &chunk{bytes: s.cost, records: j - i}
+		e.memory.hold(s.memory)
+		l.push(s)
+	}
+	if p := earlier.part(); p != nil {
+		keep(p.rest())
+	}
+	for _, s := range earlier.queue {
+		keep(s)
+	}
+}
+
+// rest are the records of a part that are not settled, as a segment.
+func (p *part) rest() segment {
+	s := segment{exposed: p.exposed, contexts: contexts{all: p.contexts.all}}
+	for _, r := range p.unsettled() {
+		i, _ := find(p.records, r.offset)
+		s.records, s.kafka = append(s.records, p.records[i]), append(s.kafka, p.kafka[i])
+		if p.contexts.each != nil {
+			s.contexts.each = append(s.contexts.each, p.contexts.each[i])
+		}
+	}
+	s.bytes = weight(s.records)
+	s.cost = s.bytes + int64(len(s.records))*recordOverhead
+	return s
 }

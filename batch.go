@@ -3,7 +3,6 @@ package esm
 import (
 	"iter"
 	"slices"
-	"sort"
 
 	"github.com/twmb/franz-go/pkg/kgo"
 
@@ -102,34 +101,20 @@ type room struct {
 	bytes   int64
 }
 
-// take returns how many records of a segment fit, from the first on, and takes
-// those off the room. The first record of an empty batch fits always: one that
-// is larger than any batch goes alone.
-func (m *room) take(s *segment, empty bool) int {
+// take returns how many records of a segment fit, from the first on, and what
+// they weigh, and takes those off the room. The first record of an empty batch
+// fits always: one that is larger than any batch goes alone.
+func (m *room) take(s *segment, empty bool) (n int, bytes int64) {
 	most := min(m.records, len(s.records))
-	// Sizes grow, so this finds how many records are not over the limit.
-	n := sort.Search(most, func(i int) bool { return s.bytes(i+1) > m.bytes })
-	if n == 0 && empty && most > 0 {
-		n = 1
+	for n < most {
+		size := int64(s.records[n].size)
+		if bytes+size > m.bytes && !(empty && n == 0) {
+			break
+		}
+		bytes += size
+		n++
 	}
 	m.records -= n
-	m.bytes -= s.bytes(n)
-	return n
-}
-
-// weight is what records weigh together.
-func weight(records []*kgo.Record) (n int64) {
-	for _, r := range records {
-		n += recordBytes(r)
-	}
-	return n
-}
-
-// recordBytes is what a record weighs: its key, value and headers.
-func recordBytes(r *kgo.Record) int64 {
-	n := len(r.Key) + len(r.Value)
-	for i := range r.Headers {
-		n += len(r.Headers[i].Key) + len(r.Headers[i].Value)
-	}
-	return int64(n)
+	m.bytes -= bytes
+	return n, bytes
 }

@@ -133,19 +133,24 @@ func (c *committer) once(ctx context.Context) error {
 	if len(entries) == 0 {
 		return nil
 	}
+	began := time.Now()
+	failed, err := c.commit(ctx, entries, c.check(entries))
+	return c.conclude(entries, failed, err, time.Since(began))
+}
+
+// check returns a func that says of a partition, in the moment before the
+// request is sent, whether its entry still holds.
+func (c *committer) check(entries []commitEntry) func(TopicPartition) bool {
 	byPartition := make(map[TopicPartition]*commitEntry, len(entries))
 	for i := range entries {
 		byPartition[entries[i].lane.TopicPartition] = &entries[i]
 	}
-	check := func(tp TopicPartition) bool {
+	return func(tp TopicPartition) bool {
 		c.engine.mu.Lock()
 		defer c.engine.unlock()
 		e := byPartition[tp]
 		return e != nil && !e.lane.dead && e.at <= e.lane.frontier()
 	}
-	began := time.Now()
-	failed, err := c.commit(ctx, entries, check)
-	return c.conclude(entries, failed, err, time.Since(began))
 }
 
 // collect takes the dirty lanes.

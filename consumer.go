@@ -177,7 +177,7 @@ func (c *consumer) start(ctx context.Context) error {
 
 	c.committer = newCommitter(c.engine, commitWith(cl))
 	c.pauser = &pauser{wanted: c.engine.pauses, client: cl}
-	c.engine.repause = c.pauser.reconcile
+	c.engine.repause, c.engine.cutPoll = c.pauser.reconcile, c.cutPoll
 	c.engine.resize = func() {
 		c.engine.mu.Lock()
 		largest, each := c.engine.memory.fetch.max, c.engine.memory.fetch.perPartition
@@ -352,7 +352,7 @@ func ended(err error) bool {
 	return errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) || errors.Is(err, kgo.ErrClientClosed)
 }
 
-// evict gives back what lanes have queued, and says from where it is to be
+// evict gives back what lanes have queued, and says from where lanes are to be
 // read again.
 func (e *engine) evict(lanes []*lane) map[string]map[int32]kgo.EpochOffset {
 	if len(lanes) == 0 {
@@ -360,15 +360,27 @@ func (e *engine) evict(lanes []*lane) map[string]map[int32]kgo.EpochOffset {
 	}
 	back := map[string]map[int32]kgo.EpochOffset{}
 	for _, l := range lanes {
+		if !l.rewinding {
+			e.counts.evicted += int64(l.count)
+			e.freeQueue(l)
+			l.next = l.taken
+		}
+		l.rewinding = false // what is polled from now on is from there
 		if back[l.Topic] == nil {
 			back[l.Topic] = map[int32]kgo.EpochOffset{}
 		}
-		back[l.Topic][l.Partition] = kgo.EpochOffset{Epoch: -1, Offset: l.taken}
-		e.counts.evicted += int64(l.count)
-		e.freeQueue(l)
-		l.next = l.taken
+		back[l.Topic][l.Partition] = kgo.EpochOffset{Epoch: -1, Offset: l.next}
 	}
 	return back
+}
+
+// cutPoll ends the poll under way.
+func (c *consumer) cutPoll() {
+	c.engine.mu.Lock()
+	defer c.engine.unlock()
+	if c.inPoll {
+		c.cancelPoll()
+	}
 }
 
 // hold keeps anything new from being read and invoked.

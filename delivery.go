@@ -49,22 +49,33 @@ func (e *engine) startDeliveries(now time.Time) {
 func (e *engine) deliverer(l *lease) {
 	p := l.work.parts[0]
 	for more := true; more; {
+		if p.exposed && !p.renew(1) {
+			now := time.Now()
+			e.giveBack(l, []*part{p}, now)
+			e.mu.Lock()
+			e.deliveryOver(now)
+			e.unlock()
+			return
+		}
+		record := p.handed(0)
+		p.exposed = true
 		e.mu.Lock()
 		dest, r := e.cfg.destination, p.left[0]
 		e.mu.Unlock()
 		d := &Discard{
-			Record: r.records[0], Reason: r.reason, Attempts: r.attempts, FirstErr: r.account.firstErr, Err: r.account.lastErr,
+			Record: record, Reason: r.reason, Attempts: r.attempts, FirstErr: r.account.firstErr, Err: r.account.lastErr,
 			FirstFailed: r.account.firstAt, LastFailed: r.account.lastAt, Mapping: e.watch.name, Group: e.group, Brokers: e.origin.brokers, SourceARN: e.origin.arn,
 			BatchID: r.account.batchID, BatchRecords: r.account.batchRecords, Delivery: r.deliveries + 1,
 		}
 		began := time.Now()
 		err := e.offer(l, dest, d)
-		more = e.delivered(l, p, dest, d, err, time.Since(began))
+		more = e.delivered(l, p, dest, err, time.Since(began))
 	}
 }
 
 // offer calls the Destination. Whatever does not return did not take the
-// record.
+// record. What it returned is made a text before it counts as returned, as with
+// a verdict.
 func (e *engine) offer(l *lease, dest Destination, d *Discard) (err error) {
 	if dest == nil {
 		return errNoDestination
@@ -72,23 +83,27 @@ func (e *engine) offer(l *lease, dest Destination, d *Discard) (err error) {
 	failure := guard.Call(func() {
 		ctx, done := context.WithTimeoutCause(l.ctx, deliverTimeout, ErrDeliverTimeout)
 		defer done()
-		err = dest.Deliver(ctx, d)
+		err = guard.Keep(dest.Deliver(ctx, d))
 	})
-	if failure != nil {
-		return panicked(failure)
+	if failure == nil {
+		return err
+	}
+	// The panic may be an error of the user's too.
+	if guard.Call(func() { err = guard.Keep(panicked(failure)) }) != nil {
+		err = guard.Keep(&PanicError{Goexit: failure.Goexit, Stack: failure.Stack})
 	}
 	return err
 }
 
-// delivered takes note of what became of a delivery, and reports whether the
-// next record may be delivered at once.
-func (e *engine) delivered(l *lease, p *part, dest Destination, d *Discard, err error, took time.Duration) (more bool) {
+// delivered books what became of a delivery, and reports whether the next
+// record may be delivered at once.
+func (e *engine) delivered(l *lease, p *part, dest Destination, err error, took time.Duration) (more bool) {
 	delay := time.Duration(0)
 	if err != nil {
 		e.mu.Lock()
 		backoff := e.cfg.backoff
 		e.mu.Unlock()
-		delay = e.backoffs.after(backoff, d.Delivery)
+		delay = e.backoffs.after(backoff, p.left[0].deliveries+1)
 	}
 
 	e.mu.Lock()
@@ -96,10 +111,11 @@ func (e *engine) delivered(l *lease, p *part, dest Destination, d *Discard, err 
 	now := time.Now()
 	e.progress = now
 	lane, r := p.lane, &p.left[0]
-	cut := err != nil && (errors.Is(context.Cause(l.ctx), ErrStopping) || errors.Is(context.Cause(l.ctx), ErrRevoked))
+	cause := context.Cause(l.ctx)
+	cut := err != nil && (cause == ErrStopping || cause == ErrRevoked)
 	switch {
 	case err == nil:
-		e.counted(lane, dest, d, took)
+		e.counted(lane, dest, r, took)
 		if !lane.dead {
 			e.settle(p, r.records[:1])
 		}
@@ -109,9 +125,10 @@ func (e *engine) delivered(l *lease, p *part, dest Destination, d *Discard, err 
 		r.deliveries++
 		r.due = now.Add(delay)
 		e.counts.undelivered++
-		e.problem("destination", fmt.Errorf("%s/%d offset %d: %w", lane.Topic, lane.Partition, d.Record.Offset, err), now)
-		info := DeliveryFailedInfo{Mapping: e.watch.name, TopicPartition: lane.TopicPartition, Offset: d.Record.Offset,
-			Reason: d.Reason, Deliveries: d.Delivery, Delay: delay, Err: err}
+		offset := r.records[0].offset
+		e.problem("destination", fmt.Errorf("%s/%d offset %d: %w", lane.Topic, lane.Partition, offset, err), now)
+		info := DeliveryFailedInfo{Mapping: e.watch.name, TopicPartition: lane.TopicPartition, Offset: offset,
+			Reason: r.reason, Deliveries: r.deliveries, Delay: delay, Err: err}
 		e.later(func() { fire(e.watch, func(h *Hooks) func(DeliveryFailedInfo) { return h.DeliveryFailed }, info) })
 	}
 	if err == nil && len(r.records) > 0 && !lane.dead && !lane.ending && e.holds == 0 {
@@ -132,11 +149,17 @@ func (e *engine) delivered(l *lease, p *part, dest Destination, d *Discard, err 
 	}
 	e.unblock([]*part{p}, now)
 	e.reviewDestination(now)
+	e.deliveryOver(now)
+	return false
+}
+
+// deliveryOver counts the goroutine of a delivery off. It calls no user code any
+// more.
+func (e *engine) deliveryOver(now time.Time) {
 	e.workers--
 	e.changed.fire()
 	e.gateBell.ring()
 	e.kick(now)
-	return false
 }
 
 // reviewDestination ends the problem with the destination if no lane has a
@@ -154,15 +177,15 @@ func (e *engine) reviewDestination(now time.Time) {
 }
 
 // counted takes note of a record that the Destination took.
-func (e *engine) counted(l *lane, dest Destination, d *Discard, took time.Duration) {
+func (e *engine) counted(l *lane, dest Destination, r *portion, took time.Duration) {
 	_, dropped := dest.(dropper)
 	if dropped {
 		e.counts.dropped++
 	} else {
 		e.counts.delivered++
 	}
-	info := DiscardedInfo{Mapping: e.watch.name, TopicPartition: l.TopicPartition, Offset: d.Record.Offset, Reason: d.Reason,
-		Attempts: d.Attempts, Err: d.Err, Dropped: dropped, Took: took}
+	info := DiscardedInfo{Mapping: e.watch.name, TopicPartition: l.TopicPartition, Offset: r.records[0].offset, Reason: r.reason,
+		Attempts: r.attempts, Err: r.account.lastErr, Dropped: dropped, Took: took}
 	e.later(func() { fire(e.watch, func(h *Hooks) func(DiscardedInfo) { return h.Discarded }, info) })
 }
 
@@ -191,7 +214,7 @@ func (l *lane) blocker() *Blocker {
 		return nil
 	}
 	r := &p.left[0]
-	b := &Blocker{TopicPartition: l.TopicPartition, Offset: r.records[0].Offset, Records: len(r.records), Attempts: r.attempts,
+	b := &Blocker{TopicPartition: l.TopicPartition, Offset: r.records[0].offset, Records: len(r.records), Attempts: r.attempts,
 		Since: l.since, Err: r.account.lastErr, Reason: r.reason, Deliveries: r.deliveries}
 	if l.state == laneWaiting {
 		b.Next = l.due
@@ -235,7 +258,7 @@ func (b Blocker) String() string {
 	}
 	s += ")"
 	if b.Err != nil {
-		s += ": " + errorText(b.Err)
+		s += ": " + guard.Text(b.Err)
 	}
 	return s
 }

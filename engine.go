@@ -6,8 +6,6 @@ import (
 	"encoding/hex"
 	"sync"
 	"time"
-
-	"github.com/twmb/franz-go/pkg/kgo"
 )
 
 // An engine is what runs between one Start and its Stop: the lanes, the
@@ -45,9 +43,10 @@ type engine struct {
 	timeBell   bell // the timekeeper: something is due sooner
 
 	// repause brings the client's pauses in line, resize tells it how much to
-	// fetch, and halted ends the Mapping. They are called without the lock.
-	repause, resize func()
-	halted          func(error)
+	// fetch, cutPoll ends the poll under way, and halted ends the Mapping. They
+	// are called without the lock.
+	repause, resize, cutPoll func()
+	halted                   func(error)
 
 	mu     sync.Mutex
 	cfg    *config
@@ -61,6 +60,7 @@ type engine struct {
 	filling  laneHeap // lanes whose window is open
 	waiting  laneHeap // lanes in back-off
 	discards []*lane  // lanes whose records are to be delivered
+	rewinds  []*lane  // lanes for which the client is to go back
 	pool     pool
 	memory   memory
 	dirty    []*lane
@@ -106,7 +106,7 @@ func newEngine(c *config, inv Invoker, w *watch, base context.Context) *engine {
 		lanes: map[TopicPartition]*lane{}, busy: map[TopicPartition]*lease{}, leases: map[*lease]struct{}{},
 		pool: newPool(c), problems: map[string]*Problem{},
 		gateBell: newBell(), commitBell: newBell(), scaleBell: newBell(), timeBell: newBell(),
-		repause: func() {}, resize: func() {}, halted: func(error) {},
+		repause: func() {}, resize: func() {}, cutPoll: func() {}, halted: func(error) {},
 	}
 	e.memory = memory{budget: c.memoryBudget, fetch: newFetchSize(newWireStats())}
 	return e
@@ -212,7 +212,7 @@ func (e *engine) follow(p *part, s sequel, now time.Time) {
 	for i := range s.left {
 		if r := &s.left[i]; r.due.After(time.Time{}) && r.account.lastAt.Equal(now) {
 			e.counts.retries++
-			info := RetryInfo{Mapping: e.watch.name, TopicPartition: l.TopicPartition, Offset: r.records[0].Offset,
+			info := RetryInfo{Mapping: e.watch.name, TopicPartition: l.TopicPartition, Offset: r.records[0].offset,
 				Records: len(r.records), Attempts: r.attempts, Delay: r.due.Sub(now), Err: r.account.lastErr}
 			e.later(func() { fire(e.watch, func(h *Hooks) func(RetryInfo) { return h.RetryScheduled }, info) })
 		}
@@ -224,7 +224,7 @@ func (e *engine) follow(p *part, s sequel, now time.Time) {
 }
 
 // settle marks records of a part as done with.
-func (e *engine) settle(p *part, records []*kgo.Record) {
+func (e *engine) settle(p *part, records []record) {
 	if len(records) == 0 {
 		return
 	}
@@ -312,7 +312,7 @@ func (e *engine) freeQueue(l *lane) {
 	for _, s := range l.queue {
 		e.memory.release(s.memory, len(s.records))
 	}
-	l.queue, l.count, l.bytes = nil, 0, 0
+	l.queue, l.count, l.bytes, l.cost = nil, 0, 0, 0
 }
 
 // soil has the frontier of a lane committed.

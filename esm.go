@@ -7,6 +7,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/seed429fd032/esm/internal/guard"
 )
 
 // A Mapping moves records from a [Source] to an [Invoker]. All of its methods
@@ -340,7 +342,7 @@ func (m *Mapping) onHalt(err error) {
 	if m.cfg.Load().pauseOnHalt {
 		m.settle()
 	} else {
-		m.beginStop(err, errorText(err))
+		m.beginStop(err, guard.Text(err))
 	}
 	m.mu.Unlock()
 	r.consumer.hold(holdHalt)
@@ -407,7 +409,7 @@ func (m *Mapping) settle() {
 	p, reason := PhaseRunning, ""
 	switch {
 	case m.halted != nil:
-		p, reason = PhaseHalted, errorText(m.halted)
+		p, reason = PhaseHalted, guard.Text(m.halted)
 		if m.paused {
 			reason += " (and paused)"
 		}

@@ -7,6 +7,8 @@ import (
 	"sync"
 
 	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/seed429fd032/esm/internal/guard"
 )
 
 // Failures is what an [Invoker] returns when some records of a batch failed and
@@ -21,9 +23,10 @@ import (
 // Records that are not mentioned are settled. Those that failed are tried
 // again, alone, while their partition waits; the records that came after them
 // in the batch may have been handled by then, so a function that needs the
-// order within a partition uses [Failures.StopAt]. A record is known by its
-// topic, partition and offset; one that is not of the batch makes the whole
-// batch a failure, because nobody knows then what else is wrong.
+// order within a partition uses [Failures.StopAt]. A record of the batch is
+// known as itself, whatever was written into it since; any other one, such as a
+// copy, by its topic, partition and offset. One that is not of the batch makes
+// the whole batch a failure, because nobody knows then what else is wrong.
 //
 // The zero value is ready. Its methods may be called on several goroutines at
 // once. (AWS: ReportBatchItemFailures.)
@@ -34,8 +37,11 @@ type Failures struct {
 
 // A RecordFailure is what an error says of one record: see [FailuresOf].
 type RecordFailure struct {
+	// What the record had in it when it was named.
 	TopicPartition
 	Offset int64 // -1 if what failed is no record
+	// Record is the record that was named, nil if that was none.
+	Record *kgo.Record
 	Err    error // never nil
 	// Stopped is whether the later records of the partition were not tried,
 	// [Failures.StopAt].
@@ -66,12 +72,16 @@ func (f *Failures) StopAt(r *kgo.Record, err error) {
 var errStopped = errors.New("the function stopped here")
 
 func (f *Failures) add(r *kgo.Record, err error, stop bool) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
 	item := RecordFailure{Offset: -1, Err: err, Stopped: stop} // no record of any batch
 	if r != nil {
-		item.TopicPartition, item.Offset = TopicPartition{r.Topic, r.Partition}, r.Offset
+		item.TopicPartition, item.Offset, item.Record = TopicPartition{r.Topic, r.Partition}, r.Offset, r
 	}
+	f.put(item)
+}
+
+func (f *Failures) put(item RecordFailure) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
 	f.items = append(f.items, item)
 }
 
@@ -100,7 +110,7 @@ func (e *failuresError) Error() string {
 		if i > 0 {
 			b.WriteString("; ")
 		}
-		fmt.Fprintf(&b, "%s/%d offset %d: %s", item.Topic, item.Partition, item.Offset, errorText(item.Err))
+		fmt.Fprintf(&b, "%s/%d offset %d: %s", item.Topic, item.Partition, item.Offset, guard.Text(item.Err))
 	}
 	return b.String()
 }
@@ -119,5 +129,5 @@ func (e *failuresError) Unwrap() []error {
 // for an [Invoker] that wraps another one, and for a server that answers for
 // one. It returns nil if the error is of the whole batch, as [Classify] sees it.
 func FailuresOf(err error) []RecordFailure {
-	return judge(err, nil).failures
+	return judge(err, nil).said
 }

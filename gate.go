@@ -16,8 +16,9 @@ import (
 // number of partitions and brokers. Held is what the process really cannot
 // free: a record aliases the fetch response that it came in, so one record
 // that waits pins the whole response, and the response counts whole until the
-// last of its records is settled. A record that was copied out of it counts
-// alone.
+// last of its records is settled. Records that were copied out of it count by
+// the arena. What decoding made counts too, or a record with two thousand empty
+// headers would weigh nothing: see newRecord.
 //
 // # The gate
 //
@@ -53,7 +54,8 @@ type memory struct {
 	keptUntil time.Time
 }
 
-// A chunk is memory that is freed as a whole.
+// A chunk is memory that is freed as a whole: bytes, what decoding made of
+// them, and the records themselves, which the client allocates by the batch.
 type chunk struct {
 	bytes   int64
 	records int    // of it that are not settled
@@ -92,16 +94,13 @@ func (m *memory) spare() (bytes int64) {
 	return bytes
 }
 
-// hold counts a chunk, and its records, as held.
-func (m *memory) hold(c *chunk) {
-	m.held += c.bytes + int64(c.records)*recordOverhead
-}
+// hold counts a chunk as held.
+func (m *memory) hold(c *chunk) { m.held += c.bytes }
 
 // release counts some records of a chunk as free, and with the last of them
 // the chunk.
 func (m *memory) release(c *chunk, records int) {
 	c.records -= records
-	m.held -= int64(records) * recordOverhead
 	if c.records == 0 {
 		m.held -= c.bytes
 	}

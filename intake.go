@@ -2,8 +2,8 @@ package esm
 
 import (
 	"slices"
-	"strings"
 	"time"
+	"unsafe"
 
 	"github.com/twmb/franz-go/pkg/kgo"
 )
@@ -107,8 +107,8 @@ func (a *arrival) weigh() {
 	if len(a.markers) > 0 {
 		records = slices.DeleteFunc(slices.Clone(records), func(r *kgo.Record) bool { return r.Attrs.IsControl() })
 	}
-	a.all = weigh(records)
-	a.response.bytes += a.all.weight()
+	a.all = number(records)
+	a.response.bytes += a.all.cost
 }
 
 // pack puts the records into segments, copied or not.
@@ -126,31 +126,39 @@ func (a *arrival) pack() {
 			a.response.memory = &chunk{bytes: a.response.bytes}
 		}
 		a.response.memory.records += stay
-		s := a.all.cut(0, stay)
+		s := a.all.cut(0, stay, a.all.bytes)
+		if stay < n {
+			s.bytes -= weight(a.all.records[stay:])
+		}
 		s.memory = a.response.memory
 		a.segments = append(a.segments, s)
 	}
 	for at := stay; at < n; {
 		// As many as fit into an arena, and at least one.
-		end := at + 1
-		for end < n && a.all.sizes[end+1]-a.all.sizes[at] <= arena {
+		end, cost := at, int64(0)
+		for end < n && (end == at || cost < arena) {
+			cost += int64(a.all.records[end].size) + recordOverhead + int64(len(a.all.kafka[end].Headers))*headerOverhead
 			end++
 		}
-		a.segments = append(a.segments, copySegment(a.all.cut(at, end)))
+		s := a.all.cut(at, end, weight(a.all.records[at:end]))
+		a.segments = append(a.segments, s.copy())
 		at = end
 	}
 }
 
-// arena is about how many bytes of copied records are freed together.
+// arena is about how much memory of copied records is freed together.
 const arena = 64 << 10
 
-// copySegment copies records out of the response that they came in, with all
-// that they refer to.
-func copySegment(s segment) segment {
-	n := len(s.records)
+// copy copies records out of the response that they came in, with all that they
+// refer to.
+func (s segment) copy() segment {
+	n, headers := len(s.records), 0
+	for _, k := range s.kafka {
+		headers += len(k.Headers)
+	}
 	slab := make([]kgo.Record, n)
-	pointers := make([]*kgo.Record, n)
-	bytes := make([]byte, 0, s.weight())
+	heads := make([]kgo.RecordHeader, 0, headers)
+	bytes := make([]byte, 0, s.bytes)
 	own := func(b []byte) []byte {
 		if b == nil {
 			return nil // a tombstone is not an empty value
@@ -159,19 +167,25 @@ func copySegment(s segment) segment {
 		bytes = append(bytes, b...)
 		return bytes[at:len(bytes):len(bytes)]
 	}
-	for i, r := range s.records {
+	from := s.kafka
+	s.records, s.kafka = slices.Clone(s.records), make([]*kgo.Record, n)
+	for i, k := range from {
 		c := &slab[i]
-		*c = *r
-		c.Key, c.Value = own(r.Key), own(r.Value)
-		if len(r.Headers) > 0 {
-			c.Headers = make([]kgo.RecordHeader, len(r.Headers))
-			for j, h := range r.Headers {
-				c.Headers[j] = kgo.RecordHeader{Key: strings.Clone(h.Key), Value: own(h.Value)}
+		*c = *k
+		c.Key, c.Value = own(k.Key), own(k.Value)
+		if k.Headers != nil {
+			first := len(heads)
+			for _, h := range k.Headers {
+				key := own(unsafe.Slice(unsafe.StringData(h.Key), len(h.Key)))
+				heads = append(heads, kgo.RecordHeader{Key: unsafe.String(unsafe.SliceData(key), len(key)), Value: own(h.Value)})
 			}
+			c.Headers = heads[first:len(heads):len(heads)]
 		}
-		pointers[i] = c
+		s.kafka[i], s.records[i].content = c, contentOf(c.Key, c.Value, c.Headers)
 	}
-	return segment{pointers, s.sizes, &chunk{bytes: s.weight(), records: n}}
+	s.cost = s.bytes + int64(n)*recordOverhead + int64(headers)*headerOverhead
+	s.memory = &chunk{bytes: s.cost, records: n}
+	return s
 }
 
 // deliver hands what arrived to the lanes.
@@ -196,7 +210,7 @@ func (e *engine) deliver(arrivals []arrival, now time.Time) {
 				e.memory.hold(s.memory)
 			}
 		}
-		if a.lane == nil || a.lane.dead || a.lane.ending {
+		if a.lane == nil || a.lane.dead || a.lane.ending || a.lane.rewinding {
 			for _, s := range a.segments {
 				e.memory.release(s.memory, len(s.records))
 			}
@@ -204,7 +218,7 @@ func (e *engine) deliver(arrivals []arrival, now time.Time) {
 		}
 		l := e.receive(a.lane, a, now)
 		info.Records += len(a.all.records)
-		info.Bytes += a.all.weight()
+		info.Bytes += a.all.bytes
 		if len(a.all.records) > 0 {
 			info.Partitions++
 		}
@@ -255,7 +269,11 @@ func (e *engine) receive(l *lane, a *arrival, now time.Time) *lane {
 	case l.next < 0:
 		l.place(first, -1)
 	case first < l.next:
-		l = e.reset(l, first, nil, now)
+		if l = e.reset(l, first, nil, now); l.rewinding {
+			return l // this is from beyond where it begins anew
+		}
+	case l.next < l.taken:
+		// It is read again: what does not come any more is found by refilled.
 	case first > l.next && f.LogStartOffset > l.next:
 		// Compaction leaves gaps too, but not below the start of the log.
 		info := LossInfo{Mapping: e.watch.name, TopicPartition: l.TopicPartition, From: l.next, To: min(first, f.LogStartOffset)}
@@ -270,11 +288,20 @@ func (e *engine) receive(l *lane, a *arrival, now time.Time) *lane {
 			e.soil(l)
 		}
 	}
+	again := l.next < l.taken
 	l.next = last + 1
 	l.dry = 0
 	e.readable(l.TopicPartition, now)
 	for _, s := range a.segments {
-		l.push(s)
+		if again {
+			s = e.refill(l, s)
+		}
+		if len(s.records) > 0 {
+			l.push(s)
+		}
+	}
+	if l.rereading() || l.state == laneRereading {
+		e.refilled(l.part(), last+1, now)
 	}
 	return l
 }

@@ -2,7 +2,6 @@ package esm
 
 import (
 	"context"
-	"fmt"
 
 	"github.com/twmb/franz-go/pkg/kgo"
 
@@ -69,7 +68,7 @@ func Each(f func(ctx context.Context, r *kgo.Record) error) Invoker {
 	return InvokerFunc(func(ctx context.Context, b *Batch) error {
 		var failed Failures
 		var ends error // the whole call
-		for _, records := range b.ByPartition() {
+		for tp, records := range b.ByPartition() {
 			if ends != nil {
 				failed.StopAt(records[0], ends)
 				continue
@@ -78,20 +77,18 @@ func Each(f func(ctx context.Context, r *kgo.Record) error) Invoker {
 				if ctx.Err() != nil {
 					return context.Cause(ctx)
 				}
-				err := f(ctx, r)
-				if err == nil {
+				item := RecordFailure{TopicPartition: tp, Offset: r.Offset, Record: r} // before f writes into it
+				if item.Err = f(ctx, r); item.Err == nil {
 					continue
 				}
-				outcome := Classify(ctx, err)
-				if outcome == OutcomePermanent || outcome == OutcomeTooLarge {
-					failed.Add(r, err)
-					continue
-				}
+				outcome := Classify(ctx, item.Err)
 				if outcome == OutcomeThrottled || outcome == OutcomeHalt {
-					ends = err
+					ends = item.Err
 				}
-				failed.StopAt(r, err)
-				break
+				item.Stopped = outcome != OutcomePermanent && outcome != OutcomeTooLarge
+				if failed.put(item); item.Stopped {
+					break
+				}
 			}
 		}
 		return failed.Err()
@@ -115,7 +112,7 @@ func (e *PanicError) Error() string {
 	if e.Goexit {
 		return "the function called runtime.Goexit"
 	}
-	return fmt.Sprintf("the function panicked: %v", e.Value)
+	return "the function panicked: " + guard.Sprint(e.Value)
 }
 
 // Unwrap returns the error that the function panicked with, if it was one.

@@ -49,13 +49,17 @@ type lane struct {
 
 	queue []segment // what arrived and is in no work yet
 	count int       // records in queue
-	bytes int64     // their size
+	bytes int64     // what they weigh,
+	cost  int64     // and what they cost in memory
 	work  *work     // leased, waiting for its back-off, or queued again
 
 	// next is the offset after the last one that arrived, -1 while the
 	// position is unknown. taken is the offset after the last record that was
 	// taken from the queue.
 	next, taken int64
+	// rewinding is whether the client is to be told to go back to next: what
+	// arrives until then is from beyond it.
+	rewinding   bool
 	start       int64 // where it began
 	settled     offset.Tracker
 	leaderEpoch int32 // of the last record that was settled
@@ -91,54 +95,46 @@ const (
 	laneGrouped                     // its work is queued together with that of other lanes
 	laneLeased                      // an invocation has its work
 	laneWaiting                     // in back-off: in engine.waiting
+	laneRereading                   // records of its work are read again: see reread.go
 	laneDiscarding                  // its records are to be delivered: in engine.discards
 )
 
 func (s laneState) String() string {
-	return [...]string{"idle", "blocked", "filling", "ready", "ready", "ready", "invoking", "waiting", "discarding"}[s]
+	return [...]string{"idle", "blocked", "filling", "ready", "ready", "ready", "invoking", "waiting", "rereading", "discarding"}[s]
 }
-
-// recordOverhead is what a record costs beside its bytes: the kgo.Record and
-// the pointer to it.
-const recordOverhead = 168
 
 // A segment is a run of records of one partition that came together.
 type segment struct {
-	records []*kgo.Record
-	// sizes[i] is what the records before i weigh together, and a constant:
-	// with one pass over the records as they arrive, no other is needed.
-	sizes  []int64
-	memory *chunk
+	records  []record
+	kafka    []*kgo.Record // the same records
+	contexts contexts      // of those
+	bytes    int64         // what they weigh,
+	cost     int64         // and what they cost in memory
+	memory   *chunk
+	// exposed is whether user code had them before.
+	exposed bool
 }
 
-// weigh makes a segment of records.
-func weigh(records []*kgo.Record) segment {
-	s := segment{records: records, sizes: make([]int64, len(records)+1)}
-	for i, r := range records {
-		s.sizes[i+1] = s.sizes[i] + recordBytes(r)
-	}
-	return s
-}
-
-// anchor is a part of the memory that the records came in.
+// anchor is a part of the memory that the records came in. User code has not
+// seen them yet.
 func (s *segment) anchor() []byte {
-	for _, r := range s.records {
-		if len(r.Value) > 0 {
-			return r.Value
+	for _, k := range s.kafka {
+		if len(k.Value) > 0 {
+			return k.Value
 		}
 	}
 	return nil
 }
 
-// bytes is what the first n records weigh.
-func (s *segment) bytes(n int) int64 { return s.sizes[n] - s.sizes[0] }
-
-// weight is what all records weigh.
-func (s *segment) weight() int64 { return s.bytes(len(s.records)) }
-
-// cut returns the records from i to j as a segment of its own.
-func (s *segment) cut(i, j int) segment {
-	return segment{s.records[i:j:j], s.sizes[i : j+1], s.memory}
+// cut returns the records from i to j, which weigh so much, as a segment of its
+// own. What it costs is about its share.
+func (s *segment) cut(i, j int, bytes int64) segment {
+	c := *s
+	c.records, c.kafka, c.contexts, c.bytes = s.records[i:j:j], s.kafka[i:j:j], s.contexts.cut(i, j), bytes
+	if j-i < len(s.records) {
+		c.cost = s.cost * int64(j-i) / int64(len(s.records))
+	}
+	return c
 }
 
 // A work is what one invocation carries: of each of its lanes the first portion
@@ -151,12 +147,19 @@ type work struct {
 // A part is a batch of one lane, or what it gives to a combined one, from the
 // first attempt until all of it is settled. Its memory is held until then.
 type part struct {
-	lane    *lane
-	from    int64 // the offset after what was taken before
-	records []*kgo.Record
-	pieces  []piece
-	bytes   int64
-	left    []portion // what is not settled, to be tried one after the other
+	lane     *lane
+	from     int64 // the offset after what was taken before
+	records  []record
+	kafka    []*kgo.Record // the same records; one is nil while it is read again
+	contexts contexts
+	pieces   []piece
+	bytes    int64
+	cost     int64
+	left     []portion // what is not settled, to be tried one after the other
+	exposed  bool      // user code had its records
+	missing  int       // how many of what is left are to be read again
+	// renewed are what its first portion was handed over as, if not as it came.
+	renewed []kgo.Record
 }
 
 // alone is a work of this part only.
@@ -169,7 +172,7 @@ type piece struct {
 }
 
 // to is the offset after the last record.
-func (p *part) to() int64 { return p.records[len(p.records)-1].Offset + 1 }
+func (p *part) to() int64 { return p.records[len(p.records)-1].offset + 1 }
 
 func newLane(tp TopicPartition) *lane {
 	return &lane{TopicPartition: tp, next: -1, taken: -1, committed: -1, end: -1, logStart: -1, leaderEpoch: -1, heapIdx: -1, dryEnd: -1}
@@ -191,7 +194,8 @@ func (l *lane) full(c *config) bool {
 func (l *lane) push(s segment) {
 	l.queue = append(l.queue, s)
 	l.count += len(s.records)
-	l.bytes += s.weight()
+	l.bytes += s.bytes
+	l.cost += s.cost
 }
 
 // A firstPart is a part together with what nearly every one needs, so that an
@@ -212,19 +216,25 @@ func (l *lane) take(m *room, empty bool) *firstPart {
 	p.pieces = f.pieces[:0]
 	for len(l.queue) > 0 {
 		s := &l.queue[0]
-		n := m.take(s, empty && len(p.records) == 0)
+		n, bytes := m.take(s, empty && len(p.records) == 0)
 		if n == 0 {
 			break
 		}
-		p.bytes += s.bytes(n)
-		if p.records == nil {
-			p.records = s.records[:n:n] // no copy while one segment is enough
+		taken := s.cut(0, n, bytes)
+		p.bytes += bytes
+		p.cost += taken.cost
+		p.exposed = p.exposed || s.exposed
+		if p.records == nil { // no copy while one segment is enough
+			p.records, p.kafka, p.contexts = taken.records, taken.kafka, taken.contexts
 		} else {
-			p.records = append(p.records, s.records[:n]...)
+			p.contexts = p.contexts.join(len(p.records), taken.contexts, n)
+			p.records, p.kafka = append(p.records, taken.records...), append(p.kafka, taken.kafka...)
 		}
 		p.pieces = append(p.pieces, piece{s.memory, n})
 		if n < len(s.records) {
-			*s = s.cut(n, len(s.records))
+			rest := s.cut(n, len(s.records), s.bytes-bytes)
+			rest.cost = s.cost - taken.cost
+			*s = rest
 			break
 		}
 		l.queue[0] = segment{}
@@ -232,6 +242,7 @@ func (l *lane) take(m *room, empty bool) *firstPart {
 	}
 	l.count -= len(p.records)
 	l.bytes -= p.bytes
+	l.cost -= p.cost
 	if len(p.records) > 0 {
 		l.taken = p.to()
 		f.left[0] = portion{records: p.records}
@@ -249,24 +260,30 @@ func (f *firstPart) alone() *work {
 
 // settle marks records of a part as done with, and reports whether the frontier
 // moved. Each settles the gap in front of it too.
-func (l *lane) settle(p *part, records []*kgo.Record) (moved bool) {
-	if e := records[len(records)-1].LeaderEpoch; e >= 0 {
+func (l *lane) settle(p *part, records []record) (moved bool) {
+	if e := records[len(records)-1].epoch; e >= 0 {
 		l.leaderEpoch = e
 	}
 	if len(records) == len(p.records) {
 		return l.settled.Settle(p.from, p.to(), len(records))
 	}
-	for _, r := range records {
-		i, _ := slices.BinarySearchFunc(p.records, r.Offset, func(r *kgo.Record, offset int64) int { return cmp.Compare(r.Offset, offset) })
+	for i := range records {
+		at := records[i].offset
+		j, _ := find(p.records, at)
 		from := p.from
-		if i > 0 {
-			from = p.records[i-1].Offset + 1
+		if j > 0 {
+			from = p.records[j-1].offset + 1
 		}
-		if l.settled.Settle(from, r.Offset+1, 1) {
+		if l.settled.Settle(from, at+1, 1) {
 			moved = true
 		}
 	}
 	return moved
+}
+
+// find is where an offset is, or would be, in records that are in order.
+func find(records []record, offset int64) (int, bool) {
+	return slices.BinarySearchFunc(records, offset, func(r record, offset int64) int { return cmp.Compare(r.offset, offset) })
 }
 
 // frontier is the offset below which all is settled, and -1 while the position
@@ -291,14 +308,13 @@ func (l *lane) lag(now time.Time) (int64, bool) {
 	return max(0, l.end-at), true
 }
 
-// held counts the records that the lane has in memory, queued or in work.
-func (l *lane) held() (records int, bytes int64) {
-	records, bytes = l.count, l.bytes
-	if p := l.part(); p != nil {
-		records += len(p.records)
-		bytes += p.bytes
+// held is what the lane has in memory, queued or in work.
+func (l *lane) held() int64 {
+	held := l.cost
+	if p := l.part(); p != nil && p.missing == 0 {
+		held += p.cost
 	}
-	return records, bytes
+	return held
 }
 
 // part is the lane's part of its work, or nil.
@@ -315,15 +331,15 @@ func (l *lane) part() *part {
 }
 
 // unsettled lists the records of a part that are not settled, in order.
-func (p *part) unsettled() []*kgo.Record {
+func (p *part) unsettled() []record {
 	if len(p.left) == 1 {
 		return p.left[0].records
 	}
-	var all []*kgo.Record
+	var all []record
 	for i := range p.left {
 		all = append(all, p.left[i].records...)
 	}
-	slices.SortFunc(all, func(a, b *kgo.Record) int { return cmp.Compare(a.Offset, b.Offset) })
+	slices.SortFunc(all, func(a, b record) int { return cmp.Compare(a.offset, b.offset) })
 	return all
 }
 

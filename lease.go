@@ -2,12 +2,10 @@ package esm
 
 import (
 	"context"
-	"errors"
-	"runtime/debug"
 	"strconv"
 	"time"
 
-	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/seed429fd032/esm/internal/guard"
 )
 
 // A lease is one invocation: a poller that has the lanes of a work. A delivery
@@ -15,7 +13,7 @@ import (
 type lease struct {
 	poller  *poller // nil for a delivery
 	work    *work
-	batch   *Batch // the function's: it may have changed it
+	batch   *Batch // the function's: it may have changed it. Nil until it is prepared
 	id      string
 	attempt int
 	records int
@@ -29,7 +27,7 @@ type lease struct {
 	warned  bool      // that it is slow
 	stuck   bool      // that it goes on after its context ended
 
-	own   Batch      // what batch is at first
+	own   Batch      // what batch is: user code may write into it, and keep it
 	tried [1]portion // room for what end looks at
 }
 
@@ -78,7 +76,7 @@ func (e *engine) worker(first bool) {
 	}()
 	defer func() {
 		if !clean && l != nil {
-			e.end(l, judge(&PanicError{Goexit: true, Stack: debug.Stack()}, context.Cause(l.ctx)))
+			e.end(l, failed(l, &guard.Failure{Goexit: true, Stack: guard.Stack()}))
 		}
 	}()
 	for {
@@ -97,6 +95,10 @@ func (e *engine) worker(first bool) {
 		}
 		e.kick(now)
 		e.unlock()
+		if !e.prepare(l, now) {
+			l = nil
+			continue
+		}
 		fire(e.watch, func(h *Hooks) func(InvokeStartedInfo) { return h.InvokeStarted }, InvokeStartedInfo{Batch: l.batch})
 		v := e.invoke(l)
 		ended := l
@@ -105,28 +107,43 @@ func (e *engine) worker(first bool) {
 	}
 }
 
-// invoke calls the function. It is the only place that recovers, around the
-// only call of it. Whatever does not return is a failure, also a panic whose
-// value is nil.
+// invoke calls the function, and judges what it returned. It is the only place
+// that recovers from the function itself. Whatever does not return is a
+// failure, even a panic whose value is nil.
+//
+// The verdict is made before the call counts as returned: see verdict.
 func (e *engine) invoke(l *lease) (v verdict) {
 	returned := false
 	defer func() {
 		if !returned {
 			r := recover()
-			v = judge(&PanicError{Value: r, Stack: debug.Stack()}, context.Cause(l.ctx))
+			v = failed(l, &guard.Failure{Value: r, Goexit: r == nil, Stack: guard.Stack()})
 		}
 	}()
-	if cause := context.Cause(l.ctx); errors.Is(cause, ErrStopping) || errors.Is(cause, ErrRevoked) {
+	if cause := context.Cause(l.ctx); cause == ErrStopping || cause == ErrRevoked {
 		// It was taken away since it was leased: hooks ran in between, or the
 		// whole process stood still.
 		returned = true
 		return verdict{outcome: OutcomeAbandoned, err: cause}
 	}
 	err := e.invoker.Invoke(l.ctx, l.batch)
-	v = judge(err, context.Cause(l.ctx))
+	v = l.judge(err)
 	returned = true
 	return v
 }
+
+// judge makes the verdict of a call that returned err.
+func (l *lease) judge(err error) verdict {
+	v := judge(err, context.Cause(l.ctx))
+	v.resolve(l.work.parts)
+	v.keep()
+	return v
+}
+
+// failed is the verdict of a call that did not return. After a Goexit nothing of
+// the user's may run on this goroutine, and nothing does: such an error holds
+// none.
+func failed(l *lease, f *guard.Failure) verdict { return l.judge(panicked(f)) }
 
 // lease takes the work whose turn it is, for the poller whose turn it is, or
 // returns nil.
@@ -144,11 +161,7 @@ func (e *engine) lease(now time.Time) *lease {
 		l.records += len(p.left[0].records)
 		l.attempt = max(l.attempt, p.left[0].attempts+1)
 	}
-	// The function gets a slice of its own: it may sort it, or keep it.
-	l.own = Batch{Records: make([]*kgo.Record, 0, l.records), Attempt: l.attempt, ID: l.id, Mapping: e.watch.name, origin: &e.origin}
-	l.batch = &l.own
 	for _, p := range w.parts {
-		l.batch.Records = append(l.batch.Records, p.left[0].records...)
 		if len(p.left[0].records) == len(p.records) {
 			l.bytes += p.bytes
 		} else {
@@ -263,7 +276,11 @@ func (e *engine) end(l *lease, v verdict) {
 		e.throttled(w.throttle, w.round, v.err, now)
 	case OutcomeHalt:
 		e.holds |= holdHalt
-		e.later(func() { e.halted(v.err) })
+		halt := v.err
+		if _, ok := guard.Find[*HaltError](halt); !ok {
+			halt = &HaltError{Err: halt} // what held it was too large to keep
+		}
+		e.later(func() { e.halted(halt) })
 	case OutcomeSuccess:
 		e.throttles = 0
 	}
@@ -289,6 +306,7 @@ func (e *engine) unlease(l *lease) (all []*part) {
 	all = w.parts
 	w.parts = nil
 	for _, p := range all {
+		p.renewed = nil
 		delete(e.busy, p.lane.TopicPartition)
 		if p.lane.dead {
 			// What it did does not count; its memory is free now. Whoever

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"time"
+
+	"github.com/seed429fd032/esm/internal/guard"
 )
 
 // Errors that the engine gives as the cause (context.Cause) of a context that
@@ -45,7 +47,7 @@ func (e *throttledError) Error() string {
 	if e.err == nil {
 		return ErrThrottled.Error()
 	}
-	return fmt.Sprintf("%v: %v", ErrThrottled, e.err)
+	return withReason(ErrThrottled.Error(), e.err)
 }
 
 func (e *throttledError) Unwrap() []error {
@@ -74,10 +76,7 @@ type HaltError struct {
 
 // Error says that the function halted the Mapping, and why.
 func (e *HaltError) Error() string {
-	if e.Err == nil {
-		return "esm: halted by the function"
-	}
-	return fmt.Sprintf("esm: halted by the function: %v", e.Err)
+	return withReason("esm: halted by the function", e.Err)
 }
 
 // Unwrap returns the reason.
@@ -114,7 +113,7 @@ func withReason(what string, err error) string {
 	if err == nil {
 		return what
 	}
-	return what + ": " + errorText(err)
+	return what + ": " + guard.Text(err)
 }
 
 // An Outcome is what became of one invocation.
@@ -159,124 +158,6 @@ func (o Outcome) MarshalText() ([]byte, error) { return []byte(o.String()), nil 
 // got; it matters, because what a call says after the engine cancelled it proves
 // nothing.
 func Classify(ctx context.Context, err error) Outcome {
-	return judge(err, context.Cause(ctx)).outcome
-}
-
-// verdict is an Outcome with what belongs to it.
-type verdict struct {
-	outcome  Outcome
-	err      error           // nil on success
-	after    time.Duration   // how long the function asked to be left alone
-	failures []RecordFailure // which records failed, if that is known
-	whole    bool            // all were said to be permanent or too large
-}
-
-// judge says what became of a call that returned err on a context whose cause
-// is cause (nil while it is not cancelled).
-//
-// In doubt it retries: success is only the nil error, and what the engine cut
-// short itself proves nothing about the batch. An error that holds several, by
-// joining or wrapping them, is what the strongest of them says: halt before
-// throttled, that before a plain failure, and that before what would give
-// records up. Failures of records beside something that would give all of them
-// up are a plain failure: to settle the others would lose them.
-func judge(err, cause error) verdict {
-	if err == nil {
-		return verdict{outcome: OutcomeSuccess}
-	}
-	if errors.Is(cause, ErrStopping) || errors.Is(cause, ErrRevoked) {
-		return verdict{outcome: OutcomeAbandoned, err: err}
-	}
-	if errors.Is(cause, ErrInvokeTimeout) {
-		if !errors.Is(err, ErrInvokeTimeout) {
-			err = fmt.Errorf("%w: %w", ErrInvokeTimeout, err)
-		}
-		return verdict{outcome: OutcomeFailure, err: err}
-	}
-	v := verdict{err: err}
-	v.look(err)
-	switch {
-	case v.outcome == OutcomeSuccess:
-		v.outcome = OutcomeFailure // an error that holds none
-	case v.outcome != OutcomePartial:
-		v.failures = nil // it was said of the whole call
-	case v.whole:
-		// Which records would be given up, and which settled, is not said.
-		v.outcome, v.failures = OutcomeFailure, nil
-	default:
-		v.items()
-	}
-	if v.outcome != OutcomeThrottled {
-		v.after = 0
-	}
-	return v
-}
-
-// strength orders outcomes by which of two in one error holds.
-var strength = [...]int{
-	OutcomeSuccess: 0, OutcomePermanent: 1, OutcomeTooLarge: 2, OutcomePartial: 3,
-	OutcomeFailure: 4, OutcomeThrottled: 5, OutcomeHalt: 6,
-}
-
-// look finds everything that an error holds. It goes no deeper than what the
-// library made: the reason inside is the user's.
-func (v *verdict) look(err error) {
-	found := OutcomeFailure
-	if says, ok := err.(interface{ Is(error) bool }); ok && says.Is(ErrThrottled) {
-		v.note(OutcomeThrottled) // a user's own kind of error
-	}
-	switch e := err.(type) {
-	case *HaltError:
-		found = OutcomeHalt
-	case *throttledError:
-		found = OutcomeThrottled
-		v.after = max(v.after, e.after)
-	case *permanentError:
-		found, v.whole = OutcomePermanent, true
-	case *tooLargeError:
-		found, v.whole = OutcomeTooLarge, true
-	case *failuresError:
-		found = OutcomePartial
-		v.failures = append(v.failures, e.items...)
-	case interface{ Unwrap() error }:
-		if inner := e.Unwrap(); inner != nil {
-			v.look(inner)
-			return
-		}
-	case interface{ Unwrap() []error }:
-		if inner := e.Unwrap(); len(inner) > 0 {
-			for _, err := range inner {
-				if err != nil {
-					v.look(err)
-				}
-			}
-			return
-		}
-	}
-	if err == ErrThrottled {
-		found = OutcomeThrottled
-	}
-	v.note(found)
-}
-
-// items lets a throttle or a halt that is said of a record hold for the
-// Mapping.
-func (v *verdict) items() {
-	for _, item := range v.failures {
-		of := judge(item.Err, nil)
-		if of.outcome == OutcomeHalt || of.outcome == OutcomeThrottled {
-			v.after = max(v.after, of.after)
-			if strength[of.outcome] > strength[v.outcome] {
-				v.outcome = of.outcome
-				v.err = fmt.Errorf("%s/%d offset %d: %w", item.Topic, item.Partition, item.Offset, item.Err)
-			}
-		}
-	}
-}
-
-// note keeps the stronger of two outcomes.
-func (v *verdict) note(found Outcome) {
-	if strength[found] > strength[v.outcome] {
-		v.outcome = found
-	}
+	v := judge(err, context.Cause(ctx))
+	return v.outcome
 }

@@ -106,7 +106,7 @@ func (s *scenario) step(t *testing.T, words []string) string {
 		from, to, _ := strings.Cut(words[2], "-")
 		p := portion{}
 		for o := atoi(t, from); o <= atoi(t, to); o++ {
-			p.records = append(p.records, &kgo.Record{Topic: words[1], Offset: int64(o), Timestamp: s.now})
+			p.records = append(p.records, record{offset: int64(o), millis: s.now.UnixMilli()})
 		}
 		s.partitions[words[1]] = []portion{p}
 	case "age":
@@ -115,9 +115,9 @@ func (s *scenario) step(t *testing.T, words []string) string {
 			t.Fatal(err)
 		}
 		for _, p := range s.partitions[words[2]] {
-			for _, r := range p.records {
-				if r.Offset == int64(atoi(t, words[3])) {
-					r.Timestamp = s.now.Add(-age)
+			for i := range p.records {
+				if r := &p.records[i]; r.offset == int64(atoi(t, words[3])) {
+					r.millis = s.now.Add(-age).UnixMilli()
 				}
 			}
 		}
@@ -195,6 +195,11 @@ func (s *scenario) call(t *testing.T, words []string) string {
 			v = judge(f.Err(), nil)
 		}
 	}
+	var parts []*part
+	for i, name := range names {
+		parts = append(parts, &part{lane: newLane(TopicPartition{Topic: name}), records: tried[i].records, kafka: make([]*kgo.Record, len(tried[i].records)), left: []portion{tried[i]}})
+	}
+	v.resolve(parts)
 	d := plan(v, tried, s.policy, s.now)
 	switch d.step {
 	case stepAgain:
@@ -221,13 +226,13 @@ func (s *scenario) show() string {
 			var offsets []string
 			for i := 0; i < len(p.records); {
 				j := i
-				for j+1 < len(p.records) && p.records[j+1].Offset == p.records[j].Offset+1 {
+				for j+1 < len(p.records) && p.records[j+1].offset == p.records[j].offset+1 {
 					j++
 				}
 				if i == j {
-					offsets = append(offsets, fmt.Sprint(p.records[i].Offset))
+					offsets = append(offsets, fmt.Sprint(p.records[i].offset))
 				} else {
-					offsets = append(offsets, fmt.Sprintf("%d-%d", p.records[i].Offset, p.records[j].Offset))
+					offsets = append(offsets, fmt.Sprintf("%d-%d", p.records[i].offset, p.records[j].offset))
 				}
 				i = j + 1
 			}
@@ -339,12 +344,13 @@ func (e actsThrottledAndWraps) Unwrap() error        { return e.err }
 func TestFailuresAreReadBack(t *testing.T) {
 	a, b := errors.New("a"), errors.New("b")
 	var f Failures
-	f.Add(&kgo.Record{Topic: "orders", Partition: 1, Offset: 7}, a)
+	seven, nine := &kgo.Record{Topic: "orders", Partition: 1, Offset: 7}, &kgo.Record{Topic: "orders", Partition: 2, Offset: 9}
+	f.Add(seven, a)
 	f.Add(&kgo.Record{Topic: "orders", Partition: 1, Offset: 8}, nil) // says nothing
-	f.StopAt(&kgo.Record{Topic: "orders", Partition: 2, Offset: 9}, b)
+	f.StopAt(nine, b)
 	f.StopAt(nil, nil)
 	orders := func(p int32) TopicPartition { return TopicPartition{"orders", p} }
-	want := []RecordFailure{{orders(1), 7, a, false}, {orders(2), 9, b, true}, {TopicPartition{}, -1, errStopped, true}}
+	want := []RecordFailure{{orders(1), 7, seven, a, false}, {orders(2), 9, nine, b, true}, {TopicPartition{}, -1, nil, errStopped, true}}
 	if got := FailuresOf(fmt.Errorf("wrapped: %w", f.Err())); !slices.Equal(got, want) {
 		t.Errorf("%+v", got)
 	}

@@ -2,18 +2,14 @@ package esm
 
 import (
 	"cmp"
-	"errors"
-	"fmt"
 	"slices"
 	"time"
-
-	"github.com/twmb/franz-go/pkg/kgo"
 )
 
 // A portion is records of one partition that are tried together: a batch, or what
 // is left of one. They are in offset order, and need not be neighbours.
 type portion struct {
-	records  []*kgo.Record
+	records  []record
 	attempts int // that failed and were charged
 	// repeats counts those of just these records. searching says that they are
 	// a piece of a batch that failed, split to find what fails it.
@@ -56,8 +52,8 @@ type policy struct {
 
 // A sequel is what follows from an invocation for one partition.
 type sequel struct {
-	settled []*kgo.Record // these are done with
-	left    []portion     // these are not
+	settled []record  // these are done with
+	left    []portion // these are not
 }
 
 // A decision is what follows from an invocation.
@@ -104,9 +100,6 @@ const (
 // first half before the second, so during an outage it stops at the first
 // record, which then waits for its back-off alone.
 func plan(v verdict, tried []portion, p policy, now time.Time) decision {
-	if odd := stranger(v.failures, tried); odd != nil {
-		v = verdict{outcome: OutcomeFailure, err: fmt.Errorf("%w: %w", odd, v.err)}
-	}
 	if !p.discards && v.outcome == OutcomePermanent {
 		v.outcome = OutcomeFailure
 	}
@@ -129,7 +122,7 @@ func plan(v verdict, tried []portion, p policy, now time.Time) decision {
 		case OutcomePermanent:
 			s.left = []portion{p.discard(r, ReasonPermanent, v.err, now)}
 		default: // partial, or a throttle or a halt of some records
-			*s = p.partial(r, v.failures, now)
+			*s = p.partial(r, v.of(i), now)
 		}
 	}
 	return d
@@ -167,7 +160,7 @@ func (p policy) tooLarge(r portion, err error, now time.Time) []portion {
 
 // with is a portion of other records with the same history. It waits for
 // nothing.
-func (r portion) with(records []*kgo.Record) portion {
+func (r portion) with(records []record) portion {
 	if len(records) != len(r.records) {
 		r.repeats, r.deliveries = 0, 0
 	}
@@ -190,45 +183,37 @@ func (p policy) discard(r portion, reason Reason, err error, now time.Time) port
 	return r
 }
 
-// partial says what becomes of records of which some failed.
-func (p policy) partial(r portion, failures []RecordFailure, now time.Time) (s sequel) {
-	of := map[int64]RecordFailure{}
-	stop := int64(-1) // what comes after was not tried
+// partial says what becomes of records of which some failed: failures, in the
+// order of the records.
+func (p policy) partial(r portion, failures []failure, now time.Time) (s sequel) {
+	stop := len(r.records) // those after it were not tried
 	for _, f := range failures {
-		if (TopicPartition{r.records[0].Topic, r.records[0].Partition}) != f.TopicPartition {
-			continue
-		}
-		if was, twice := of[f.Offset]; twice {
-			// In doubt it is tried again.
-			f.Err = errors.Join(was.Err, f.Err)
-		}
-		of[f.Offset] = f
-		if f.Stopped && (stop < 0 || f.Offset < stop) {
-			stop = f.Offset
+		if f.stopped {
+			stop = f.record
+			break
 		}
 	}
 	var again, untried portion
 	var firstErr error
 	var lost []portion
-	for _, rec := range r.records {
-		f, failed := of[rec.Offset]
-		one := r.with([]*kgo.Record{rec})
-		outcome := OutcomeSuccess
+	for i, rec := range r.records {
+		failed := len(failures) > 0 && failures[0].record == i
+		var f failure
 		if failed {
-			outcome = judge(f.Err, nil).outcome
+			f, failures = failures[0], failures[1:]
 		}
-		switch {
-		case stop >= 0 && rec.Offset > stop, outcome == OutcomeThrottled, outcome == OutcomeHalt:
+		switch one := r.with([]record{rec}); {
+		case i > stop, f.outcome == OutcomeThrottled, f.outcome == OutcomeHalt:
 			untried.records = append(untried.records, rec)
 		case !failed:
 			s.settled = append(s.settled, rec)
-		case outcome == OutcomePermanent && p.discards:
-			lost = append(lost, p.discard(one, ReasonPermanent, f.Err, now))
-		case outcome == OutcomeTooLarge && p.discards:
-			lost = append(lost, p.discard(one, ReasonTooLarge, f.Err, now))
+		case f.outcome == OutcomePermanent && p.discards:
+			lost = append(lost, p.discard(one, ReasonPermanent, f.err, now))
+		case f.outcome == OutcomeTooLarge && p.discards:
+			lost = append(lost, p.discard(one, ReasonTooLarge, f.err, now))
 		default:
 			if firstErr == nil {
-				firstErr = f.Err
+				firstErr = f.err
 			}
 			again.records = append(again.records, rec)
 		}
@@ -255,7 +240,7 @@ func (p policy) partial(r portion, failures []RecordFailure, now time.Time) (s s
 // the order in which they are tried.
 func remaining(of []portion, s sequel) []portion {
 	left := append(s.left, of[1:]...)
-	slices.SortStableFunc(left, func(a, b portion) int { return cmp.Compare(a.records[0].Offset, b.records[0].Offset) })
+	slices.SortStableFunc(left, func(a, b portion) int { return cmp.Compare(a.records[0].offset, b.records[0].offset) })
 	return left
 }
 
@@ -265,28 +250,6 @@ func (p policy) noSearch() policy {
 	return p
 }
 
-// stranger returns an error if a record that is said to have failed is not one
-// of those that were tried.
-func stranger(failures []RecordFailure, tried []portion) error {
-	if len(failures) == 0 {
-		return nil // as after nearly every invocation: a map of all records is dear
-	}
-	known := map[TopicPartition]map[int64]bool{}
-	for _, r := range tried {
-		of := make(map[int64]bool, len(r.records))
-		for _, rec := range r.records {
-			of[rec.Offset] = true
-		}
-		known[TopicPartition{r.records[0].Topic, r.records[0].Partition}] = of
-	}
-	for _, f := range failures {
-		if !known[f.TopicPartition][f.Offset] {
-			return fmt.Errorf("%s/%d offset %d is no record of this batch", f.Topic, f.Partition, f.Offset)
-		}
-	}
-	return nil
-}
-
 // expire says which of the records that are to be tried are too old for it. It
 // is asked before each attempt, the first one too. A record without a timestamp
 // has no age.
@@ -294,20 +257,19 @@ func (p policy) expire(r portion, now time.Time) []portion {
 	if p.maxAge <= 0 || !p.discards {
 		return []portion{r}
 	}
-	old := func(rec *kgo.Record) bool { return rec.Timestamp.UnixMilli() > 0 && now.Sub(rec.Timestamp) > p.maxAge }
 	n := 0
-	for _, rec := range r.records {
-		if old(rec) {
+	for i := range r.records {
+		if r.records[i].age(now) > p.maxAge {
 			n++
 		}
 	}
 	if n == 0 {
 		return []portion{r}
 	}
-	young := make([]*kgo.Record, 0, len(r.records)-n)
-	aged := make([]*kgo.Record, 0, n)
+	young := make([]record, 0, len(r.records)-n)
+	aged := make([]record, 0, n)
 	for _, rec := range r.records {
-		if old(rec) {
+		if rec.age(now) > p.maxAge {
 			aged = append(aged, rec)
 		} else {
 			young = append(young, rec)

@@ -144,6 +144,8 @@ func (e *engine) schedule(l *lane, now time.Time) {
 		l.state = laneIdle
 	case e.busy[l.TopicPartition] != nil:
 		l.state = laneBlocked
+	case l.rereading():
+		l.state = laneRereading
 	case l.work != nil && l.part().left[0].due.After(now):
 		l.state = laneWaiting
 		l.due = l.part().left[0].due

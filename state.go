@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"time"
+
+	"github.com/seed429fd032/esm/internal/guard"
 )
 
 // A Phase is where a [Mapping] is in its life.
@@ -103,20 +105,10 @@ func (e *engine) describe(s *State) {
 	case last.err == nil:
 		s.LastResult = callOK
 	case last.outcome == OutcomeThrottled:
-		s.LastResult = callBusy + ": " + errorText(last.err)
+		s.LastResult = callBusy + ": " + guard.Text(last.err)
 	default:
-		s.LastResult = callFailed + ": " + errorText(last.err)
+		s.LastResult = callFailed + ": " + guard.Text(last.err)
 	}
-}
-
-// errorText is what an error of the user says, which may panic.
-func errorText(err error) (s string) {
-	defer func() {
-		if v := recover(); v != nil {
-			s = fmt.Sprintf("%T (its Error method panicked: %v)", err, v)
-		}
-	}()
-	return err.Error()
 }
 
 // ready reports why the engine is not in its group.

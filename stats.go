@@ -58,6 +58,9 @@ type Stats struct {
 	// room while their partition was in back-off. They are read again, and
 	// counted as polled again.
 	EvictedEventCount int64
+	// RereadEventCount is how many records were read again because the function
+	// replaced their key, value or headers before they had to be tried again.
+	RereadEventCount int64
 	// LostEventCount is how many offsets retention took before they were
 	// read.
 	LostEventCount int64
@@ -145,9 +148,10 @@ func (l *Lag) add(lag int64, known bool) {
 type PartitionStats struct {
 	TopicPartition
 	// State is "idle", "filling" (its window is open), "ready", "invoking",
-	// "waiting" (in back-off), "discarding"
-	// (its records are about to be delivered to the destination) or "blocked" (a call from before a rebalance
-	// still runs for it).
+	// "waiting" (in back-off), "rereading" (records that the function changed
+	// are read again), "discarding" (its records are about to be delivered to
+	// the destination) or "blocked" (a call from before a rebalance still runs
+	// for it).
 	State string
 	// Committed is the committed offset, Frontier the offset below which all
 	// is settled, Position the next one to be read, and End the end of the
@@ -172,7 +176,7 @@ type counters struct {
 	invoked, failed, settled, committed, lost int64
 	invocations, errors, throttles, abandoned int64
 	retries, commitErrors, rebalances, resets int64
-	evicted                                   int64
+	evicted, reread                           int64
 	delivered, undelivered, dropped           int64
 	scaleReason                               string
 	rateAt                                    time.Time
@@ -227,6 +231,7 @@ func (e *engine) stats(now time.Time) Stats {
 		CommittedEventCount:                     c.committed,
 		SettledEventCount:                       c.settled,
 		EvictedEventCount:                       c.evicted,
+		RereadEventCount:                        c.reread,
 		LostEventCount:                          c.lost,
 		OnFailureDestinationDeliveredEventCount: c.delivered,
 		DestinationDeliveryFailures:             c.undelivered,

@@ -7,6 +7,8 @@ import (
 	"strings"
 	"sync/atomic"
 	"time"
+
+	"github.com/seed429fd032/esm/internal/guard"
 )
 
 // A stopping is a stop that is under way. All who ask for one wait for the
@@ -202,7 +204,7 @@ func (m *Mapping) conclude(failed *DrainError) {
 	}
 	reason := ""
 	if m.err != nil {
-		reason = errorText(m.err)
+		reason = guard.Text(m.err)
 	}
 	m.enter(PhaseStopped, reason)
 	m.mu.Unlock()

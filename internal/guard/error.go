@@ -104,6 +104,21 @@ func Parts(err error) (parts []error, ok bool) {
 	return parts, true
 }
 
+// Find looks for an error of a type in an error that was kept, and calls no
+// method that errors.As would.
+func Find[T error](err error) (found T, ok bool) {
+	if found, ok = err.(T); ok {
+		return found, true
+	}
+	parts, _ := Parts(err)
+	for _, part := range parts {
+		if found, ok = Find[T](part); ok {
+			return found, true
+		}
+	}
+	return found, false
+}
+
 // Text is what an error says, cut to TextLimit. It survives an Error method
 // that panics.
 func Text(err error) string {

@@ -76,6 +76,24 @@ func (t *Tracker) Above() int {
 	return n
 }
 
+// Below returns a tracker of what is settled below an offset: what was settled
+// from there on is forgotten. Of a range that is cut, at most as many records
+// count as it has offsets left.
+func (t *Tracker) Below(at int64) Tracker {
+	b := Tracker{frontier: min(t.frontier, at)}
+	for _, r := range t.above {
+		if r.lo >= at {
+			break
+		}
+		if r.hi > at {
+			r.hi = at
+			r.records = min(r.records, int(r.hi-r.lo))
+		}
+		b.above = append(b.above, r)
+	}
+	return b
+}
+
 // absorb moves the frontier over every range that it has reached.
 func (t *Tracker) absorb() {
 	n := 0

@@ -59,6 +59,22 @@ func TestTrackerAgreesWithAFlagPerOffset(t *testing.T) {
 				t.Fatalf("seed %d: Settle(%d, %d) says moved=%t, frontier %d -> %d", seed, lo, hi, moved, before, tr.Frontier())
 			}
 			check(t, &tr, m)
+			if rng.IntN(20) > 0 {
+				continue
+			}
+			// What is below an offset, and goes on from there.
+			at := rng.Int64N(150)
+			below, bm := tr.Below(at), &model{frontier: min(m.frontier, at), done: map[int64]bool{}}
+			for o := range m.done {
+				if o < at {
+					bm.done[o] = true
+				}
+			}
+			check(t, &below, bm)
+			below.Settle(lo, hi, 1)
+			bm.settle(lo, hi)
+			check(t, &below, bm)
+			check(t, &tr, m)
 		}
 	}
 }

@@ -1,0 +1,208 @@
+package esm
+
+import (
+	"log/slog"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kgo"
+)
+
+// Records whose content user code replaced are read again from Kafka before
+// they are handed over again: a function that stored the decoded value in the
+// record would otherwise get it, decoded once more, when the batch is tried
+// again.
+//
+// # How
+//
+// All records of the part that are not settled lose their content, with what
+// the lane has queued, and the client is set back to the first of them, by the
+// poll loop, as for an eviction. What arrives from there on fills the part
+// again by offset; what is settled already is passed over, and what comes after
+// the part is queued. Attempts, back-offs and reasons stay as they were. A
+// record that does not come any more was taken by retention or compaction; it
+// is told as lost, and settled.
+//
+// The rejected design is a request of our own for these offsets: it would have
+// to do again what the client does about leaders, topic ids, compression and
+// transactions.
+
+// rereading reports whether records of the lane's work are read again.
+func (l *lane) rereading() bool {
+	p := l.part()
+	return p != nil && p.missing > 0
+}
+
+// prepare makes the batch of a lease. It reports false if there is none: parts
+// of it have to be read again, and the lease was given back. It is called
+// without the lock: the parts belong to whoever has the lease.
+func (e *engine) prepare(l *lease, now time.Time) bool {
+	// The function gets a slice of its own: it may sort it, or keep it.
+	batch := make([]*kgo.Record, 0, l.records)
+	var changed []*part
+	for _, p := range l.work.parts {
+		n := len(p.left[0].records)
+		switch {
+		case !p.exposed && n == len(p.records):
+			batch = append(batch, p.kafka...)
+		case !p.exposed:
+			for i := range n {
+				batch = append(batch, p.handed(i))
+			}
+		case !p.renew(n):
+			changed = append(changed, p)
+		default:
+			for i := range n {
+				batch = append(batch, &p.renewed[i])
+			}
+		}
+	}
+	if changed != nil {
+		e.giveBack(l, changed, now)
+		return false
+	}
+	for _, p := range l.work.parts {
+		p.exposed = true
+	}
+	l.own = Batch{Records: batch, Attempt: l.attempt, ID: l.id, Mapping: e.watch.name, origin: &e.origin}
+	l.batch = &l.own
+	return true
+}
+
+// renew makes anew the first records of the first portion, and reports false if
+// user code replaced the content of one.
+func (p *part) renew(n int) bool {
+	p.renewed = make([]kgo.Record, n)
+	for i := range p.renewed {
+		j, _ := find(p.records, p.left[0].records[i].offset)
+		if !p.records[j].renew(p.kafka[j], p.lane.TopicPartition, p.contexts.at(j), &p.renewed[i]) {
+			p.renewed = nil
+			return false
+		}
+	}
+	return true
+}
+
+// handed is what user code got for a record of the first portion.
+func (p *part) handed(i int) *kgo.Record {
+	if p.renewed != nil {
+		return &p.renewed[i]
+	}
+	j, _ := find(p.records, p.left[0].records[i].offset)
+	return p.kafka[j]
+}
+
+// giveBack ends a lease that cannot be, because parts of it are to be read
+// again. The others wait for their turn again.
+func (e *engine) giveBack(l *lease, changed []*part, now time.Time) {
+	e.mu.Lock()
+	defer e.unlock()
+	if l.poller != nil {
+		e.pool.end(l.poller, now)
+		e.counts.invocations--
+		e.counts.invoked -= int64(l.records)
+	}
+	all := e.unlease(l)
+	for _, p := range changed {
+		if !p.lane.dead {
+			l.work.drop(p.lane)
+			e.lookAgain(p, now)
+		}
+	}
+	e.requeue(l.work, now)
+	e.unblock(all, now)
+	e.changed.fire()
+	e.gateBell.ring()
+	e.kick(now)
+}
+
+// lookAgain has what is left of a part read again.
+func (e *engine) lookAgain(p *part, now time.Time) {
+	l := p.lane
+	l.state, l.work = laneIdle, p.alone()
+	if l.ending {
+		return // nobody starts it again
+	}
+	e.free(p)
+	e.freeQueue(l)
+	l.next, l.rewinding = p.to(), true
+	for _, r := range p.unsettled() {
+		i, _ := find(p.records, r.offset)
+		p.kafka[i] = nil
+		p.missing++
+		l.next = min(l.next, r.offset)
+	}
+	e.counts.reread += int64(p.missing)
+	if l.paused {
+		l.paused = false
+		e.later(e.repause)
+	}
+	e.rewinds = append(e.rewinds, l)
+	e.later(e.cutPoll) // what it would bring is not wanted
+	e.schedule(l, now)
+	tp, first, records := l.TopicPartition, l.next, p.missing
+	e.later(func() {
+		e.watch.write(func() {
+			e.watch.changed.log(slog.LevelWarn, changedText, "topic", tp.Topic, "partition", tp.Partition, "offset", first, "records", records)
+		})
+	})
+}
+
+// changedText is what is said of records that have to be read again.
+const changedText = "the function replaced the key, value or headers of records, which are read again; it should work on copies"
+
+// refill gives a lane's part what arrived of its records, and returns what comes
+// after all that was taken from the queue before.
+func (e *engine) refill(l *lane, s segment) segment {
+	n, _ := find(s.records, l.taken)
+	used := 0
+	if p := l.part(); p != nil && p.missing > 0 {
+		for i := range s.records[:n] {
+			if j, ok := find(p.records, s.records[i].offset); ok && p.kafka[j] == nil {
+				p.records[j], p.kafka[j] = s.records[i], s.kafka[i]
+				used++
+			}
+		}
+		if used > 0 {
+			p.pieces = append(p.pieces, piece{s.memory, used})
+			p.missing -= used
+		}
+	}
+	if n > used {
+		e.memory.release(s.memory, n-used)
+	}
+	return s.cut(n, len(s.records), weight(s.records[n:]))
+}
+
+// refilled says that all below an offset has arrived: what is missing below it
+// does not come any more. When nothing is missing, the lane goes on.
+func (e *engine) refilled(p *part, below int64, now time.Time) {
+	l := p.lane
+	left := p.left[:0]
+	for _, r := range p.left {
+		kept := r.records[:0:0]
+		for _, rec := range r.records {
+			if i, _ := find(p.records, rec.offset); p.kafka[i] != nil || rec.offset >= below {
+				kept = append(kept, rec)
+				continue
+			}
+			p.missing--
+			e.settle(p, []record{rec})
+			e.counts.lost++
+			info := LossInfo{Mapping: e.watch.name, TopicPartition: l.TopicPartition, From: rec.offset, To: rec.offset + 1}
+			e.later(func() { fire(e.watch, func(h *Hooks) func(LossInfo) { return h.RecordsLost }, info) })
+		}
+		if r.records = kept; len(kept) > 0 {
+			left = append(left, r)
+		}
+	}
+	p.left = left
+	switch {
+	case p.missing > 0:
+	case len(left) == 0:
+		e.finish(p, now)
+	default:
+		p.exposed = false
+		l.state = laneIdle
+		e.schedule(l, now)
+	}
+}
