@@ -9,6 +9,8 @@ import (
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"github.com/seed429fd032/esm/internal/guard"
 )
 
 // A committer is the only one that commits. It collects the lanes whose
@@ -135,7 +137,30 @@ func (c *committer) once(ctx context.Context) error {
 	}
 	began := time.Now()
 	failed, err := c.commit(ctx, entries, c.check(entries))
-	return c.conclude(entries, failed, err, time.Since(began))
+	refused := make([]refusedCommit, len(entries))
+	for i, entry := range entries {
+		of := err
+		if of == nil {
+			of = failed[entry.lane.TopicPartition]
+		}
+		refused[i] = refusalOf(of)
+	}
+	return c.conclude(entries, refused, time.Since(began))
+}
+
+// A refusedCommit is why an entry was not committed. It is looked at before the
+// engine's lock is taken, because errors of connections can be the user's.
+type refusedCommit struct {
+	err       error // nil if it was
+	gone      bool  // its lane had died
+	transient bool
+}
+
+func refusalOf(err error) refusedCommit {
+	if err == nil {
+		return refusedCommit{}
+	}
+	return refusedCommit{err: guard.Keep(err), gone: errors.Is(err, errPartitionGone), transient: transient(err)}
 }
 
 // check returns a func that says of a partition, in the moment before the
@@ -175,26 +200,22 @@ func (c *committer) collect() []commitEntry {
 // be sent. That is no failure: the offset belongs to somebody else.
 var errPartitionGone = errors.New("the partition belongs to somebody else")
 
-// conclude takes note of what was committed, and marks as dirty again what was
-// not.
-func (c *committer) conclude(entries []commitEntry, failed map[TopicPartition]error, err error, took time.Duration) error {
+// conclude books what was committed, and marks as dirty again what was not.
+func (c *committer) conclude(entries []commitEntry, refused []refusedCommit, took time.Duration) error {
 	e := c.engine
 	e.mu.Lock()
 	defer e.unlock()
 	info := CommittedInfo{Mapping: e.watch.name, Offsets: map[TopicPartition]int64{}, Failed: map[TopicPartition]int64{}, Took: took}
-	for _, entry := range entries {
+	passing := false
+	for i, entry := range entries {
 		l := entry.lane
-		perr := err
-		if perr == nil {
-			perr = failed[l.TopicPartition]
-		}
-		if errors.Is(perr, errPartitionGone) || l.dead {
+		if refused[i].gone || l.dead {
 			continue
 		}
-		if perr != nil {
+		if err := refused[i].err; err != nil {
 			info.Failed[l.TopicPartition] = entry.at
 			if info.Err == nil {
-				info.Err = perr
+				info.Err, passing = err, refused[i].transient
 			}
 			e.soil(l)
 			continue
@@ -213,7 +234,7 @@ func (c *committer) conclude(entries []commitEntry, failed map[TopicPartition]er
 	if info.Err != nil {
 		e.counts.commitErrors++
 	}
-	if info.Err == nil || !transient(info.Err) {
+	if !passing {
 		e.problem("commit", info.Err, time.Now())
 	}
 	e.later(func() { fire(e.watch, func(h *Hooks) func(CommittedInfo) { return h.Committed }, info) })

@@ -10,6 +10,8 @@ import (
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"github.com/seed429fd032/esm/internal/guard"
 )
 
 // A consumer is the engine's side towards Kafka: the client, the poll loop,
@@ -434,7 +436,7 @@ func (c *consumer) scale(now time.Time) {
 	n, reason := c.scaler.decide(s)
 	e.mu.Lock()
 	e.counts.scaleReason = reason
-	e.problem("lag", e.tooSmall(c.scaler.short.holds()), now)
+	e.problem("lag", guard.Keep(e.tooSmall(c.scaler.short.holds())), now)
 	e.scale(clamp(n, s.Least, s.Most), reason, now)
 	e.fit("partitions were assigned or revoked", now)
 	e.unlock()

@@ -126,7 +126,7 @@ func (e *engine) delivered(l *lease, p *part, dest Destination, err error, took 
 		r.due = now.Add(delay)
 		e.counts.undelivered++
 		offset := r.records[0].offset
-		e.problem("destination", fmt.Errorf("%s/%d offset %d: %w", lane.Topic, lane.Partition, offset, err), now)
+		e.problem("destination", guard.Keep(fmt.Errorf("%s/%d offset %d: %w", lane.Topic, lane.Partition, offset, err)), now)
 		info := DeliveryFailedInfo{Mapping: e.watch.name, TopicPartition: lane.TopicPartition, Offset: offset,
 			Reason: r.reason, Deliveries: r.deliveries, Delay: delay, Err: err}
 		e.later(func() { fire(e.watch, func(h *Hooks) func(DeliveryFailedInfo) { return h.DeliveryFailed }, info) })

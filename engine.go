@@ -74,9 +74,8 @@ type engine struct {
 	throttledUntil time.Time
 	throttles      int // in a row
 
-	progress  time.Time // when something came, ended or was committed
-	last      verdict   // what became of the last invocation that was not abandoned
-	lastEnded time.Time
+	progress time.Time // when something came, ended or was committed
+	function functionWatch
 
 	alarmAt time.Time // when the timekeeper wakes
 
@@ -210,7 +209,11 @@ func (e *engine) follow(p *part, s sequel, now time.Time) {
 		l.since = now
 	}
 	for i := range s.left {
-		if r := &s.left[i]; r.due.After(time.Time{}) && r.account.lastAt.Equal(now) {
+		r := &s.left[i]
+		if r.reason != reasonNone && r.deliveries == 0 && r.account.lastAt.Equal(now) {
+			e.givenUp(l, r)
+		}
+		if r.due.After(time.Time{}) && r.account.lastAt.Equal(now) {
 			e.counts.retries++
 			info := RetryInfo{Mapping: e.watch.name, TopicPartition: l.TopicPartition, Offset: r.records[0].offset,
 				Records: len(r.records), Attempts: r.attempts, Delay: r.due.Sub(now), Err: r.account.lastErr}
@@ -221,6 +224,14 @@ func (e *engine) follow(p *part, s sequel, now time.Time) {
 	if !l.ending { // one that ends keeps its work, which nobody starts again
 		e.schedule(l, now)
 	}
+}
+
+// givenUp says that records will not be tried again.
+func (e *engine) givenUp(l *lane, r *portion) {
+	tp, offset, records, reason, attempts, batch, err := l.TopicPartition, r.records[0].offset, len(r.records), r.reason, r.attempts, r.account.batchID, r.account.lastErr
+	e.later(func() {
+		e.watch.write(func() { e.watch.logGivenUp(tp, offset, records, reason, attempts, batch, err) })
+	})
 }
 
 // settle marks records of a part as done with.

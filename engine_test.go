@@ -801,11 +801,11 @@ func (d *driver) commit() {
 	}
 	entries := d.sending
 	d.sending = nil
-	check, failed := d.c.check(entries), map[TopicPartition]error{}
-	for _, entry := range entries {
+	check, refused := d.c.check(entries), make([]refusedCommit, len(entries))
+	for i, entry := range entries {
 		tp := entry.lane.TopicPartition
 		if !check(tp) {
-			failed[tp] = errPartitionGone
+			refused[i] = refusalOf(errPartitionGone)
 			continue
 		}
 		d.mu.Lock()
@@ -821,13 +821,13 @@ func (d *driver) commit() {
 		case at < n.committed && !anchor:
 			d.wrong("%v: %d is committed after %d", tp, at, n.committed)
 		case d.rng.IntN(5) == 0:
-			failed[tp] = errors.New("no")
+			refused[i] = refusalOf(errors.New("no"))
 		default:
 			n.committed = at
 		}
 		d.mu.Unlock()
 	}
-	_ = d.c.conclude(entries, failed, nil, 0)
+	_ = d.c.conclude(entries, refused, 0)
 }
 
 // step does something, if its kind is not left out.

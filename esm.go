@@ -36,7 +36,8 @@ type Mapping struct {
 	run     *run  // since Start, also after Stop
 	start   context.CancelCauseFunc
 	stop    *stopping
-	err     error // why it ended
+	drain   *DrainError // how it was stopped, nil if that went well
+	err     error       // why it ended, with that
 	changes []StateInfo
 	telling bool // somebody reports changes
 }
@@ -87,7 +88,7 @@ func (m *Mapping) inside(ctx context.Context) bool {
 // [*HaltError]. Values of ctx reach the invocations.
 func (m *Mapping) Run(ctx context.Context) error {
 	if err := m.Start(ctx); err != nil {
-		if ctx.Err() != nil && !errors.Is(err, ErrStarted) && !errors.Is(err, ErrStopped) {
+		if ctx.Err() != nil && err != ErrStarted && err != ErrStopped {
 			return m.Stop(context.WithoutCancel(ctx))
 		}
 		return err

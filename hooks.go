@@ -53,8 +53,9 @@ type Hooks struct {
 	InvokeStarted func(InvokeStartedInfo)
 	// InvokeEnded: an invocation ended.
 	InvokeEnded func(InvokeEndedInfo)
-	// InvokeStuck: an invocation goes on after its context ended, or takes
-	// longer than a minute. Called once for each of the two.
+	// InvokeStuck: a call of the function or of a destination goes on after its
+	// context ended, for a second, or takes longer than a minute. Called again
+	// after ten minutes, and then each hour.
 	InvokeStuck func(InvokeStuckInfo)
 	// RetryScheduled: a partition waits before its batch is tried again.
 	RetryScheduled func(RetryInfo)

@@ -8,6 +8,8 @@ import (
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"github.com/seed429fd032/esm/internal/guard"
 )
 
 const (
@@ -146,14 +148,18 @@ func (e *engine) assigned() []TopicPartition {
 // observe takes note of the ends of partitions. What the brokers refuse to say
 // is a problem to show. It returns the topics that are not there.
 func (e *engine) observe(ends map[TopicPartition]listed, now time.Time) (gone []string) {
+	refused, missing := map[string]error{}, map[string]bool{}
+	for tp, end := range ends {
+		if end.err != nil {
+			refused[tp.Topic] = guard.Keep(end.err)
+			missing[tp.Topic] = errors.Is(end.err, kerr.UnknownTopicOrPartition) || errors.Is(end.err, kerr.UnknownTopicID)
+		}
+	}
 	e.mu.Lock()
 	defer e.unlock()
-	refused, news := map[string]error{}, false
+	news := false
 	for tp, end := range ends {
 		l := e.lanes[tp]
-		if end.err != nil {
-			refused[tp.Topic] = end.err
-		}
 		if l == nil || end.err != nil {
 			continue
 		}
@@ -169,7 +175,7 @@ func (e *engine) observe(ends map[TopicPartition]listed, now time.Time) (gone []
 	}
 	for t := range topics {
 		e.problem("end of topic "+t, refused[t], now)
-		if errors.Is(refused[t], kerr.UnknownTopicOrPartition) || errors.Is(refused[t], kerr.UnknownTopicID) {
+		if missing[t] {
 			gone = append(gone, t)
 		}
 	}

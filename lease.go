@@ -21,11 +21,12 @@ type lease struct {
 	lanes   int // how many the function got, whatever became of them since
 	ctx     context.Context
 	cancel  context.CancelCauseFunc
-	release context.CancelFunc
+	timeout time.Duration // of the call, 0 for none
+	call    callContext   // what the function gets
 	started time.Time
-	ended   time.Time // of its context, if that was noticed
-	warned  bool      // that it is slow
-	stuck   bool      // that it goes on after its context ended
+	ended   time.Time     // of its context, if that was noticed
+	told    time.Duration // after how long it was mentioned last
+	stuck   bool          // that it goes on after its context ended
 
 	own   Batch      // what batch is: user code may write into it, and keep it
 	tried [1]portion // room for what end looks at
@@ -76,6 +77,7 @@ func (e *engine) worker(first bool) {
 	}()
 	defer func() {
 		if !clean && l != nil {
+			l.call.release()
 			e.end(l, failed(l, &guard.Failure{Goexit: true, Stack: guard.Stack()}))
 		}
 	}()
@@ -103,6 +105,7 @@ func (e *engine) worker(first bool) {
 		v := e.invoke(l)
 		ended := l
 		l = nil
+		ended.call.release()
 		e.end(ended, v)
 	}
 }
@@ -126,7 +129,8 @@ func (e *engine) invoke(l *lease) (v verdict) {
 		returned = true
 		return verdict{outcome: OutcomeAbandoned, err: cause}
 	}
-	err := e.invoker.Invoke(l.ctx, l.batch)
+	l.call.begin(l, l.timeout)
+	err := e.invoker.Invoke(&l.call, l.batch)
 	v = l.judge(err)
 	returned = true
 	return v
@@ -143,7 +147,12 @@ func (l *lease) judge(err error) verdict {
 // failed is the verdict of a call that did not return. After a Goexit nothing of
 // the user's may run on this goroutine, and nothing does: such an error holds
 // none.
-func failed(l *lease, f *guard.Failure) verdict { return l.judge(panicked(f)) }
+func failed(l *lease, f *guard.Failure) verdict {
+	p := panicked(f)
+	v := l.judge(p)
+	v.panicked = p
+	return v
+}
 
 // lease takes the work whose turn it is, for the poller whose turn it is, or
 // returns nil.
@@ -168,14 +177,13 @@ func (e *engine) lease(now time.Time) *lease {
 			l.bytes += weight(p.left[0].records)
 		}
 	}
-	if d := e.cfg.invokeTimeout; d > 0 {
-		l.ctx, l.release = context.WithTimeoutCause(l.ctx, d, ErrInvokeTimeout)
-	}
+	l.timeout = e.cfg.invokeTimeout
 	charged := l.bytes
 	if !fresh {
 		charged = 0
 	}
 	e.pool.start(l.poller, charged, now)
+	e.function.began(now)
 	e.counts.invocations++
 	e.counts.invoked += int64(l.records)
 	return l
@@ -210,7 +218,11 @@ func (e *engine) expire(w *work, now time.Time) bool {
 	policy := e.cfg.policy(0)
 	var kept []*part
 	for _, p := range w.parts {
-		p.left = remaining(p.left, sequel{left: policy.expire(p.left[0], now)})
+		left := policy.expire(p.left[0], now)
+		if left[0].reason == ReasonTooOld && p.left[0].reason == reasonNone {
+			e.givenUp(p.lane, &left[0])
+		}
+		p.left = remaining(p.left, sequel{left: left})
 		if p.left[0].reason == reasonNone {
 			kept = append(kept, p)
 			continue
@@ -245,9 +257,9 @@ func (e *engine) end(l *lease, v verdict) {
 
 	e.mu.Lock()
 	now := time.Now()
-	took := now.Sub(l.started)
+	took, _ := l.ran(now)
 	e.pool.end(l.poller, now)
-	e.tally(l, v, took)
+	e.tally(l, v, took, now)
 	tried := l.tried[:0]
 	for _, p := range l.work.parts {
 		r := p.left[0]
@@ -276,11 +288,7 @@ func (e *engine) end(l *lease, v verdict) {
 		e.throttled(w.throttle, w.round, v.err, now)
 	case OutcomeHalt:
 		e.holds |= holdHalt
-		halt := v.err
-		if _, ok := guard.Find[*HaltError](halt); !ok {
-			halt = &HaltError{Err: halt} // what held it was too large to keep
-		}
-		e.later(func() { e.halted(halt) })
+		e.later(func() { e.halted(v.err) })
 	case OutcomeSuccess:
 		e.throttles = 0
 	}
@@ -288,6 +296,7 @@ func (e *engine) end(l *lease, v verdict) {
 		e.later(e.resize)
 	}
 	e.report(l, v, all, took)
+	e.explain(l, v)
 	e.changed.fire()
 	e.gateBell.ring()
 	e.kick(now)
@@ -298,9 +307,6 @@ func (e *engine) end(l *lease, v verdict) {
 // work, and returns the parts of all.
 func (e *engine) unlease(l *lease) (all []*part) {
 	l.cancel(nil)
-	if l.release != nil {
-		l.release()
-	}
 	delete(e.leases, l)
 	w := l.work
 	all = w.parts
@@ -389,30 +395,75 @@ func (e *engine) report(l *lease, v verdict, parts []*part, took time.Duration) 
 	})
 }
 
-// watchCalls reports calls that are slow or that ignore their context.
+// explain writes what is not seen in what becomes of the records: where the
+// function panicked, and that it gives records up that nobody takes.
+func (e *engine) explain(l *lease, v verdict) {
+	id := l.id
+	if v.err == nil || v.outcome == OutcomeAbandoned {
+		return
+	}
+	if p := v.panicked; p != nil {
+		e.later(func() { e.watch.write(func() { e.watch.logPanic(id, p) }) })
+	}
+	if e.cfg.destination != nil {
+		return
+	}
+	outcome := v.outcome
+	for _, f := range v.failures {
+		if f.outcome == OutcomePermanent || f.outcome == OutcomeTooLarge {
+			outcome = f.outcome
+		}
+	}
+	if outcome == OutcomePermanent || outcome == OutcomeTooLarge && (l.records == 1 || v.failures != nil) {
+		err := v.err
+		e.later(func() { e.watch.write(func() { e.watch.logKept(id, outcome, err) }) })
+	}
+}
+
+// watchCalls reports calls that are slow or that ignore their context, again and
+// again while they last.
 func (e *engine) watchCalls(now time.Time) {
 	for l := range e.leases {
-		running := now.Sub(l.started)
+		running, _ := l.ran(now)
 		cause := context.Cause(l.ctx)
 		if cause != nil && l.ended.IsZero() {
-			l.ended = now
+			l.ended, l.told = now, 0
 		}
-		stuck := cause != nil && !l.stuck && now.Sub(l.ended) >= time.Second
-		slow := cause == nil && !l.warned && running >= slowCall
-		if !stuck && !slow {
+		due, since := slowCall, running
+		if cause != nil {
+			due, since = time.Second, now.Sub(l.ended)
+		}
+		if l.told > 0 {
+			due = nextTold(l.told)
+		}
+		if since < due {
 			continue
 		}
-		l.warned, l.stuck = l.warned || slow, l.stuck || stuck
-		info := InvokeStuckInfo{Mapping: e.watch.name, BatchID: l.id, Running: running, Delivery: l.poller == nil}
-		for _, p := range l.work.parts {
-			info.Partitions = append(info.Partitions, p.lane.TopicPartition)
-		}
-		if stuck {
-			info.Cause = cause
-		}
+		l.told, l.stuck = due, cause != nil
+		info := InvokeStuckInfo{Mapping: e.watch.name, BatchID: l.id, Running: running, Delivery: l.poller == nil, Partitions: l.partitions(), Cause: guard.Keep(cause)}
 		e.later(func() { fire(e.watch, func(h *Hooks) func(InvokeStuckInfo) { return h.InvokeStuck }, info) })
 	}
 }
 
-// slowCall is how long a call may take before it is mentioned once.
+// partitions lists those of a lease.
+func (l *lease) partitions() (tps []TopicPartition) {
+	for _, p := range l.work.parts {
+		tps = append(tps, p.lane.TopicPartition)
+	}
+	return tps
+}
+
+// slowCall is how long a call may take before it is mentioned.
 const slowCall = time.Minute
+
+// nextTold is when what was told after a time is told again: after ten minutes,
+// and then each hour.
+func nextTold(told time.Duration) time.Duration {
+	switch {
+	case told < 10*time.Minute:
+		return 10 * time.Minute
+	case told < time.Hour:
+		return time.Hour
+	}
+	return told + time.Hour
+}

@@ -11,24 +11,27 @@ import (
 )
 
 // logHooks writes what happens to a log. What can repeat many times a second
-// is written once a second, with the number that was left out.
+// is written once a second, with the number that was left out. Messages do not
+// vary, so that they can be searched for; what varies is in attributes, and times
+// have their units.
 //
-// Polls and invocations are not here: see logPoll and logInvocation.
+// Polls and invocations are not here, nor what no hook is told: see logInvocation
+// and what comes after it.
 func logHooks(l *slog.Logger) Hooks {
 	retries, throttles, commits, memory, deliveries := newSparse(l), newSparse(l), newSparse(l), newSparse(l), newSparse(l)
 	return Hooks{
 		StateChanged: func(i StateInfo) {
-			attrs := []any{"from", i.From.String()}
+			attrs := []any{"state", i.To.Phase.String(), "from", i.From.String()}
 			if i.To.Reason != "" {
 				attrs = append(attrs, "reason", i.To.Reason)
 			}
-			l.Info("the mapping is "+i.To.Phase.String(), attrs...)
+			l.Info("the mapping changed its state", attrs...)
 		},
 		ProblemRaised: func(i ProblemInfo) {
 			l.Warn("problem", "with", i.Problem.With, "err", i.Problem.Err)
 		},
 		ProblemCleared: func(i ProblemInfo) {
-			l.Info("problem solved", "with", i.Problem.With, "lasted", time.Since(i.Problem.Since).Round(time.Millisecond))
+			l.Info("problem solved", "with", i.Problem.With, lasting("lasted", time.Since(i.Problem.Since)))
 		},
 		Assigned: func(i AssignedInfo) {
 			l.Info("partitions assigned", "added", len(i.Added), "total", i.Total)
@@ -39,7 +42,7 @@ func logHooks(l *slog.Logger) Hooks {
 				level = slog.LevelWarn
 			}
 			l.Log(context.Background(), level, "partitions revoked", "partitions", len(i.Partitions), "lost", i.Lost,
-				"waited", i.Waited, "cancelled", i.Cancelled, "commit_err", i.CommitErr, "come_again", i.Again)
+				lasting("waited", i.Waited), "cancelled", i.Cancelled, "commit_err", i.CommitErr, "come_again", i.Again)
 		},
 		RecordsLost: func(i LossInfo) {
 			l.Error("records were deleted before they were read", "topic", i.Topic, "partition", i.Partition, "from", i.From, "to", i.To)
@@ -51,31 +54,37 @@ func logHooks(l *slog.Logger) Hooks {
 			memory.log(slog.LevelInfo, "the memory budget is in use: polling waits", "held", i.Held, "budget", i.Budget, "reserve", i.Reserve)
 		},
 		InvokeStuck: func(i InvokeStuckInfo) {
+			what := "invocation"
+			if i.Delivery {
+				what = "delivery"
+			}
+			attrs := []any{"call", what, "batch", i.BatchID, lasting("running", i.Running), "partitions", describe(i.Partitions)}
 			if i.Cause == nil {
-				l.Warn("an invocation is slow", "batch", i.BatchID, "running", i.Running, "partitions", i.Partitions)
+				l.Warn("a call is slow", attrs...)
 				return
 			}
-			l.Error("an invocation goes on although its context ended; its partitions wait for it",
-				"batch", i.BatchID, "running", i.Running, "cause", i.Cause, "partitions", i.Partitions)
+			l.Error("a call goes on although its context ended; its partitions wait for it", append(attrs, "cause", i.Cause)...)
 		},
 		RetryScheduled: func(i RetryInfo) {
 			retries.log(slog.LevelWarn, "an invocation failed", "topic", i.Topic, "partition", i.Partition, "offset", i.Offset,
-				"records", i.Records, "attempts", i.Attempts, "again_in", i.Delay, "err", i.Err)
+				"records", i.Records, "attempts", i.Attempts, lasting("again_in", i.Delay), "err", i.Err)
 		},
 		HeldUp: func(i HeldUpInfo) {
-			l.Warn("a partition is held up", "topic", i.Blocker.Topic, "partition", i.Blocker.Partition, "blocker", i.Blocker.String())
+			l.Warn("a partition is held up", "topic", i.Blocker.Topic, "partition", i.Blocker.Partition, "offset", i.Blocker.Offset, "blocker", i.Blocker.String())
 		},
 		Discarded: func(i DiscardedInfo) {
+			msg := "a record was given up and delivered"
 			if i.Dropped {
-				l.Warn("a record was dropped", "topic", i.Topic, "partition", i.Partition, "offset", i.Offset, "reason", i.Reason.String(), "attempts", i.Attempts, "err", i.Err)
+				msg = "a record was given up and dropped"
 			}
+			l.Warn(msg, "topic", i.Topic, "partition", i.Partition, "offset", i.Offset, "reason", i.Reason.String(), "attempts", i.Attempts, "err", i.Err)
 		},
 		DeliveryFailed: func(i DeliveryFailedInfo) {
 			deliveries.log(slog.LevelWarn, "the destination did not take a record", "topic", i.Topic, "partition", i.Partition, "offset", i.Offset,
-				"reason", i.Reason.String(), "deliveries", i.Deliveries, "again_in", i.Delay, "err", i.Err)
+				"reason", i.Reason.String(), "deliveries", i.Deliveries, lasting("again_in", i.Delay), "err", i.Err)
 		},
 		Throttled: func(i ThrottledInfo) {
-			throttles.log(slog.LevelWarn, "the function is throttled", "for", i.For, "err", i.Err)
+			throttles.log(slog.LevelWarn, "the function is throttled", lasting("for", i.For), "err", i.Err)
 		},
 		Committed: func(i CommittedInfo) {
 			if i.Err != nil {
@@ -83,16 +92,25 @@ func logHooks(l *slog.Logger) Hooks {
 			}
 		},
 		Scaled: func(i ScaledInfo) {
-			l.Info("pollers", "from", i.From, "to", i.To, "reason", i.Reason)
+			l.Info("the number of pollers changed", "from", i.From, "to", i.To, "reason", i.Reason)
 		},
 	}
+}
+
+// lasting is a time with its unit: handlers that write JSON would write
+// nanoseconds.
+func lasting(key string, d time.Duration) slog.Attr {
+	if d >= time.Second {
+		d = d.Round(time.Millisecond)
+	}
+	return slog.String(key, d.String())
 }
 
 // logInvocation and logPoll write what happens too often for anybody who did
 // not ask for it.
 func (w *watch) logInvocation(i InvokeEndedInfo) {
-	w.logger.Debug("invoked", "batch", i.BatchID, "attempt", i.Attempt, "partitions", i.Partitions,
-		"records", i.Records, "bytes", i.Bytes, "took", i.Duration, "outcome", i.Outcome.String(), "err", i.Err)
+	w.logger.Debug("invoked", "batch", i.BatchID, "attempt", i.Attempt, "partitions", describe(i.Partitions),
+		"records", i.Records, "bytes", i.Bytes, lasting("took", i.Duration), "outcome", i.Outcome.String(), "err", i.Err)
 }
 
 func (w *watch) logPoll(i PolledInfo) {
@@ -100,6 +118,31 @@ func (w *watch) logPoll(i PolledInfo) {
 }
 
 func (w *watch) debugging() bool { return w.writes(slog.LevelDebug) }
+
+// logGivenUp writes that records will not be tried again, and why: what failed
+// then is no retry, of which hooks are told.
+func (w *watch) logGivenUp(tp TopicPartition, offset int64, records int, reason Reason, attempts int, batchID string, err error) {
+	w.logger.Warn("records are given up", "topic", tp.Topic, "partition", tp.Partition, "offset", offset, "records", records,
+		"reason", reason.String(), "attempts", attempts, "batch", batchID, "err", err)
+}
+
+// logPanic writes where the function panicked.
+func (w *watch) logPanic(batchID string, p *PanicError) {
+	w.panics.log(slog.LevelError, "the function did not return", "batch", batchID, "how", p.Error(), "stack", string(p.Stack))
+}
+
+// logReread writes that the function writes into what it should not.
+func (w *watch) logReread(tp TopicPartition, offset int64, records int) {
+	w.changed.log(slog.LevelWarn, "the function replaced the key, value or headers of records that failed; they are read again (it should work on copies)",
+		"topic", tp.Topic, "partition", tp.Partition, "offset", offset, "records", records)
+}
+
+// logKept writes that the function wants records given up, and nobody says where
+// they should go.
+func (w *watch) logKept(batchID string, outcome Outcome, err error) {
+	w.kept.log(slog.LevelWarn, "the function gives records up, and there is no destination (WithDestination), so they are tried again",
+		"batch", batchID, "outcome", outcome.String(), "err", err)
+}
 
 // sparse logs ten lines at once and then one a second.
 type sparse struct {

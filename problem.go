@@ -6,21 +6,26 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/seed429fd032/esm/internal/guard"
 )
 
 // A Problem is something that keeps a [Mapping] from working as it should.
 type Problem struct {
 	// With is what it is about: "connection to host:9092", "group", "commit",
 	// "topic orders", "topic orders partition 3", "end of topic orders",
-	// "client", "start", or "lag" for a limit under which the lag grows.
+	// "client", "start", "function" and "destination" for those, "hooks" and
+	// "log" for what does not return, or "lag" for a limit under which the lag
+	// grows.
 	With string
-	// Err is what the broker or the client said last.
+	// Err is what the broker, the client or the function said last.
 	Err error
 	// Since is when it began, and Last when it was seen last.
 	Since, Last time.Time
 }
 
-// problem takes note of a problem, or with a nil error of its end.
+// problem takes note of a problem, or with a nil error of its end. The error was
+// kept by guard.
 func (e *engine) problem(with string, err error, now time.Time) {
 	was, known := e.problems[with]
 	switch {
@@ -40,6 +45,7 @@ func (e *engine) problem(with string, err error, now time.Time) {
 
 // raise and clear are problem for those who do not have the lock.
 func (e *engine) raise(with string, err error) {
+	err = guard.Keep(err) // a dialer, say, may be the user's
 	e.mu.Lock()
 	e.problem(with, err, time.Now())
 	e.unlock()

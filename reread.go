@@ -1,7 +1,6 @@
 package esm
 
 import (
-	"log/slog"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kgo"
@@ -140,15 +139,8 @@ func (e *engine) lookAgain(p *part, now time.Time) {
 	e.later(e.cutPoll) // what it would bring is not wanted
 	e.schedule(l, now)
 	tp, first, records := l.TopicPartition, l.next, p.missing
-	e.later(func() {
-		e.watch.write(func() {
-			e.watch.changed.log(slog.LevelWarn, changedText, "topic", tp.Topic, "partition", tp.Partition, "offset", first, "records", records)
-		})
-	})
+	e.later(func() { e.watch.write(func() { e.watch.logReread(tp, first, records) }) })
 }
-
-// changedText is what is said of records that have to be read again.
-const changedText = "the function replaced the key, value or headers of records, which are read again; it should work on copies"
 
 // refill gives a lane's part what arrived of its records, and returns what comes
 // after all that was taken from the queue before.

@@ -19,8 +19,9 @@ type ScaleSample struct {
 	ByteRate int
 	// MaxConcurrency is how many invocations may run at once, or Unlimited.
 	MaxConcurrency int
-	// Busy is how many invocations run, of Slots.
-	Busy, Slots int
+	// Busy is how many invocations run, of Slots, and Waiting how many of them
+	// wait for a place of the function's own ([Waiting]).
+	Busy, Slots, Waiting int
 	// BatchTime is how long one invocation with a full batch takes, and
 	// BatchRecords and BatchBytes are what such a batch has. While nothing has
 	// completed, the time is that of the longest invocation that runs, which
@@ -161,6 +162,9 @@ func (s *scaler) decide(in ScaleSample) (pollers int, reason string) {
 		if need < 0 || unknown > 0 && need < in.Pollers {
 			return in.Pollers, s.unknownReason(unknown, why)
 		}
+		if need > in.Pollers && in.Waiting > 0 {
+			return in.Pollers, placesReason(&in)
+		}
 		return clamp(need, in.Least, in.Most), why
 	}
 
@@ -192,6 +196,9 @@ func (s *scaler) decide(in ScaleSample) (pollers int, reason string) {
 		why = fmt.Sprintf("%s; not more than %d for a while", why, limit)
 	}
 	switch {
+	case target > in.Pollers && in.Waiting > 0:
+		s.quietSince = time.Time{}
+		return in.Pollers, placesReason(&in)
 	case target > in.Pollers:
 		s.quietSince = time.Time{}
 		rate := s.rate
@@ -217,6 +224,11 @@ func (s *scaler) decide(in ScaleSample) (pollers int, reason string) {
 	}
 	s.quietSince = time.Time{}
 	return s.quietMost, "quiet for a minute: " + why
+}
+
+// placesReason is why more pollers would not help.
+func placesReason(in *ScaleSample) string {
+	return fmt.Sprintf("%d of %d calls wait for a place of the function's own", in.Waiting, in.Busy)
 }
 
 func (s *scaler) unknownReason(unknown int, why string) string {

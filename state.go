@@ -64,8 +64,9 @@ type State struct {
 	LastResult string
 	// LastResultAt is when that was.
 	LastResultAt time.Time
-	// Problems are what keeps the Mapping from working as it should and is
-	// not the function's doing, the oldest first, in the broker's words. A
+	// Problems are what keeps the Mapping from working as it should, the oldest
+	// first, in the words of who has it. That a call fails is none, but that none
+	// succeeds for five minutes, or for two times as long as a call takes. A
 	// problem goes away by itself when it is solved.
 	Problems []Problem
 }
@@ -96,8 +97,8 @@ const (
 func (e *engine) describe(s *State) {
 	e.mu.Lock()
 	s.Problems = e.listProblems()
-	last := e.last
-	s.LastResultAt = e.lastEnded
+	last := e.function.last
+	s.LastResultAt = e.function.lastAt
 	e.unlock()
 	s.Problems = append(s.Problems, e.watch.problems()...)
 	switch {
@@ -139,6 +140,9 @@ func (e *engine) healthy(now time.Time) error {
 	if stuck > 0 {
 		return fmt.Errorf("esm: not healthy: %d invocations go on although their context ended more than %s ago", stuck, stuckAfter)
 	}
+	if err := e.noneEnds(now); err != nil {
+		return err
+	}
 	if now.Sub(e.progress) < noProgressAfter || e.pool.busy > 0 || len(e.waiting) > 0 || e.throttledUntil.After(now) {
 		return nil
 	}
@@ -146,7 +150,7 @@ func (e *engine) healthy(now time.Time) error {
 		return fmt.Errorf("esm: not healthy: records are ready, and nothing was invoked since %s", e.progress.Format(time.RFC3339))
 	}
 	for _, p := range e.listProblems() {
-		if now.Sub(p.Since) > noProgressAfter {
+		if now.Sub(p.Since) > noProgressAfter && p.With != "function" {
 			return fmt.Errorf("esm: not healthy: %s: %w", p.With, p.Err)
 		}
 	}

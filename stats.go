@@ -88,9 +88,11 @@ type Stats struct {
 	MemoryLimited           bool
 
 	// Slots is how many invocations the pollers can have at once, BusySlots
-	// how many they have, and StuckSlots how many of those go on although
-	// their context ended.
-	Slots, BusySlots, StuckSlots int
+	// how many they have, and WaitingSlots how many of those wait for a place
+	// of the function's own ([Waiting]). SlowSlots is how many calls have been
+	// running for more than a minute, and StuckSlots how many go on although
+	// their context ended; deliveries are among these two.
+	Slots, BusySlots, WaitingSlots, SlowSlots, StuckSlots int
 	// WaitingPartitions is how many partitions are in back-off.
 	WaitingPartitions int
 	// ThrottledUntil is until when nothing is invoked, if that is not over.
@@ -166,6 +168,10 @@ type PartitionStats struct {
 	Queued      int
 	QueuedBytes int64
 	InFlight    int
+	// BatchID is the invocation or delivery that runs for it, "" if there is
+	// none, and Since since when.
+	BatchID string    `json:",omitempty"`
+	Since   time.Time `json:",omitzero"`
 	// Blocker is the record that holds the partition up, or nil.
 	Blocker *Blocker
 }
@@ -185,11 +191,14 @@ type counters struct {
 }
 
 // tally counts what became of an invocation.
-func (e *engine) tally(l *lease, v verdict, took time.Duration) {
-	now := l.started.Add(took)
+func (e *engine) tally(l *lease, v verdict, took time.Duration, now time.Time) {
 	e.progress = now
+	e.function.ended = now
 	if v.outcome != OutcomeAbandoned {
-		e.last, e.lastEnded = v, now
+		e.function.last, e.function.lastAt = v, now
+	}
+	if v.outcome == OutcomeSuccess || v.outcome == OutcomePartial && len(v.failures) < l.records {
+		e.function.succeeded(now, len(e.leases) > 1)
 	}
 	switch v.outcome {
 	case OutcomeFailure:
@@ -260,8 +269,15 @@ func (e *engine) stats(now time.Time) Stats {
 	const unitPollers, unitBytes = 10, 20_000_000
 	s.EventPollerUnits = max((e.pool.size+unitPollers-1)/unitPollers, int((c.bytesPerSecond+unitBytes-1)/unitBytes))
 	for l := range e.leases {
-		if context.Cause(l.ctx) != nil {
+		ran, waits := l.ran(now)
+		switch {
+		case context.Cause(l.ctx) != nil:
 			s.StuckSlots++
+		case ran >= slowCall:
+			s.SlowSlots++
+		}
+		if waits {
+			s.WaitingSlots++
 		}
 	}
 	s.OffsetLag.measured = e.member
@@ -299,6 +315,9 @@ func (e *engine) partitions(dst []PartitionStats, now time.Time) []PartitionStat
 				s.QueuedBytes += p.bytes
 			}
 		}
+		if c := e.busy[l.TopicPartition]; c != nil {
+			s.BatchID, s.Since = c.id, c.started
+		}
 		s.Blocker = l.blocker()
 		dst = append(dst, s)
 	}
@@ -312,6 +331,7 @@ func (e *engine) sample(now time.Time) ScaleSample {
 	e.measure(now)
 	e.watchCalls(now)
 	e.watchBlockers(now)
+	e.reviewFunction(now)
 	least, most := bounds(e.cfg, len(e.lanes))
 	s := ScaleSample{
 		At: now, Lanes: make([]LaneSample, 0, len(e.lanes)),
@@ -324,10 +344,16 @@ func (e *engine) sample(now time.Time) ScaleSample {
 	if e.counts.polled > 0 {
 		perRecord = float64(e.counts.polledBytes) / float64(e.counts.polled)
 	}
+	for l := range e.leases {
+		if _, waits := l.ran(now); waits {
+			s.Waiting++
+		}
+	}
 	s.BatchTime, s.BatchRecords, s.BatchBytes = e.pace.batch(e.cfg.batchSize, perRecord)
 	if e.pace.completed == 0 {
 		for l := range e.leases {
-			s.BatchTime = max(s.BatchTime, now.Sub(l.started))
+			ran, _ := l.ran(now)
+			s.BatchTime = max(s.BatchTime, ran)
 		}
 	}
 	closed := !e.limitedAt.IsZero() && !e.queue.any()

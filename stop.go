@@ -166,7 +166,8 @@ func (e *engine) stuckCalls() []StuckCall {
 	var stuck []StuckCall
 	now := time.Now()
 	for l := range e.leases {
-		s := StuckCall{BatchID: l.id, Running: now.Sub(l.started), Delivery: l.poller == nil}
+		running, _ := l.ran(now)
+		s := StuckCall{BatchID: l.id, Running: running, Delivery: l.poller == nil}
 		for _, p := range l.work.parts {
 			s.Partitions = append(s.Partitions, p.lane.TopicPartition)
 		}
@@ -192,7 +193,7 @@ func (m *Mapping) conclude(failed *DrainError) {
 	if m.halted != nil {
 		errs = append(errs, m.halted)
 	}
-	if failed != nil {
+	if m.drain = failed; failed != nil {
 		errs = append(errs, failed)
 	}
 	switch len(errs) {
@@ -216,8 +217,8 @@ func (m *Mapping) conclude(failed *DrainError) {
 func (m *Mapping) result() error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if d := (*DrainError)(nil); errors.As(m.err, &d) {
-		return d
+	if m.drain != nil {
+		return m.drain
 	}
 	return nil
 }

@@ -11,6 +11,8 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/seed429fd032/esm/internal/guard"
 )
 
 // troubles deals with the errors that a poll brought. They come before the
@@ -127,7 +129,7 @@ func (c *consumer) recreated(ctx context.Context) {
 		}
 		if gone {
 			// Nobody else may see that it is, so it is looked at again.
-			e.problem("topic "+name, err, time.Now())
+			e.problem("topic "+name, guard.Keep(err), time.Now())
 			c.suspects[name] = true
 		}
 		e.later(e.repause)

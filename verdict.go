@@ -29,6 +29,7 @@ type verdict struct {
 	err      error         // nil on success; kept by guard
 	after    time.Duration // how long the function asked to be left alone
 	failures []failure     // which records failed, if that is known: by part, in their order
+	panicked *PanicError   // if it did not return
 
 	said  []RecordFailure // as the function said it
 	whole bool            // all were said to be permanent or too large
@@ -201,8 +202,17 @@ func (v *verdict) note(found Outcome) {
 	}
 }
 
-// keep makes the texts of a verdict, and forgets what is too large.
-func (v *verdict) keep() { v.err = guard.Keep(v.err) }
+// keep makes the texts of a verdict, and forgets what is too large. A halt is
+// one for whoever looks, even if what held it was.
+func (v *verdict) keep() {
+	v.err = guard.Keep(v.err)
+	if v.outcome != OutcomeHalt {
+		return
+	}
+	if _, ok := guard.Find[*HaltError](v.err); !ok {
+		v.err = guard.Holding(v.err.Error(), &HaltError{Err: v.err})
+	}
+}
 
 // resolve finds the records that were said to have failed in what was handed
 // over: by the very record, since user code may have forwarded it, or else by

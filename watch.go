@@ -37,8 +37,8 @@ type watch struct {
 	name      string
 	listeners []*listener // the log comes first
 	logger    *slog.Logger
-	panics    *sparse // what hooks panic with
-	changed   *sparse // records that user code changed
+	// What is written by itself, and not as a hook.
+	panics, changed, kept *sparse
 
 	// level is the lowest level that the logger writes. It is asked once a
 	// second: to ask the handler each time is to run code of the user's under
@@ -87,7 +87,7 @@ func newWatch(c *config) (*watch, error) {
 	case failure != nil:
 		return nil, &OptionError{"WithLogger", "a handler", "must return from WithAttrs, and " + failure.String()}
 	}
-	w.panics, w.changed = newSparse(w.logger), newSparse(w.logger)
+	w.panics, w.changed, w.kept = newSparse(w.logger), newSparse(w.logger), newSparse(w.logger)
 	w.listeners = append(w.listeners, &listener{Hooks: logHooks(w.logger), log: true})
 	for _, h := range c.hooks {
 		w.listeners = append(w.listeners, &listener{Hooks: h})

@@ -96,15 +96,18 @@ var ErrTimedOut = lambdapool.ErrTimedOut
 // handler does: there is no way to end it, and the Mapping must not start
 // another call of these partitions beside it.
 func (h *inProcess) Invoke(ctx context.Context, b *esm.Batch) error {
+	placed := esm.Waiting(ctx)
+	defer placed()
 	select {
 	case h.places <- struct{}{}:
 		defer func() { <-h.places }()
 	case <-ctx.Done():
-		return fmt.Errorf("lambdalocal: %w before the handler was called: %d others run (Concurrency)", context.Cause(ctx), cap(h.places))
+		return esm.Throttled(0, fmt.Errorf("lambdalocal: %w before the handler was called: %d others run (Concurrency)", context.Cause(ctx), cap(h.places)))
 	}
 	if ctx.Err() != nil {
-		return fmt.Errorf("lambdalocal: %w before the handler was called", context.Cause(ctx))
+		return esm.Throttled(0, fmt.Errorf("lambdalocal: %w before the handler was called", context.Cause(ctx)))
 	}
+	placed()
 	event := b.AppendJSON(nil) // the handler may keep it
 	ctx, done := context.WithTimeoutCause(ctx, h.timeout, ErrTimedOut)
 	defer done()

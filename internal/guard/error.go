@@ -20,7 +20,8 @@ type Error struct {
 }
 
 // Keep makes an Error of an error. It calls methods of the error, which may
-// panic, exit the goroutine or never return: call it where that harms nobody.
+// panic, exit the goroutine or never return: call it where that harms nobody. Of
+// what was kept before, it calls none.
 func Keep(err error) error {
 	switch e := err.(type) {
 	case nil:
@@ -40,6 +41,9 @@ func Keep(err error) error {
 	return e
 }
 
+// Holding makes an Error of a text, in which errors.Is and errors.As find these.
+func Holding(text string, errs ...error) error { return &Error{text: text, kept: errs} }
+
 // An error may hold itself. Whoever looks for something in it would never end,
 // or run out of stack, so of one that is deeper or larger than this nothing is
 // kept but the text.
@@ -58,6 +62,12 @@ func keep(err error, long bool, depth int, left *int) (found []error, ok bool) {
 	if depth == 0 {
 		*left = -1
 		return nil, false
+	}
+	if e, ok := err.(*Error); ok { // what it holds was looked at
+		if long {
+			return e.kept, true
+		}
+		return []error{e}, true
 	}
 	parts, ok := Parts(err)
 	if !ok {

@@ -1,0 +1,114 @@
+package esm
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/seed429fd032/esm/internal/guard"
+)
+
+// A functionWatch says that the function does not get on: that there was
+// something to do for minutes, and no call of it has succeeded. It is a Problem
+// because nothing else shows it: a call that hangs is no failure, and neither is
+// a throttle.
+type functionWatch struct {
+	since  time.Time // when the first call began of those after the last success
+	last   verdict   // of the last call that was not abandoned,
+	lastAt time.Time // and when
+	ended  time.Time // when the last call ended, however
+}
+
+const (
+	// functionTrouble is how long no call succeeds before that is a Problem, and
+	// noEndAfter how long none ends before the Mapping is not healthy. A function
+	// of AWS Lambda may take 15 minutes.
+	functionTrouble = 5 * time.Minute
+	noEndAfter      = 20 * time.Minute
+)
+
+// began books that a call began.
+func (f *functionWatch) began(now time.Time) {
+	if f.since.IsZero() {
+		f.since = now
+	}
+}
+
+// succeeded books that a call did; others may be running.
+func (f *functionWatch) succeeded(now time.Time, others bool) {
+	f.since = time.Time{}
+	if others {
+		f.since = now
+	}
+}
+
+// reviewFunction raises or clears the problem.
+func (e *engine) reviewFunction(now time.Time) {
+	f := &e.function
+	if len(e.leases) == 0 && !e.queue.any() && len(e.waiting) == 0 && !e.throttledUntil.After(now) {
+		f.since = time.Time{} // there is nothing to do
+	}
+	var err error
+	if most := max(functionTrouble, 2*e.pace.service()); !f.since.IsZero() && now.Sub(f.since) >= most && e.holds == 0 {
+		err = guard.Keep(fmt.Errorf("no call has succeeded since %s: %s", f.since.Format(time.TimeOnly), e.insteadOfSuccess(now)))
+	}
+	e.problem("function", err, now)
+}
+
+// insteadOfSuccess is what the function does.
+func (e *engine) insteadOfSuccess(now time.Time) string {
+	var oldest *lease
+	n := 0
+	for l := range e.leases {
+		if l.poller == nil {
+			continue
+		}
+		if n++; oldest == nil || l.started.Before(oldest.started) {
+			oldest = l
+		}
+	}
+	running := ""
+	if oldest != nil {
+		ran, _ := oldest.ran(now)
+		running = fmt.Sprintf("%s, the longest for %s (batch %s of %s)", plural(n, "call runs", "calls run"), ran.Round(time.Second), oldest.id, describe(oldest.partitions()))
+	}
+	switch {
+	case oldest != nil && e.function.ended.Before(e.function.since):
+		return running
+	case e.function.last.err != nil && e.function.last.outcome == OutcomeThrottled:
+		return "it is throttled: " + e.function.last.err.Error()
+	case e.function.last.err != nil:
+		return "it fails: " + e.function.last.err.Error()
+	case oldest != nil:
+		return running
+	}
+	return "none has ended"
+}
+
+// noneEnds reports why the Mapping is not healthy, if calls run and none has ended
+// for long.
+func (e *engine) noneEnds(now time.Time) error {
+	var oldest time.Time
+	for l := range e.leases {
+		if ran, waits := l.ran(now); !waits && (oldest.IsZero() || now.Add(-ran).Before(oldest)) {
+			oldest = now.Add(-ran)
+		}
+	}
+	if oldest.IsZero() {
+		return nil
+	}
+	if oldest.Before(e.function.ended) {
+		oldest = e.function.ended
+	}
+	if most := max(noEndAfter, 4*e.pace.service()); now.Sub(oldest) > most {
+		return fmt.Errorf("esm: not healthy: %s, and none has ended for %s", plural(len(e.leases), "call runs", "calls run"), now.Sub(oldest).Round(time.Second))
+	}
+	return nil
+}
+
+// plural is a number with the word for one, or for several.
+func plural[N int | int64](n N, one, several string) string {
+	if n == 1 {
+		return fmt.Sprintf("%d %s", n, one)
+	}
+	return fmt.Sprintf("%d %s", n, several)
+}
