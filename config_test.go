@@ -16,6 +16,7 @@ func everyOption() []Option {
 		WithMinPollers(3), WithMaxPollers(9), WithOnDemand(), WithPollerConcurrency(7), WithPollerByteRate(123_456), WithMaxConcurrency(11),
 		WithBatchSize(33), WithBatchWindow(44 * time.Second), WithBatchBytes(55), WithBackoff(Constant(0)), WithInvokeTimeout(time.Hour),
 		WithPauseOnHalt(), WithStopTimeout(time.Hour), WithRevokeTimeout(time.Minute), WithStartTimeout(time.Hour),
+		WithStartCheck(func(context.Context) error { return nil }),
 		WithMaxRetries(4), WithMaxRecordAge(time.Hour), WithBisect(true), WithDestination(Drop), WithMemoryBudget(1 << 30), WithName("x"), WithLogger(slog.New(slog.DiscardHandler)), WithHooks(Hooks{}),
 	}
 }
@@ -47,7 +48,7 @@ func TestEverySettingHasAnOption(t *testing.T) {
 // TestEveryOptionCanBeUpdatedOrSaysThatItCannot: one that is forgotten in
 // validateUpdate would change in a Mapping that does not look at it any more.
 func TestEveryOptionCanBeUpdatedOrSaysThatItCannot(t *testing.T) {
-	fixed := []string{"WithOnDemand", "WithPauseOnHalt", "WithRevokeTimeout", "WithStartTimeout", "WithName", "WithLogger", "WithHooks"}
+	fixed := []string{"WithOnDemand", "WithPauseOnHalt", "WithRevokeTimeout", "WithStartTimeout", "WithStartCheck", "WithName", "WithLogger", "WithHooks"}
 	var refused []string
 	for _, o := range everyOption() {
 		was := defaults("g")

@@ -56,8 +56,8 @@ func New(source Source, invoker Invoker, opts ...Option) (*Mapping, error) {
 	if source.Group == "" && c.name == "" {
 		c.name = "unnamed" // one mistake is reported once
 	}
-	if invoker == nil {
-		errs = append(errs, &OptionError{Option: "Invoker", Value: nil, Bound: "must not be nil"})
+	if isNil(invoker) {
+		errs = append(errs, &OptionError{Option: "Invoker", Value: fmt.Sprintf("%T", invoker), Bound: "must not be nil, nor hold a nil"})
 	}
 	errs = append(errs, c.validate())
 	if err := errors.Join(errs...); err != nil {

@@ -1,10 +1,12 @@
 package esm
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"log/slog"
 	"math"
+	"reflect"
 	"time"
 )
 
@@ -61,6 +63,7 @@ type config struct {
 	destination  Destination // or nil
 
 	stopTimeout, revokeTimeout, startTimeout time.Duration
+	startChecks                              []func(context.Context) error
 
 	memoryBudget int64
 	name         string
@@ -236,6 +239,23 @@ func WithRevokeTimeout(d time.Duration) Option {
 // Cannot be updated.
 func WithStartTimeout(d time.Duration) Option { return option(func(c *config) { c.startTimeout = d }) }
 
+// WithStartCheck adds something to check before the Mapping joins its group:
+// that a destination can be written to, say, or that the function is there. If it
+// returns an error, panics, or does not return within [WithStartTimeout],
+// [Mapping.Start] fails with a [*StartError]. It may be given several times: they
+// run one after the other, until one fails. Cannot be updated.
+//
+//	esm.WithStartCheck(dest.Check) // of package kafkadest
+func WithStartCheck(f func(ctx context.Context) error) Option {
+	return option(func(c *config) {
+		if f == nil {
+			c.errs = append(c.errs, &OptionError{"WithStartCheck", nil, "must not be nil"})
+			return
+		}
+		c.startChecks = append(c.startChecks[:len(c.startChecks):len(c.startChecks)], f)
+	})
+}
+
 // WithMemoryBudget sets how many bytes of records the Mapping holds at most:
 // 1 MiB or more, and at least two batches ([WithBatchBytes]); default 128 MiB.
 // What it holds is counted as it really is, with the whole of a fetch response
@@ -304,6 +324,7 @@ func (c *config) validate() error {
 	within(c.invokeTimeout == 0 || c.invokeTimeout >= time.Millisecond, "WithInvokeTimeout", c.invokeTimeout, "must be 1ms or more, or 0 for none")
 	within(c.maxRetries <= 10_000, "WithMaxRetries", c.maxRetries, "must be 0 to 10,000, or Unlimited")
 	within(c.maxRecordAge < 0 || 60*time.Second <= c.maxRecordAge && c.maxRecordAge <= 7*24*time.Hour, "WithMaxRecordAge", c.maxRecordAge, "must be 60s to 168h, or Unlimited")
+	within(c.destination == nil || !isNil(c.destination), "WithDestination", fmt.Sprintf("%T", c.destination), "must not hold a nil; nil itself is none")
 	within(c.maxRetries < 0 || c.destination != nil, "WithMaxRetries", c.maxRetries, "needs a WithDestination for what is given up; esm.Drop throws it away")
 	within(c.maxRecordAge < 0 || c.destination != nil, "WithMaxRecordAge", c.maxRecordAge, "needs a WithDestination for what is given up; esm.Drop throws it away")
 	within(100*time.Millisecond <= c.stopTimeout && c.stopTimeout <= 24*time.Hour, "WithStopTimeout", c.stopTimeout, "must be 100ms to 24h")
@@ -313,6 +334,18 @@ func (c *config) validate() error {
 	within(c.memoryBudget >= 2*int64(c.batchBytes), "WithMemoryBudget", c.memoryBudget, fmt.Sprintf("must be at least two batches of WithBatchBytes, which is %d", c.batchBytes))
 	within(c.name != "", "WithName", `""`, "must not be empty")
 	return errors.Join(errs...)
+}
+
+// isNil reports whether there is nothing to call in an interface: a nil func, or
+// a nil pointer, which is hardly ever meant.
+func isNil(v any) bool {
+	switch r := reflect.ValueOf(v); r.Kind() {
+	case reflect.Invalid:
+		return true
+	case reflect.Func, reflect.Pointer, reflect.Map, reflect.Slice, reflect.Chan, reflect.Interface:
+		return r.IsNil()
+	}
+	return false
 }
 
 // policy is what they say of failures, with the back-off after this one.
@@ -336,5 +369,6 @@ func (c *config) validateUpdate(was *config) error {
 	fixed(c.name != was.name, "WithName", c.name)
 	fixed(c.logger != was.logger, "WithLogger", "a logger")
 	fixed(len(c.hooks) != len(was.hooks), "WithHooks", "hooks")
+	fixed(len(c.startChecks) != len(was.startChecks), "WithStartCheck", "a check")
 	return errors.Join(errs...)
 }

@@ -41,6 +41,12 @@ func mistakes(err error) []string {
 	return names
 }
 
+// A pointerInvoker is one that would panic where it is nil.
+type pointerInvoker struct{ name string }
+
+func (p *pointerInvoker) Invoke(context.Context, *esm.Batch) error    { return errors.New(p.name) }
+func (p *pointerInvoker) Deliver(context.Context, *esm.Discard) error { return errors.New(p.name) }
+
 func TestBadInput(t *testing.T) {
 	source := func(change func(*esm.Source)) esm.Source {
 		s := goodSource
@@ -56,6 +62,12 @@ func TestBadInput(t *testing.T) {
 	}{
 		{name: "nothing wrong"},
 		{name: "no invoker", inv: esm.Each(nil), want: []string{"Invoker"}},
+		{name: "a nil func for an invoker", inv: esm.InvokerFunc(nil), want: []string{"Invoker"}},
+		{name: "a nil pointer for an invoker", inv: (*pointerInvoker)(nil), want: []string{"Invoker"}},
+		{name: "a nil func for a destination", opts: []esm.Option{esm.WithDestination(esm.DestinationFunc(nil))}, want: []string{"WithDestination"}},
+		{name: "a nil pointer for a destination", opts: []esm.Option{esm.WithDestination((*pointerInvoker)(nil))}, want: []string{"WithDestination"}},
+		{name: "no destination", opts: []esm.Option{esm.WithDestination(nil)}},
+		{name: "nil check", opts: []esm.Option{esm.WithStartCheck(nil)}, want: []string{"WithStartCheck"}},
 		{name: "empty source", source: esm.Source{Topics: []string{}}, want: []string{"Source.Brokers", "Source.Topics", "Source.Group"}},
 		{name: "empty broker", source: source(func(s *esm.Source) { s.Brokers = []string{""} }), want: []string{"Source.Brokers"}},
 		{name: "port", source: source(func(s *esm.Source) { s.Brokers = []string{"a:0", "b:99999", "c:x", "d:1:2", "[::1]:9", "::1", "e"} }), want: []string{"Source.Brokers", "Source.Brokers", "Source.Brokers", "Source.Brokers"}},

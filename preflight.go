@@ -11,6 +11,8 @@ import (
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"github.com/seed429fd032/esm/internal/guard"
 )
 
 // newProbe makes a client that never connects, to be asked about its options.
@@ -32,7 +34,10 @@ func (c *consumer) preflight(ctx context.Context) error {
 		any, err = groupCommits(ctx, c.client, c.source.Group)
 		return err
 	})
-	if err != nil || c.source.Start.kind != startLatest || any {
+	if err != nil {
+		return err
+	}
+	if err := c.runChecks(ctx); err != nil || c.source.Start.kind != startLatest || any {
 		return err
 	}
 	return insist(ctx, c.engine, "find the starting position", func() error {
@@ -45,6 +50,29 @@ func (c *consumer) preflight(ctx context.Context) error {
 		return nil
 	})
 }
+
+// runChecks runs what the user wants checked.
+func (c *consumer) runChecks(ctx context.Context) error {
+	for _, check := range c.engine.cfg.startChecks {
+		var err error
+		ended := make(chan *guard.Failure, 1)
+		guard.Go(func() { err = guard.Keep(check(ctx)) }, func(f *guard.Failure) { ended <- f })
+		select {
+		case f := <-ended:
+			if f != nil {
+				err = errors.New(f.String())
+			}
+		case <-ctx.Done():
+			return &StartError{Doing: checkName, Err: context.Cause(ctx), Last: errors.New("it has not returned")}
+		}
+		if err != nil {
+			return &StartError{Doing: checkName, Err: err}
+		}
+	}
+	return nil
+}
+
+const checkName = "pass a check (WithStartCheck)"
 
 // checkTopics asks for the topics until all of them are there, and lists their
 // partitions.

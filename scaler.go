@@ -182,8 +182,8 @@ func (s *scaler) decide(in ScaleSample) (pollers int, reason string) {
 		s.quietSince = time.Time{}
 		return in.Pollers, s.unknownReason(unknown, why)
 	}
-	if in.Completed < scaleMinimum {
-		return in.Pollers, "too few invocations have completed"
+	if in.Completed < scaleMinimum && need > in.Pollers {
+		return in.Pollers, fmt.Sprintf("%d of the %d invocations that say how long they take have completed", in.Completed, scaleMinimum)
 	}
 	if in.MemoryLimited {
 		s.quietSince = time.Time{}
@@ -220,10 +220,10 @@ func (s *scaler) decide(in ScaleSample) (pollers int, reason string) {
 	}
 	s.quietMost = max(s.quietMost, target)
 	if in.At.Sub(s.quietSince) < scaleQuiet {
-		return in.Pollers, "quiet: waiting before taking pollers away"
+		return in.Pollers, fmt.Sprintf("fewer would do, and go after a minute of that: %s", why)
 	}
 	s.quietSince = time.Time{}
-	return s.quietMost, "quiet for a minute: " + why
+	return s.quietMost, "fewer did for a minute: " + why
 }
 
 // placesReason is why more pollers would not help.
@@ -233,7 +233,7 @@ func placesReason(in *ScaleSample) string {
 
 func (s *scaler) unknownReason(unknown int, why string) string {
 	if unknown > 0 {
-		return fmt.Sprintf("the lag of %d partitions is unknown", unknown)
+		return fmt.Sprintf("the lag of %s is unknown", plural(unknown, "partition", "partitions"))
 	}
 	return why
 }
@@ -295,16 +295,22 @@ func (s *scaler) need(in *ScaleSample) (pollers, unknown int, why string) {
 		return -1, unknown, ""
 	}
 	if in.BatchTime <= 0 || in.BatchRecords <= 0 {
-		if lag == 0 {
+		switch {
+		case lag == 0:
 			return in.Least, unknown, "no lag"
+		case in.Throttled > 0:
+			return -1, unknown, "the function throttles, and no invocation has completed"
 		}
-		return -1, unknown, "nothing was invoked yet"
+		return -1, unknown, "no invocation has completed"
 	}
 	slotRate := in.BatchRecords / in.BatchTime.Seconds()
 	var slots, records float64
-	lagging := 0
+	lagging, backoff := 0, 0
 	for i := range in.Lanes {
 		l := &in.Lanes[i]
+		if l.Backoff {
+			backoff++
+		}
 		if l.Lag < 0 || l.Backoff {
 			continue
 		}
@@ -336,15 +342,20 @@ func (s *scaler) need(in *ScaleSample) (pollers, unknown int, why string) {
 	if unknown == 0 {
 		s.short.look(option, lag, in.At)
 	}
+	behind := plural(lag, "record", "records")
 	switch {
-	case lagging == 0:
+	case lagging == 0 && lag == 0:
 		return in.Least, unknown, "no lag"
+	case lagging == 0 && backoff > 0:
+		return in.Least, unknown, fmt.Sprintf("a lag of %s, %s in back-off", behind, plural(backoff, "partition", "partitions"))
+	case lagging == 0:
+		return in.Least, unknown, fmt.Sprintf("a lag of %s, all in flight or in open windows", behind)
 	case byBytes > bySlots:
-		return byBytes, unknown, fmt.Sprintf("a lag of %d records, limited by the byte rate of a poller", lag)
+		return byBytes, unknown, fmt.Sprintf("a lag of %s, limited by the byte rate of a poller", behind)
 	case int(math.Ceil(slots)) >= lagging:
-		return bySlots, unknown, fmt.Sprintf("a lag of %d records in %d partitions, one slot each", lag, lagging)
+		return bySlots, unknown, fmt.Sprintf("a lag of %s in %s, one slot each", behind, plural(lagging, "partition", "partitions"))
 	}
-	return bySlots, unknown, fmt.Sprintf("a lag of %d records, %.0f a second a slot", lag, slotRate)
+	return bySlots, unknown, fmt.Sprintf("a lag of %s, %.0f a second a slot", behind, slotRate)
 }
 
 // look takes note of the setting that is too small now, if there is one.

@@ -177,8 +177,9 @@ var (
 
 // A StartError is why a Mapping could not be started.
 type StartError struct {
-	// Doing is what failed: "connect", "read the topics", "find the group",
-	// "join the group", "find the starting position".
+	// Doing is what failed: "read the topics", "find the group", "pass a check
+	// (WithStartCheck)", "find the starting position", "join the group", "commit
+	// the starting position".
 	Doing string
 	// Err is what the broker or the client said.
 	Err error
