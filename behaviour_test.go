@@ -54,6 +54,10 @@ func with(settings map[string]string, key, value string) map[string]string {
 }
 
 func TestMain(m *testing.M) {
+	if os.Getenv(brokerVariable) != "" {
+		serveBroker()
+		return
+	}
 	flag.Parse()
 	primeClient()
 	if f := flag.Lookup("test.parallel"); kafkatest.Wanted() && f.Value.String() == f.DefValue {

@@ -155,7 +155,10 @@ type fetchSize struct {
 	// was seen, slowly forgotten.
 	expansion    float64
 	heldOf, sent float64 // what it is taken from: sums that forget
-	polls        int     // that brought something
+	// beside is how much more is held of records than the client says that it
+	// has ready: it does not count what decoding made.
+	beside float64
+	polls  int // that brought something
 	wire         *wireStats
 }
 
@@ -237,7 +240,7 @@ const (
 )
 
 func newFetchSize(wire *wireStats) fetchSize {
-	f := fetchSize{brokers: 1, expansion: 1, wire: wire}
+	f := fetchSize{brokers: 1, expansion: 1, beside: 1, wire: wire}
 	// Little at first: how large it becomes is not known yet.
 	f.set(perPartition, time.Time{})
 	return f
@@ -266,15 +269,15 @@ func (f *fetchSize) reserve(buffered int64) int64 {
 	all := int64(f.brokers) * one
 	if buffered > 0 {
 		// A broker has one response, either ready or on its way.
-		return min(all, buffered+int64(f.brokers-1)*one)
+		return min(all, int64(float64(buffered)*f.beside)+int64(f.brokers-1)*one)
 	}
 	return all
 }
 
-// polled takes note of a poll that made so much more held. residue is what was
-// still held of the polls before. It reports whether the client has to be
-// told another size.
-func (f *fetchSize) polled(more, residue, budget int64, now time.Time) bool {
+// polled takes note of a poll that made so much more held, of records of which
+// the client said that they are so much. residue is what was still held of the
+// polls before. It reports whether the client has to be told another size.
+func (f *fetchSize) polled(more, said, residue, budget int64, now time.Time) bool {
 	if f.before > 0 && now.Sub(f.changed) >= fetchUnderWay {
 		f.before = 0
 	}
@@ -284,6 +287,7 @@ func (f *fetchSize) polled(more, residue, budget int64, now time.Time) bool {
 	f.heldOf = f.heldOf*0.8 + float64(more)
 	f.sent = f.sent*0.8 + float64(max(1, f.wire.packed.Swap(0)))
 	f.expansion = max(1, f.expansion*0.99, f.heldOf/f.sent)
+	f.beside = max(1, f.beside*0.99, float64(more)/float64(max(1, said)))
 	f.lastHeld, f.lastAt, f.halved = more, now, false
 	if f.polls++; f.polls == 1 {
 		return f.set(f.small(budget), now)

@@ -44,7 +44,7 @@ func TestReserveIsWhatAPollBrings(t *testing.T) {
 				t.Fatalf("seed %d: poll %d brought %d, and %d were kept free", seed, poll, more, reserve)
 			}
 			underWay = f.max
-			f.polled(more, residue, budget, now)
+			f.polled(more, more, residue, budget, now)
 			if rng.IntN(2) == 0 {
 				f.drained(residue, budget, now)
 			}
@@ -68,7 +68,7 @@ func TestFetchesGrowWhileTheFunctionKeepsUpAndShrinkWhenRecordsQueue(t *testing.
 		for range 32 {
 			wire.OnFetchBatchRead(kgo.BrokerMetadata{}, "orders", 0, kgo.FetchBatchMetrics{CompressedBytes: int(f.max) / 32})
 		}
-		f.polled(int64(f.max), residue, budget, now)
+		f.polled(int64(f.max), int64(f.max), residue, budget, now)
 		now = now.Add(10 * time.Millisecond)
 	}
 	for range 10 {

@@ -224,7 +224,8 @@ func (e *engine) deliver(arrivals []arrival, now time.Time) {
 		}
 		e.filled(l, now)
 	}
-	if e.memory.fetch.polled(e.memory.held-residue, residue, e.memory.budget, now) {
+	said := info.Bytes + int64(info.Records)*recordOverhead
+	if e.memory.fetch.polled(e.memory.held-residue, said, residue, e.memory.budget, now) {
 		e.later(e.resize)
 	}
 	if info.Records > 0 {

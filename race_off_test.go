@@ -1,0 +1,5 @@
+//go:build !race
+
+package esm_test
+
+const raceEnabled = false
