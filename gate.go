@@ -159,7 +159,7 @@ type fetchSize struct {
 	// has ready: it does not count what decoding made.
 	beside float64
 	polls  int // that brought something
-	wire         *wireStats
+	wire   *wireStats
 }
 
 // wireStats counts what the client reads from the brokers. It is filled by

@@ -386,3 +386,59 @@ func TestScalerDoesNotTakeABurstForARate(t *testing.T) {
 		}
 	}
 }
+
+// TestReasonsAreTrue in each state: what is shown is what somebody acts upon.
+func TestReasonsAreTrue(t *testing.T) {
+	at := time.Unix(1_000_000, 0)
+	one := func(l LaneSample) []LaneSample { return []LaneSample{l} }
+	base := ScaleSample{At: at, Pollers: 2, Concurrency: 5, Least: 1, Most: 10, ByteRate: Unlimited, MaxConcurrency: Unlimited,
+		BatchTime: 100 * time.Millisecond, BatchRecords: 100, BatchBytes: 1000, Completed: 50, Slots: 10}
+	for _, tt := range []struct {
+		name   string
+		change func(*ScaleSample)
+		says   string
+		not    string
+	}{
+		{"idle", func(s *ScaleSample) { s.Lanes = one(LaneSample{End: 5}) }, "no lag", "too few"},
+		{"idle after three calls", func(s *ScaleSample) { s.Completed, s.Lanes = 3, one(LaneSample{End: 5}) }, "no lag", "have completed"},
+		{"in back-off", func(s *ScaleSample) { s.Lanes = one(LaneSample{Lag: 400, End: 500, Backoff: true}) }, "a lag of 400 records, 1 partition in back-off", "no lag"},
+		{"in flight", func(s *ScaleSample) { s.Lanes = one(LaneSample{Lag: 7, End: 500, Waiting: 7}) }, "a lag of 7 records, all in flight", "no lag"},
+		{"one record", func(s *ScaleSample) { s.Lanes = one(LaneSample{Lag: 1, End: 500, Waiting: 1}) }, "a lag of 1 record,", "records"},
+		{"throttled at once", func(s *ScaleSample) {
+			s.Completed, s.BatchTime, s.Throttled, s.Lanes = 0, 0, 4, one(LaneSample{Lag: 7, End: 500})
+		}, "the function throttles", "nothing was invoked"},
+		{"before the first call", func(s *ScaleSample) { s.Completed, s.BatchTime, s.Lanes = 0, 0, one(LaneSample{Lag: 7, End: 500}) }, "no invocation has completed", ""},
+		{"few calls", func(s *ScaleSample) {
+			s.Completed, s.Pollers = 3, 1
+			for p := range int32(20) {
+				s.Lanes = append(s.Lanes, LaneSample{TopicPartition: TopicPartition{"t", p}, Lag: 100_000, End: 500_000})
+			}
+		}, "3 of the 10 invocations that say how long they take have completed", ""},
+		{"fewer would do", func(s *ScaleSample) { s.Pollers, s.Lanes = 9, one(LaneSample{Lag: 110_000, End: 500_000}) }, "fewer would do, and go after a minute of that: a lag of 110000 records in 1 partition", "quiet"},
+		{"unknown", func(s *ScaleSample) { s.Lanes = one(LaneSample{Lag: -1, End: -1}) }, "the lag of 1 partition is unknown", "partitions"},
+		{"no place", func(s *ScaleSample) {
+			s.Pollers, s.Busy, s.Waiting = 1, 5, 4
+			for p := range int32(20) {
+				s.Lanes = append(s.Lanes, LaneSample{TopicPartition: TopicPartition{"t", p}, Lag: 100_000, End: 500_000})
+			}
+		}, "4 of 5 calls wait for a place", ""},
+		{"paused", func(s *ScaleSample) { s.Idle, s.Lanes = true, one(LaneSample{Lag: 7, End: 500}) }, "nothing is invoked now", ""},
+	} {
+		for _, onDemand := range []bool{false, true} {
+			s := &scaler{onDemand: onDemand}
+			in := base
+			tt.change(&in)
+			if onDemand { // it evaluates the second time
+				s.decide(in)
+				in.At = in.At.Add(2 * time.Minute)
+				if strings.HasPrefix(tt.name, "few") {
+					continue // it needs no ten calls, and waits for nothing
+				}
+			}
+			_, reason := s.decide(in)
+			if !strings.Contains(reason, tt.says) || tt.not != "" && strings.Contains(reason, tt.not) {
+				t.Errorf("%s, on-demand %v: %q", tt.name, onDemand, reason)
+			}
+		}
+	}
+}
