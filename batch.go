@@ -29,6 +29,12 @@ type Batch struct {
 	ID string
 	// Mapping is the name of the Mapping, [WithName].
 	Mapping string
+	// Group is the consumer group, [Source].Group. Together with the topic,
+	// partition and offset of a record it names the work that the record is for
+	// this group, the same at each attempt and in each process: a key for a
+	// function that must not do it twice. (A topic that is deleted and made again
+	// begins at offset 0 again.)
+	Group string
 
 	origin *origin // nil in a literal
 }

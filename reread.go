@@ -62,7 +62,7 @@ func (e *engine) prepare(l *lease, now time.Time) bool {
 	for _, p := range l.work.parts {
 		p.exposed = true
 	}
-	l.own = Batch{Records: batch, Attempt: l.attempt, ID: l.id, Mapping: e.watch.name, origin: &e.origin}
+	l.own = Batch{Records: batch, Attempt: l.attempt, ID: l.id, Mapping: e.watch.name, Group: e.group, origin: &e.origin}
 	l.batch = &l.own
 	return true
 }

@@ -7,9 +7,11 @@
 //	m, err := esm.New(source, inv)
 //
 // The body is the event that AWS Lambda gets of Kafka records, or CloudEvents
-// ([WithFormat]). The headers Esm-Batch, Esm-Attempt and Esm-Mapping are the ID of
-// the batch, which differs for each invocation, which try it is, and which
-// Mapping sends it.
+// ([WithFormat]). The headers Esm-Batch, Esm-Attempt, Esm-Mapping and Esm-Group
+// are the ID of the batch, which differs for each invocation, which try it is,
+// which Mapping sends it, and its consumer group, which makes a key of the
+// coordinates of a record ([esm.Batch].Group). What is no printable ASCII is ? in
+// them.
 //
 // # What a status means
 //
@@ -175,6 +177,7 @@ func (i *Invoker) post(ctx context.Context, b *esm.Batch, p *payload.Payload, ki
 	}
 	set("Esm-Batch", b.ID)
 	set("Esm-Mapping", b.Mapping)
+	set("Esm-Group", b.Group)
 	if b.Attempt > 0 {
 		set("Esm-Attempt", strconv.Itoa(b.Attempt))
 	}

@@ -71,7 +71,7 @@ func handler(target esm.InvokerFunc, decode func(body []byte) (*esm.Batch, error
 			http.Error(w, err.Error(), http.StatusTeapot)
 			return
 		}
-		b.ID, b.Mapping = r.Header.Get("Esm-Batch"), r.Header.Get("Esm-Mapping")
+		b.ID, b.Mapping, b.Group = r.Header.Get("Esm-Batch"), r.Header.Get("Esm-Mapping"), r.Header.Get("Esm-Group")
 		b.Attempt, _ = strconv.Atoi(r.Header.Get("Esm-Attempt"))
 		err = target(r.Context(), b)
 		outcome := esm.Classify(context.Background(), err)
@@ -264,7 +264,7 @@ func TestCloudEvent(t *testing.T) {
 }
 
 func small() *esm.Batch {
-	return &esm.Batch{Records: []*kgo.Record{{Topic: "orders", Value: []byte("v")}}, ID: "b\n1", Attempt: 2, Mapping: "tests"}
+	return &esm.Batch{Records: []*kgo.Record{{Topic: "orders", Value: []byte("v")}}, ID: "b\n1", Attempt: 2, Mapping: "tests", Group: "billing"}
 }
 
 func TestStatuses(t *testing.T) {
@@ -314,7 +314,7 @@ func TestRequest(t *testing.T) {
 		t.Errorf("%s %s %s %d", got.Method, got.URL, got.Host, got.ContentLength)
 	}
 	for name, want := range map[string]string{"Content-Type": "application/json", "Authorization": "Bearer secret", "User-Agent": "billing/2",
-		"Esm-Batch": "b?1", "Esm-Attempt": "2", "Esm-Mapping": "tests"} {
+		"Esm-Batch": "b?1", "Esm-Attempt": "2", "Esm-Mapping": "tests", "Esm-Group": "billing"} {
 		if v := got.Header.Get(name); v != want {
 			t.Errorf("%s is %q, want %q", name, v, want)
 		}
