@@ -1,0 +1,80 @@
+package esm
+
+import (
+	"cmp"
+	"context"
+	"slices"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kgo"
+)
+
+// SettledOf returns which records of a batch a call settles that got this
+// context and this batch and returned this error: those that do not come again
+// for it. It is for an [Invoker] that wraps another one and acts on what is done
+// with: counts it, remembers it to drop repeats, ends its traces. The engine uses
+// the same code.
+//
+//   - nil: all of them.
+//   - the error of a [Failures]: all but those that it names, and but those after
+//     a [Failures.StopAt] in the same partition. If it is said of one of them
+//     that the function is throttled or halts the Mapping, the others are settled
+//     even so. If one of them is no record of the batch, none is settled.
+//   - any other error: none.
+//
+// A record that the call gives up ([Permanent], [TooLarge]) is not settled by
+// it: its Destination comes first. Nor is anything settled by an error that is
+// returned after the engine cancelled ctx, for which ctx is there, as in
+// [Classify].
+//
+// A batch that the call passed on in part ([Batch.With]) is given here whole:
+// what was left out, and is not named by the error, is settled. Records of a
+// partition that belongs to another process meanwhile come again there, whatever
+// is returned.
+//
+// Which partition a record is of is what it says now, so ask before it is
+// forwarded if that matters, as it does for StopAt. The records of a partition are
+// in offset order. The slice may be that of the batch; do not change it.
+func SettledOf(ctx context.Context, b *Batch, err error) []*kgo.Record {
+	if err == nil {
+		return b.Records
+	}
+	parts, tried := partsOf(b)
+	v := judge(err, context.Cause(ctx))
+	v.resolve(parts)
+	d := plan(v, tried, policy{maxRetries: -1}, time.Time{})
+	var settled []*kgo.Record
+	for i, s := range d.sequels { // none, unless each partition goes on for itself
+		for _, r := range s.settled {
+			j, _ := find(parts[i].records, r.offset)
+			settled = append(settled, parts[i].kafka[j])
+		}
+	}
+	return settled
+}
+
+// partsOf is what an invocation of this batch carries: a part of each partition,
+// as its records say now. Which record an error names is for resolve to say.
+func partsOf(b *Batch) (parts []*part, tried []portion) {
+	at := map[TopicPartition]*part{}
+	for tp, records := range b.ByPartition() {
+		p := at[tp]
+		if p == nil {
+			p = &part{lane: &lane{TopicPartition: tp}}
+			at[tp] = p
+			parts = append(parts, p)
+		}
+		// The records of a partition stand together and in order, but a function
+		// may have sorted its batch.
+		p.kafka = append(p.kafka, records...)
+	}
+	for _, p := range parts {
+		slices.SortStableFunc(p.kafka, func(a, b *kgo.Record) int { return cmp.Compare(a.Offset, b.Offset) })
+		for _, k := range p.kafka {
+			p.records = append(p.records, record{offset: k.Offset})
+		}
+		p.left = []portion{{records: p.records}}
+		tried = append(tried, p.left[0])
+	}
+	return parts, tried
+}
