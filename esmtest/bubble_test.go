@@ -68,3 +68,6 @@ func TestHungCallDoesNotOutliveItsBubble(t *testing.T) {
 		wantFailure(t, failures, "did not stop well", "ignore that their context ended")
 	})
 }
+
+// TestOutage is what ExampleNewServer shows.
+func TestOutage(t *testing.T) { synctest.Test(t, outage) }

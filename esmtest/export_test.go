@@ -21,3 +21,14 @@ func Checks(newInvoker func(t testing.TB, target esm.InvokerFunc) esm.Invoker, e
 	}
 	return cs
 }
+
+// Impatient lets the watch of clocks judge soon.
+func Impatient() { clocks.interval, clocks.patience = 50*time.Millisecond, 10 }
+
+// HandlersHave is how long handlers may go on after their server was closed, in
+// real time, until it is undone.
+func HandlersHave(d time.Duration) (undo func()) {
+	was := patienceWithHandlers
+	patienceWithHandlers = d
+	return func() { patienceWithHandlers = was }
+}

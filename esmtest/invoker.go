@@ -26,7 +26,8 @@ import (
 //
 // Its methods may be called on any goroutine and at any time.
 type Invoker struct {
-	t testing.TB
+	t      testing.TB
+	bubble string // where it was made
 
 	mu      sync.Mutex
 	script  []esm.InvokerFunc
@@ -68,7 +69,10 @@ func (c Call) String() string {
 // NewInvoker makes an Invoker. Inside a testing/synctest bubble it must be
 // called in the bubble, with its t.
 func NewInvoker(t testing.TB) *Invoker {
-	i := &Invoker{t: t, busy: map[esm.TopicPartition]int{}, over: make(chan struct{})}
+	t.Helper()
+	needOwn(t, "NewInvoker")
+	watchClock(t)
+	i := &Invoker{t: t, bubble: bubbleHere(), busy: map[esm.TopicPartition]int{}, over: make(chan struct{})}
 	// A call that hangs must not outlive the test. This runs after the cleanup
 	// of Start, which needs the Invoker first, so a call that ignores its
 	// context is still there to fail the test.

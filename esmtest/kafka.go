@@ -17,6 +17,7 @@ import (
 // goes wrong; those that may be called on any goroutine say so.
 type Kafka struct {
 	t       testing.TB
+	bubble  string // where it was made
 	cluster *kfake.Cluster
 	network kfake.VirtualNetwork
 	brokers []string
@@ -74,11 +75,13 @@ func NewKafka(t testing.TB, opts ...KafkaOption) *Kafka {
 	if inBubble() && !tagged {
 		t.Fatal("esmtest: a Kafka in a testing/synctest bubble needs the build tag synctests, or the clock may stand still: run go test -tags synctests")
 	}
+	needOwn(t, "NewKafka")
+	watchClock(t)
 	c := kafkaConfig{t: t, brokers: 1}
 	for _, o := range opts {
 		o(&c)
 	}
-	k := &Kafka{t: t}
+	k := &Kafka{t: t, bubble: bubbleHere()}
 	ports := make([]int, c.brokers)
 	for i := range ports {
 		ports[i] = 9092 + i
@@ -95,14 +98,11 @@ func NewKafka(t testing.TB, opts ...KafkaOption) *Kafka {
 	return k
 }
 
-// inBubble reports whether the caller is in a testing/synctest bubble, whose
-// clock begins in the year 2000 by its documentation. synctest has no function
-// that tells.
-func inBubble() bool { return time.Now().Year() < 2010 }
-
 // Source returns a Source that reads a topic of this cluster from its
 // beginning. Change what it returns to read otherwise.
 func (k *Kafka) Source(topic, group string) esm.Source {
+	k.t.Helper()
+	needSame(k.t, "this Kafka", k.bubble)
 	return esm.Source{Brokers: k.Brokers(), Topics: []string{topic}, Group: group, Client: []kgo.Opt{k.Dialer()}}
 }
 
@@ -127,6 +127,8 @@ func (k *Kafka) Cluster() *kfake.Cluster { return k.cluster }
 // closed at the end of the test. It produces without waiting for others
 // (linger 0), and to the partition that a record names.
 func (k *Kafka) Client() *kgo.Client {
+	k.t.Helper()
+	needSame(k.t, "this Kafka", k.bubble)
 	if k.client == nil {
 		cl, err := kgo.NewClient(kgo.SeedBrokers(k.brokers...), k.Dialer(), kgo.RecordPartitioner(partitioner()),
 			kgo.ProducerLinger(0), kgo.ProducerBatchCompression(kgo.NoCompression()))

@@ -29,6 +29,12 @@ func Start(t testing.TB, source esm.Source, invoker esm.Invoker, opts ...esm.Opt
 // New is [Start] without starting.
 func New(t testing.TB, source esm.Source, invoker esm.Invoker, opts ...esm.Option) *esm.Mapping {
 	t.Helper()
+	needOwn(t, "a Mapping")
+	if i, ok := invoker.(*Invoker); ok && i != nil {
+		needSame(t, "this Invoker", i.bubble)
+	}
+	watchClock(t)
+	needNoListener(t)
 	logger := slog.New(slog.NewTextHandler(t.Output(), nil))
 	m, err := esm.New(source, invoker, append([]esm.Option{esm.WithLogger(logger)}, opts...)...)
 	if err != nil {
