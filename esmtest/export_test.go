@@ -32,3 +32,6 @@ func HandlersHave(d time.Duration) (undo func()) {
 	patienceWithHandlers = d
 	return func() { patienceWithHandlers = was }
 }
+
+// Watched is what [New] makes of an Invoker.
+func Watched(t testing.TB, inv esm.Invoker) esm.Invoker { return watched(t, inv) }

@@ -22,7 +22,7 @@ import (
 //
 // It also watches the Mapping: two calls at once for one partition, or a batch
 // whose records of one partition do not stand together and in order, fail the
-// test.
+// test. So does what a script writes into records ([MayWrite]).
 //
 // Its methods may be called on any goroutine and at any time.
 type Invoker struct {
@@ -174,8 +174,15 @@ func (i *Invoker) Takes(d time.Duration) *Invoker {
 func (i *Invoker) Invoke(ctx context.Context, b *esm.Batch) (err error) {
 	call := Call{At: time.Now(), Batch: copyBatch(b)}
 	f, delay := i.begin(call.Batch)
+	records := slices.Clone(b.Records)
 	returned := false
 	defer func() {
+		if f != nil && !hasWatcher(ctx) {
+			was := digestsOf(call.Batch.Records)
+			if why := whatChanged(was, digestsAgain(records, was), whileInvoke); why != "" {
+				i.t.Error(why)
+			}
+		}
 		var v any
 		if !returned {
 			v = recover() // nil for a Goexit
