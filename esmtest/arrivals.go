@@ -16,12 +16,15 @@ import (
 	"github.com/seed429fd032/esm"
 )
 
-// arrivals are the batches that a target of [TestInvoker] has handled. The
-// zero value is empty.
+// arrivals are the batches that a target of [TestInvoker] has handled.
 type arrivals struct {
+	drops bool // some records may be missing
+
 	mu      sync.Mutex
 	batches []*esm.Batch
 }
+
+func (c *conformance) arrivals() *arrivals { return &arrivals{drops: c.exempts(Drops)} }
 
 // target makes a target of an answer, nil for success. A batch has arrived
 // when the target returns.
@@ -95,9 +98,8 @@ func (a *arrivals) compare(t testing.TB, sent ...*esm.Batch) []*esm.Batch {
 			note("one call of the target got records of %d batches", len(from))
 		}
 		for s := range from {
-			if b.Attempt != 0 && b.Attempt != s.Attempt || b.ID != "" && b.ID != s.ID || b.Mapping != "" && b.Mapping != s.Mapping {
-				lesser = append(lesser, fmt.Sprintf("the target got attempt %d, id %q, mapping %q with the records of attempt %d, id %q, mapping %q",
-					b.Attempt, b.ID, b.Mapping, s.Attempt, s.ID, s.Mapping))
+			if b.Attempt != 0 && b.Attempt != s.Attempt || b.ID != "" && b.ID != s.ID || b.Mapping != "" && b.Mapping != s.Mapping || b.Group != "" && b.Group != s.Group {
+				lesser = append(lesser, fmt.Sprintf("the target got %s with the records of %s", infoOf(b), infoOf(s)))
 			}
 		}
 		once := map[esm.TopicPartition]bool{}
@@ -114,11 +116,22 @@ func (a *arrivals) compare(t testing.TB, sent ...*esm.Batch) []*esm.Batch {
 	}
 	slices.SortFunc(partitions, comparePartitions)
 	for _, tp := range slices.Compact(partitions) {
-		if w, h := len(want[tp]), len(have[tp]); w != h {
-			note("the target got %d records of %s/%d, not %d", h, tp.Topic, tp.Partition, w)
+		w, h := want[tp], have[tp]
+		if a.drops {
+			w = found(w, h)
 		}
-		for i := range min(len(want[tp]), len(have[tp])) {
-			if d := difference(want[tp][i], have[tp][i]); d != "" {
+		hint := ""
+		if len(h) < len(w) {
+			hint = dropsHint
+		}
+		switch {
+		case len(w) != len(h) && !a.drops:
+			note("the target got %d records of %s/%d, not %d%s", len(h), tp.Topic, tp.Partition, len(w), hint)
+		case len(w) != len(h):
+			note("the target got %s/%d offset %d, which is not one of those that were sent, or comes twice or out of order", tp.Topic, tp.Partition, h[len(w)].Offset)
+		}
+		for i := range min(len(w), len(h)) {
+			if d := difference(w[i], h[i]); d != "" {
 				note("record %d of %s/%d: %s", i, tp.Topic, tp.Partition, d)
 				break // those after it may only have moved
 			}
@@ -126,6 +139,25 @@ func (a *arrivals) compare(t testing.TB, sent ...*esm.Batch) []*esm.Batch {
 	}
 	report(t, append(wrong, lesser...)...)
 	return got
+}
+
+// found are those of the records that others are, in their order, up to the first
+// that none of them is.
+func found(records, others []*kgo.Record) (same []*kgo.Record) {
+	for _, o := range others {
+		i := slices.IndexFunc(records, func(r *kgo.Record) bool { return r.Offset == o.Offset })
+		if i < 0 {
+			break
+		}
+		same = append(same, records[i])
+		records = records[i+1:]
+	}
+	return same
+}
+
+// infoOf is what a batch says of itself.
+func infoOf(b *esm.Batch) string {
+	return fmt.Sprintf("attempt %d, id %q, mapping %q, group %q", b.Attempt, b.ID, b.Mapping, b.Group)
 }
 
 func comparePartitions(a, b esm.TopicPartition) int {
@@ -192,7 +224,7 @@ func record(topic string, partition int32, offset int64) *kgo.Record {
 
 // batch makes a batch of records.
 func batch(id string, records ...*kgo.Record) *esm.Batch {
-	return &esm.Batch{Records: records, Attempt: 1, ID: "conformance-" + id, Mapping: "conformance"}
+	return &esm.Batch{Records: records, Attempt: 1, ID: "conformance-" + id, Mapping: "conformance", Group: "conformance-group"}
 }
 
 // plainBatch is the nth of a few simple batches of one partition.
@@ -228,7 +260,7 @@ func mixedBatch() *esm.Batch {
 // arrives makes a check that records arrive.
 func (c *conformance) arrives(name string, records func() []*kgo.Record) check {
 	return check{name, func(t testing.TB) {
-		var got arrivals
+		got := c.arrivals()
 		inv := c.invoker(t, got.target(nil))
 		c.succeeds(t, inv, batch("arrives", records()...))
 		got.compare(t, batch("arrives", records()...))

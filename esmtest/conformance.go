@@ -23,9 +23,9 @@ const (
 	// NoHalt is for an Invoker that has no way to say that going on makes no
 	// sense. A halt may then arrive as a plain failure, or as a throttle.
 	NoHalt
-	// NoBatchInfo is for an Invoker that does not carry the Attempt, the ID
-	// and the Mapping of a batch, as AWS's event does not. They may then be
-	// zero, but not wrong.
+	// NoBatchInfo is for an Invoker that does not carry the Attempt, the ID,
+	// the Mapping and the Group of a batch, as AWS's event does not. They may then
+	// be zero, but not wrong.
 	NoBatchInfo
 	// NoPermanent is for an Invoker that has no way to say that trying again
 	// makes no sense. A permanent failure may then arrive as a plain one.
@@ -41,13 +41,25 @@ const (
 	// that the later ones were not tried ([esm.Failures.StopAt]), as a Lambda
 	// function cannot. Those may then arrive as records that failed.
 	NoStopAt
+	// Drops is for an Invoker that keeps records from the target on purpose, as a
+	// filter does, or a wrapper that knows repeats. What it drops counts as
+	// handled: Invoke returns nil for it, or names others. What it does not drop
+	// must arrive as it is, and nothing else; and what failed must not be dropped
+	// when it comes again, unless it always is.
+	//
+	// The suite proves little of an Invoker that drops all of its records, so that
+	// one fails. They have the keys "key 0" to "key 6" in turns, values such as
+	// "value of orders/0 at 17", a header "trace", and offsets in a row, 10 and more of
+	// each partition. Have newInvoker make an Invoker that drops some of any three in
+	// a row, but not all.
+	Drops
 
 	never Exemption = -1 // for what is asked of every Invoker
 )
 
 // String returns the name of the constant.
 func (e Exemption) String() string {
-	names := [...]string{"NoThrottle", "NoHalt", "NoBatchInfo", "NoPermanent", "NoTooLarge", "NoFailures", "NoStopAt"}
+	names := [...]string{"NoThrottle", "NoHalt", "NoBatchInfo", "NoPermanent", "NoTooLarge", "NoFailures", "NoStopAt", "Drops"}
 	if e < 0 || int(e) >= len(names) {
 		return fmt.Sprintf("Exemption(%d)", int(e))
 	}
@@ -83,7 +95,7 @@ func (e Exemption) String() string {
 //     apart from empty ones; nil and empty header values are the same. The
 //     records of a partition come together and in order; the partitions of a
 //     batch may come in any order, and in several calls of target.
-//   - the Attempt, ID and Mapping of the batch arrive.
+//   - the Attempt, ID, Mapping and Group of the batch arrive.
 //   - calls at once get each its own answer. That they run at once is not
 //     asked.
 //   - the batch stays as it is while Invoke runs, with the keys, values and headers
@@ -123,7 +135,7 @@ type check struct {
 }
 
 func (c *conformance) checks() []check {
-	return slices.Concat(c.outcomeChecks(), []check{
+	return slices.Concat(c.outcomeChecks(), c.dropChecks(), []check{
 		{"a call does not return before the target does", c.waits},
 		{"a call that is cancelled returns an error soon", c.cancelled},
 		{"a call whose deadline passes returns an error soon", c.timedOut},
@@ -140,8 +152,7 @@ func (c *conformance) checks() []check {
 func (c *conformance) waits(t testing.TB) {
 	s := newStall()
 	defer s.release()
-	inv := c.invoker(t, s.target)
-	answers := begin(t.Context(), inv, plainBatch(0))
+	answers := begin(t.Context(), c.invoker(t, s.target), plainBatch(0))
 	moment, done := context.WithTimeout(t.Context(), c.patience)
 	defer done()
 	select {
@@ -218,9 +229,10 @@ func (c *conformance) panics(t testing.TB) {
 		return nil
 	})
 	for range 2 {
+		spoken := inv.spoken()
 		a := c.wait(t, begin(t.Context(), inv, plainBatch(0)), c.patience, "after the target panicked")
 		if a.odd == "" { // the Mapping makes a failure of a panic itself
-			report(t, c.misses(panicked, a))
+			report(t, c.judge(panicked, a, inv.spoken() > spoken))
 		}
 		c.succeeds(t, inv, plainBatch(1))
 	}
@@ -233,8 +245,8 @@ const (
 )
 
 func (c *conformance) ownRecords(t testing.TB) {
-	var got arrivals
-	c.together(t, &got, func(*esm.Batch) error { return nil }, func(_ int32, a answer) string { return notSuccess(a) })
+	got := c.arrivals()
+	c.together(t, got, func(*esm.Batch) error { return nil }, func(_ int32, _ int, a answer) string { return notSuccess(a) })
 	var sent []*esm.Batch
 	for p := range int32(calls) {
 		for round := range rounds {
@@ -248,14 +260,28 @@ func (c *conformance) ownAnswers(t testing.TB) {
 	said := utterances()
 	// Every other call succeeds.
 	of := func(p int32) (u utterance, ok bool) { return said[int(p)/2%len(said)], p%2 == 1 }
-	c.together(t, new(arrivals), func(b *esm.Batch) error {
-		if u, ok := of(b.Records[0].Partition); ok {
-			return u.opinion(b)
+	type call struct {
+		partition int32
+		round     int
+	}
+	var mu sync.Mutex
+	spoke := map[call]bool{}
+	c.together(t, c.arrivals(), func(b *esm.Batch) error {
+		r := b.Records[0]
+		u, ok := of(r.Partition)
+		if !ok {
+			return nil
 		}
-		return nil
-	}, func(p int32, a answer) string {
+		err := u.opinion(b)
+		mu.Lock()
+		defer mu.Unlock()
+		spoke[call{r.Partition, int(r.Offset / 10)}] = err != nil
+		return err
+	}, func(p int32, round int, a answer) string {
+		mu.Lock()
+		defer mu.Unlock()
 		if u, ok := of(p); ok {
-			return c.misses(u.claim, a)
+			return c.judge(u.claim, a, spoke[call{p, round}])
 		}
 		return notSuccess(a)
 	})
@@ -264,7 +290,7 @@ func (c *conformance) ownAnswers(t testing.TB) {
 // together makes many calls at once, each of a partition of its own, and does
 // so a few times. judge says what is wrong with what became of the target's
 // opinion for a partition.
-func (c *conformance) together(t testing.TB, got *arrivals, of opinion, judge func(p int32, a answer) string) {
+func (c *conformance) together(t testing.TB, got *arrivals, of opinion, judge func(p int32, round int, a answer) string) {
 	// The first calls wait in the target until all are there, so that they
 	// really run at once, but not for long: an Invoker need not allow it.
 	all, open := context.WithCancel(t.Context())
@@ -300,8 +326,8 @@ func (c *conformance) together(t testing.TB, got *arrivals, of opinion, judge fu
 	for n := range calls {
 		select {
 		case r := <-results:
-			for _, a := range r.answers {
-				if w := judge(r.partition, a); w != "" {
+			for round, a := range r.answers {
+				if w := judge(r.partition, round, a); w != "" {
 					wrong = append(wrong, fmt.Sprintf("partition %d of %d at once: %s", r.partition, calls, w))
 				}
 			}
@@ -332,7 +358,7 @@ func (c *conformance) unchanged(t testing.TB) {
 		if !slices.Equal(records, b.Records) {
 			t.Error("Invoke changed the slice of the records: it is the caller's")
 		}
-		if _, exempt := inv.(mayWrite); !exempt {
+		if _, exempt := inv.Invoker.(mayWrite); !exempt {
 			report(t, whatChanged(held, digestsAgain(records, held), whileInvoke))
 		}
 		if b.Attempt != was.Attempt || b.ID != was.ID || b.Mapping != was.Mapping || b.Group != was.Group {
@@ -343,7 +369,7 @@ func (c *conformance) unchanged(t testing.TB) {
 
 func (c *conformance) unused(t testing.TB) {
 	for _, o := range someOpinions() {
-		var got arrivals
+		got := c.arrivals()
 		var failing atomic.Bool
 		inv := c.invoker(t, got.target(func(_ context.Context, b *esm.Batch) error {
 			if failing.Load() {
@@ -369,28 +395,18 @@ func (c *conformance) unused(t testing.TB) {
 }
 
 func (c *conformance) info(t testing.TB) {
-	var got arrivals
+	got := c.arrivals()
 	inv := c.invoker(t, got.target(nil))
 	for n := range 3 {
 		b := plainBatch(n)
 		b.Attempt = 1 + n
 		c.succeeds(t, inv, copyBatch(b))
 		for _, g := range got.compare(t, b) { // which sees what is wrong, but not what is missing
-			if missing := g.Attempt == 0 || g.ID == "" || g.Mapping == ""; missing && !c.exempts(NoBatchInfo) {
-				t.Errorf("the target got attempt %d, id %q, mapping %q. A wrapper passes them on with Batch.With; an Invoker that cannot carry them is tested with esmtest.NoBatchInfo", g.Attempt, g.ID, g.Mapping)
+			if missing := g.Attempt == 0 || g.ID == "" || g.Mapping == "" || g.Group == ""; missing && !c.exempts(NoBatchInfo) {
+				t.Errorf("the target got %s. A wrapper passes them on with Batch.With; an Invoker that cannot carry them is tested with esmtest.NoBatchInfo", infoOf(g))
 			}
 		}
 	}
-}
-
-// invoker makes an Invoker to be tested.
-func (c *conformance) invoker(t testing.TB, target esm.InvokerFunc) esm.Invoker {
-	t.Helper()
-	inv := c.newInvoker(t, target)
-	if inv == nil {
-		t.Fatal("newInvoker returned nil")
-	}
-	return inv
 }
 
 // wait waits for an answer, and fails the test if none comes.

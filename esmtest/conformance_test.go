@@ -339,6 +339,18 @@ func TestBadInvokersDoNotConform(t *testing.T) {
 		{"loses the attempt and the id", wrapped(func(target esm.InvokerFunc) esm.InvokerFunc {
 			return func(ctx context.Context, b *esm.Batch) error { return target(ctx, &esm.Batch{Records: b.Records}) }
 		}), []string{info}, "esmtest.NoBatchInfo"},
+		{"loses the group", wrapped(func(target esm.InvokerFunc) esm.InvokerFunc {
+			return func(ctx context.Context, b *esm.Batch) error {
+				return target(ctx, &esm.Batch{Records: b.Records, Attempt: b.Attempt, ID: b.ID, Mapping: b.Mapping})
+			}
+		}), []string{info}, `mapping "conformance", group "". A wrapper passes them on with Batch.With`},
+		{"takes the mapping for the group", wrapped(func(target esm.InvokerFunc) esm.InvokerFunc {
+			return func(ctx context.Context, b *esm.Batch) error {
+				c := b.With(b.Records)
+				c.Group = b.Mapping
+				return target(ctx, c)
+			}
+		}), arriving, `group "conformance" with the records of`},
 		{"sends records of two batches", wrapped(func(target esm.InvokerFunc) esm.InvokerFunc {
 			var kept []*kgo.Record
 			return func(ctx context.Context, b *esm.Batch) error {

@@ -52,7 +52,7 @@ func nothing(error) error { return nil }
 // every is every exemption.
 var every = []esmtest.Exemption{
 	esmtest.NoThrottle, esmtest.NoHalt, esmtest.NoBatchInfo,
-	esmtest.NoPermanent, esmtest.NoTooLarge, esmtest.NoFailures, esmtest.NoStopAt,
+	esmtest.NoPermanent, esmtest.NoTooLarge, esmtest.NoFailures, esmtest.NoStopAt, esmtest.Drops,
 }
 
 // tried is an invoker that says of records which were not tried that they
@@ -141,7 +141,7 @@ func TestExemptionsAreForWhatIsNotCarriedAndNotForSuccess(t *testing.T) {
 }
 
 func TestExemptionsHaveNames(t *testing.T) {
-	if got := fmt.Sprint(append(slices.Clone(every), 99, -1)); got != "[NoThrottle NoHalt NoBatchInfo NoPermanent NoTooLarge NoFailures NoStopAt Exemption(99) Exemption(-1)]" {
+	if got := fmt.Sprint(append(slices.Clone(every), 99, -1)); got != "[NoThrottle NoHalt NoBatchInfo NoPermanent NoTooLarge NoFailures NoStopAt Drops Exemption(99) Exemption(-1)]" {
 		t.Error(got)
 	}
 }
