@@ -197,7 +197,7 @@ var outcomes = []string{failure, throttle, halt, permanent, tooLarge, partial}
 // ends are the checks of a call whose context ends.
 var ends = []string{cancelled, timedOut, endedBefore}
 
-func without(names []string, drop ...string) []string {
+func lacking(names []string, drop ...string) []string {
 	return slices.DeleteFunc(slices.Clone(names), func(n string) bool { return slices.Contains(drop, n) })
 }
 
@@ -366,7 +366,7 @@ func TestBadInvokersDoNotConform(t *testing.T) {
 			}
 		}), slices.Concat(outcomes, ends, []string{success, waits, panics, unused, info}), "the target got 0 records of orders/0, not 3"},
 		{"drops the last record", rebatched(func(rs []*kgo.Record) []*kgo.Record { return rs[:max(1, len(rs)-1)] }),
-			append(without(arriving, single), partial), "the target got 2 records of orders/0, not 3"},
+			append(lacking(arriving, single), partial), "the target got 2 records of orders/0, not 3"},
 		{"drops tombstones", rebatched(func(rs []*kgo.Record) []*kgo.Record {
 			return slices.DeleteFunc(rs, func(r *kgo.Record) bool { return r.Value == nil })
 		}), []string{contents}, "the target got 12 records of orders/0, not 16"},
@@ -389,7 +389,7 @@ func TestBadInvokersDoNotConform(t *testing.T) {
 			}
 		}), []string{single, contents, headers, times, mixed, many, large}, "a batch without records"},
 		{"reverses records", rebatched(func(rs []*kgo.Record) []*kgo.Record { slices.Reverse(rs); return rs }),
-			without(arriving, single), "record 0 of orders/0: offset 2, not 0"},
+			lacking(arriving, single), "record 0 of orders/0: offset 2, not 0"},
 		{"interleaves partitions", rebatched(func(rs []*kgo.Record) []*kgo.Record {
 			slices.SortStableFunc(rs, func(a, b *kgo.Record) int { return cmp.Compare(a.Offset, b.Offset) })
 			return rs
@@ -397,7 +397,7 @@ func TestBadInvokersDoNotConform(t *testing.T) {
 		{"knows one topic", rewritten(func(r *kgo.Record) { r.Topic = "orders" }), []string{partial, mixed}, "the target got 0 records of"},
 		{"loses the partition", rewritten(func(r *kgo.Record) { r.Partition = 0 }), []string{partial, ownRecords, ownAnswers, mixed, many}, "the target got 0 records of orders/1, not"},
 		{"cuts off offsets", rewritten(func(r *kgo.Record) { r.Offset = int64(int32(r.Offset)) }), []string{times}, "offset 705032704, not 5000000000"},
-		{"sends seconds", rewritten(func(r *kgo.Record) { r.Timestamp = r.Timestamp.Truncate(time.Second) }), without(arriving, single), "timestamp 1699999999000, not 1699999999999"},
+		{"sends seconds", rewritten(func(r *kgo.Record) { r.Timestamp = r.Timestamp.Truncate(time.Second) }), lacking(arriving, single), "timestamp 1699999999000, not 1699999999999"},
 		{"makes empty of nil", rewritten(func(r *kgo.Record) { r.Value = append([]byte{}, r.Value...) }), []string{contents}, `value "", not nil`},
 		{"makes nil of empty", rewritten(func(r *kgo.Record) { r.Key = append([]byte(nil), r.Key...) }), []string{contents}, `key nil, not ""`},
 		{"makes text of bytes", rewritten(func(r *kgo.Record) {

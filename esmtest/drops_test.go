@@ -82,7 +82,8 @@ func TestInvokersThatDropConform(t *testing.T) {
 		make  newInvoker
 		fails []string // without the exemption
 	}{
-		{"a filter", filtered(odd, nil, nil), slices.Concat(without(arriving, single), []string{throttle, halt, partial})},
+		{"a filter", filtered(odd, nil, nil), slices.Concat(lacking(arriving, single), []string{throttle, halt, partial})},
+		{"the filter of the example", newWithout, slices.Concat(lacking(arriving, single, contents), []string{throttle, halt, partial})},
 		{"a filter that drops little", filtered(tombstone, nil, nil), []string{contents}},
 		{"a dedupe", deduped(byPlace, false, esm.SettledOf), nil},
 		{"a dedupe by key", deduped(byKey, false, esm.SettledOf), []string{success, ownRecords, info}},
@@ -128,7 +129,7 @@ func TestInvokersThatDropBadlyDoNotConform(t *testing.T) {
 				}
 			}
 			return errors.Join(f.Err(), err)
-		}), slices.Concat(without(arriving, single), outcomes, ends, []string{waits, panics, ownAnswers, through, settled}), "but the target succeeded"},
+		}), slices.Concat(lacking(arriving, single), outcomes, ends, []string{waits, panics, ownAnswers, through, settled}), "but the target succeeded"},
 		{"says so when others failed", filtered(odd, nil, func(b *esm.Batch, _ []*kgo.Record, err error) error {
 			if esm.Classify(context.Background(), err) != esm.OutcomePartial {
 				return err
@@ -167,7 +168,7 @@ func TestInvokersThatDropBadlyDoNotConform(t *testing.T) {
 			return slices.DeleteFunc(slices.Clone(b.Records), func(r *kgo.Record) bool { return failed[r.Offset] })
 		}), []string{comesAgain}, "orders/0 offset 2 failed, and was dropped"},
 		{"reverses what it keeps", filtered(odd, func(rs []*kgo.Record) []*kgo.Record { slices.Reverse(rs); return rs }, nil),
-			without(arriving, single, ownRecords), "is not one of those that were sent, or comes twice or out of order"},
+			lacking(arriving, single, ownRecords), "is not one of those that were sent, or comes twice or out of order"},
 		{"sends twice what it keeps", filtered(odd, func(rs []*kgo.Record) []*kgo.Record { return append(rs, rs...) }, nil),
 			arriving, "comes twice"},
 		{"invents records", filtered(odd, func(rs []*kgo.Record) []*kgo.Record {

@@ -171,7 +171,7 @@ func TestInvokersThatMisreadErrorsDoNotConform(t *testing.T) {
 				return fmt.Errorf("wrapped: %v", err)
 			}
 			return nil
-		}), append(without(outcomes, failure), ownAnswers), "esmtest.NoThrottle"},
+		}), append(lacking(outcomes, failure), ownAnswers), "esmtest.NoThrottle"},
 		{"hides throttles", misread(esm.OutcomeThrottled, plainly), []string{throttle, ownAnswers}, "esmtest.NoThrottle"},
 		{"hides halts", misread(esm.OutcomeHalt, plainly), []string{halt}, "esmtest.NoHalt"},
 		{"hides that it is permanent", misread(esm.OutcomePermanent, plainly), []string{permanent, ownAnswers}, "esmtest.NoPermanent"},
@@ -199,13 +199,13 @@ func TestInvokersThatMisreadErrorsDoNotConform(t *testing.T) {
 				return esm.Throttled(time.Second, err)
 			}
 			return nil
-		}), append(without(outcomes, throttle), ownAnswers), "the Mapping would wait"},
+		}), append(lacking(outcomes, throttle), ownAnswers), "the Mapping would wait"},
 		{"halts when the target fails", answered(func(_ context.Context, err error) error {
 			if err != nil {
 				return esm.Halt(err)
 			}
 			return nil
-		}), append(without(outcomes, halt), ownAnswers), "the Mapping would halt"},
+		}), append(lacking(outcomes, halt), ownAnswers), "the Mapping would halt"},
 		{"gives up when the target fails", misread(esm.OutcomeFailure, esm.Permanent), []string{failure, ownAnswers}, "the records would be given up"},
 		{"halves when the target fails", misread(esm.OutcomeFailure, esm.TooLarge), []string{failure, ownAnswers}, "tried again in halves"},
 		{"names one record when the target fails", wrapped(func(target esm.InvokerFunc) esm.InvokerFunc {

@@ -19,6 +19,7 @@ type recorder struct {
 	mu       sync.Mutex
 	failures []string
 	cleanups []func()
+	over     bool
 }
 
 // watch runs f as a test of its own, with its cleanups, and returns how it
@@ -34,6 +35,7 @@ func watch(t testing.TB, f func(t testing.TB)) []string {
 		n := len(r.cleanups)
 		if n == 0 {
 			defer r.mu.Unlock()
+			r.over = true
 			return r.failures
 		}
 		next := r.cleanups[n-1]
@@ -56,6 +58,9 @@ func alone(f func()) {
 func (r *recorder) note(s string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	if r.over { // testing panics then
+		r.TB.Errorf("a test was told after its end: %s", s)
+	}
 	r.failures = append(r.failures, strings.TrimSpace(s))
 }
 

@@ -21,6 +21,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/seed429fd032/esm/internal/guard"
 )
 
 // A Server is an HTTP server in memory, for a function that calls one. It is
@@ -35,8 +37,10 @@ import (
 // host of its URL exists nowhere else, so that one that is not told so fails.
 //
 // It speaks HTTP/1.1, and keeps connections open as a real one does. A handler
-// that panics ends its connection, and the test's log says so; that does not
-// fail the test.
+// that panics fails the test, unless it wants to end its connection that way,
+// by panic(http.ErrAbortHandler).
+//
+// From Go 1.27 on, httptest.NewTestServer makes such a server too.
 type Server struct {
 	// URL is the address, such as http://server-1.invalid, without a slash at the
 	// end.
@@ -182,6 +186,7 @@ func (s *Server) Close() {
 		return
 	}
 	defer close(s.ended)
+	_ = s.listener.Close()
 	_ = s.http.Close() // of what is closed already
 	s.transport.CloseIdleConnections()
 	<-s.served
@@ -243,9 +248,17 @@ func (s *Server) count(handler http.Handler) http.Handler {
 		s.requests[r] = time.Now()
 		s.mu.Unlock()
 		defer func() {
+			v := recover() // nil for a Goexit, which goes on
 			s.mu.Lock()
-			defer s.mu.Unlock()
 			delete(s.requests, r)
+			s.mu.Unlock()
+			if v == nil {
+				return
+			}
+			if v != http.ErrAbortHandler {
+				s.fail(fmt.Errorf("esmtest: the handler of %s %s panicked: %s\n%s", r.Method, r.URL.Path, guard.Sprint(v), guard.Stack()))
+			}
+			panic(http.ErrAbortHandler) // which ends the connection, without a word
 		}()
 		handler.ServeHTTP(w, r)
 	})

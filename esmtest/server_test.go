@@ -248,24 +248,41 @@ func TestHandlerThatIgnoresTheEndFailsTheTest(t *testing.T) {
 	}
 }
 
-func TestHandlerThatPanicsEndsItsConnectionOnly(t *testing.T) {
-	both(t, func(t *testing.T) {
-		var logged []string
-		var fail func()
+// TestHandlerThatOutlivesItsTestTellsItNothing: testing would panic.
+func TestHandlerThatOutlivesItsTestTellsItNothing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		release := make(chan struct{})
 		failures := watch(t, func(t testing.TB) {
-			t = loud{t, &logged}
+			server := esmtest.NewServer(t, http.HandlerFunc(func(http.ResponseWriter, *http.Request) {
+				<-release
+				panic("too late")
+			}))
+			go func() { _, _ = server.Client().Get(server.URL) }()
+			synctest.Wait()
+		})
+		wantFailure(t, failures, "esmtest: 1h0m0s after the server was closed")
+		close(release)
+		synctest.Wait()
+	})
+}
+
+func TestHandlerThatPanicsFailsTheTestAndEndsItsConnectionOnly(t *testing.T) {
+	both(t, func(t *testing.T) {
+		failures := watch(t, func(t testing.TB) {
 			server := esmtest.NewServer(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 				switch r.URL.Path {
 				case "/panics":
 					panic("oh no")
+				case "/panics-with-nil":
+					panic(nil)
 				case "/aborts":
 					panic(http.ErrAbortHandler)
 				case "/exits":
-					runtime.Goexit()
+					runtime.Goexit() // as t.FailNow does
 				}
 				_, _ = io.WriteString(w, "fine")
 			}))
-			for _, path := range []string{"/panics", "/aborts", "/exits"} {
+			for _, path := range []string{"/panics?secret", "/panics-with-nil", "/aborts", "/exits"} {
 				if _, err := server.Client().Get(server.URL + path); err == nil {
 					t.Errorf("%s was answered", path)
 				}
@@ -276,16 +293,28 @@ func TestHandlerThatPanicsEndsItsConnectionOnly(t *testing.T) {
 				}
 				answer.Body.Close()
 			}
-			fail = func() { _, _ = server.Client().Get(server.URL + "/panics") }
 		})
-		fail() // the test that it belonged to has ended
-		if len(failures) > 0 {
-			t.Errorf("%q", failures)
+		if len(failures) != 2 {
+			t.Fatalf("%q", failures)
 		}
-		if len(logged) != 1 || !strings.Contains(logged[0], "panic serving") || !strings.Contains(logged[0], "oh no") || !strings.Contains(logged[0], "server_test.go") {
-			t.Errorf("logged: %q", logged)
+		for i, says := range []string{"the handler of GET /panics panicked: oh no\n", "the handler of GET /panics-with-nil panicked: panic called with nil argument"} {
+			if !strings.Contains(failures[i], "esmtest: "+says) || !strings.Contains(failures[i], "server_test.go") || strings.Contains(failures[i], "secret") {
+				t.Errorf("%s", failures[i])
+			}
 		}
 	})
+}
+
+// TestServerLogsToTheTest what its HTTP server has to say.
+func TestServerLogsToTheTest(t *testing.T) {
+	var logged []string
+	_ = watch(t, func(t testing.TB) {
+		server := esmtest.NewTLSServer(loud{t, &logged}, http.NotFoundHandler())
+		_, _ = (&http.Client{Transport: &http.Transport{DialContext: server.DialContext}}).Get(server.URL)
+	})
+	if len(logged) != 1 || !strings.Contains(logged[0], "TLS handshake error") {
+		t.Errorf("%q", logged)
+	}
 }
 
 // loud keeps what a test logs.

@@ -92,6 +92,31 @@ var traps = map[string]struct {
 		t.Error("it went on")
 	}), []string{"stands still", "sync.Mutex.Lock. It waits for a mutex, which somebody holds", "trap_test.go"}},
 
+	"a sync.Once whose function waits": {inBubble(func(t *testing.T) {
+		var once sync.Once
+		open := func() { time.Sleep(time.Second) }
+		go once.Do(open)
+		k := startOne(t, esm.InvokerFunc(func(context.Context, *esm.Batch) error {
+			once.Do(open)
+			return nil
+		}))
+		k.Produce("orders", "a")
+		time.Sleep(time.Minute)
+		t.Error("it went on")
+	}), []string{"stands still", "sync.Mutex.Lock. It waits for a mutex, which somebody holds", "sync.(*Once)"}},
+
+	"a WaitGroup of the package": {inBubble(func(t *testing.T) {
+		packageGroup.Add(1)
+		k := startOne(t, esm.InvokerFunc(func(context.Context, *esm.Batch) error {
+			packageGroup.Wait()
+			return nil
+		}))
+		time.AfterFunc(time.Hour, packageGroup.Done)
+		k.Produce("orders", "a")
+		time.Sleep(time.Minute)
+		t.Error("it went on")
+	}), []string{"stands still", "sync.WaitGroup.Wait. It waits for a WaitGroup that is a package variable", "trap_test.go"}},
+
 	"a channel from outside": {func(t *testing.T) {
 		done := make(chan struct{})
 		synctest.Test(t, func(t *testing.T) {
@@ -191,6 +216,8 @@ var traps = map[string]struct {
 		})
 	}, []string{"esmtest: this Invoker was made outside of a testing/synctest bubble, and is used in bubble", "trap_test.go"}},
 }
+
+var packageGroup sync.WaitGroup
 
 func inBubble(f func(t *testing.T)) func(t *testing.T) {
 	return func(t *testing.T) { synctest.Test(t, f) }
