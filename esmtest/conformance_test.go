@@ -151,7 +151,9 @@ func TestInvokerThatMayWriteConforms(t *testing.T) {
 		return esmtest.MayWrite(esm.InvokerFunc(func(ctx context.Context, b *esm.Batch) error {
 			err := target(ctx, b)
 			for _, r := range b.Records {
-				r.Value = []byte("handled")
+				for i := range r.Value {
+					r.Value[i] = 'x'
+				}
 			}
 			return err
 		}))
@@ -448,7 +450,7 @@ func TestBadInvokersDoNotConform(t *testing.T) {
 				}
 				return err
 			}
-		}), []string{unchanged}, "the value of users/1 offset 102 changed while Invoke had it. Records are read-only"},
+		}), []string{unchanged}, "the value of users/1 offset 102 changed in place while Invoke had it. Bytes of records are read-only"},
 		{"adds headers to records", wrapped(func(target esm.InvokerFunc) esm.InvokerFunc {
 			return func(ctx context.Context, b *esm.Batch) error {
 				err := target(ctx, b)
@@ -457,7 +459,7 @@ func TestBadInvokersDoNotConform(t *testing.T) {
 				}
 				return err
 			}
-		}), []string{unchanged}, "the headers of users/1 offset 99 changed while Invoke had it"},
+		}), []string{unchanged}, "Invoke replaced the headers of users/1 offset 99"},
 		{"changes records before the call", wrapped(func(target esm.InvokerFunc) esm.InvokerFunc {
 			return func(ctx context.Context, b *esm.Batch) error {
 				for _, r := range b.Records {

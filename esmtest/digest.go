@@ -1,6 +1,7 @@
 package esmtest
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"hash/maphash"
@@ -8,49 +9,53 @@ import (
 	"strings"
 	"sync"
 	"testing"
-	"weak"
 
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/seed429fd032/esm"
 )
 
-// A digest is what a record held when somebody looked at it: its key, value and
-// headers, without keeping them.
+// A content is the bytes of a record's key, value and headers as somebody saw
+// them, with a digest of them.
 //
-// Where the record stands is there to name it, and is not compared. A client
-// that produces a record writes new coordinates into it, which a Mapping bears,
-// and it may do so after the call has returned: to read them then would be a data
-// race of the test kit. Key, value and headers are only read by a client.
-type digest struct {
-	at                  place
-	key, value, headers uint64
+// What is compared later is these bytes, and not the record: a function that
+// stores something else in its record, or forwards it, so that a client writes
+// where it stands, does no harm, since a Mapping hands over what Kafka has if the
+// record comes again. What is changed in place it cannot see. And nothing of the
+// record itself is read after the call: a client may write into it yet, which
+// would be a data race of the test kit.
+type content struct {
+	at         place
+	key, value []byte
+	headers    [][]byte // their values; strings do not change
+	digest     digest
 }
+
+type digest struct{ key, value, headers uint64 }
 
 var digestSeed = maphash.MakeSeed()
 
-// digestOf looks at a record before a call.
-func digestOf(r *kgo.Record) digest {
-	d := contentOf(r)
-	d.at = placeOf(r)
-	return d
+// look looks at records before a call.
+func look(records []*kgo.Record) []content {
+	cs := make([]content, len(records))
+	for i, r := range records {
+		c := &cs[i]
+		c.at, c.key, c.value = placeOf(r), r.Key, r.Value
+		for _, h := range r.Headers {
+			c.headers = append(c.headers, h.Value)
+		}
+		c.digest = c.now()
+	}
+	return cs
 }
 
-// contentOf looks at what a record holds, and at nothing else.
-func contentOf(r *kgo.Record) digest {
-	d := digest{key: hashOf(r.Key), value: hashOf(r.Value)}
-	for _, h := range r.Headers {
-		d.headers = maphash.Comparable(digestSeed, [3]uint64{d.headers, maphash.String(digestSeed, h.Key), maphash.Bytes(digestSeed, h.Value)})
+// now is what the bytes are.
+func (c *content) now() digest {
+	d := digest{key: maphash.Bytes(digestSeed, c.key), value: maphash.Bytes(digestSeed, c.value)}
+	for _, h := range c.headers {
+		d.headers = maphash.Comparable(digestSeed, [2]uint64{d.headers, maphash.Bytes(digestSeed, h)})
 	}
 	return d
-}
-
-// hashOf tells nil from empty: a tombstone is not an empty value.
-func hashOf(b []byte) uint64 {
-	if b == nil {
-		return 0
-	}
-	return maphash.Bytes(digestSeed, b)
 }
 
 // changed says which parts of a record are not what they were.
@@ -67,46 +72,29 @@ func (d digest) changed(now digest) (parts []string) {
 	return parts
 }
 
-func digestsOf(records []*kgo.Record) []digest {
-	ds := make([]digest, len(records))
-	for i, r := range records {
-		ds[i] = digestOf(r)
-	}
-	return ds
-}
-
-// digestsAgain looks at what records hold once more.
-func digestsAgain(records []*kgo.Record, was []digest) []digest {
-	ds := make([]digest, len(records))
-	for i, r := range records {
-		ds[i] = contentOf(r)
-		ds[i].at = was[i].at
-	}
-	return ds
-}
-
 // copying is how to change a part of a record without changing the record.
 var copying = map[string]string{
-	"key":     "c.Key = bytes.Clone(r.Key)",
-	"value":   "c.Value = bytes.Clone(r.Value)",
-	"headers": "c.Headers = slices.Clone(r.Headers), and of a header whose value changes that too",
+	"key":     "key := bytes.Clone(r.Key)",
+	"value":   "value := bytes.Clone(r.Value)",
+	"headers": "bytes.Clone of the value of the header",
 }
 
 // whatChanged says which records are not what they were, how that came about,
 // and what to do instead. It is empty if all are.
-func whatChanged(was, now []digest, how string) string {
+func whatChanged(was []content, how string) string {
 	var first string
 	var steps []string
 	n := 0
-	for i, d := range was {
-		parts := d.changed(now[i])
+	for i := range was {
+		c := &was[i]
+		parts := c.digest.changed(c.now())
 		if len(parts) == 0 {
 			continue
 		}
 		if n++; n > 1 {
 			continue
 		}
-		first = fmt.Sprintf("the %s of %s/%d offset %d", strings.Join(parts, " and the "), d.at.Topic, d.at.Partition, d.at.offset)
+		first = fmt.Sprintf("the %s of %s/%d offset %d", strings.Join(parts, " and the "), c.at.Topic, c.at.Partition, c.at.offset)
 		for _, p := range parts {
 			steps = append(steps, copying[p])
 		}
@@ -118,26 +106,49 @@ func whatChanged(was, now []digest, how string) string {
 	default:
 		first += fmt.Sprintf(" (and something of %d more records)", n-1)
 	}
-	return fmt.Sprintf("esmtest: %s %s. Records are read-only: after a failure the same ones come again, with whatever was written into them. Change a copy: c := *r; %s. An Invoker that has a reason to write is given to esmtest.Start with esmtest.MayWrite",
+	return fmt.Sprintf("esmtest: %s %s. Bytes of records are read-only: after a failure the same ones come again, with whatever was written into them. Change a copy: %s. An Invoker that has a reason to write is given to esmtest.Start with esmtest.MayWrite",
 		first, how, strings.Join(steps, "; "))
 }
 
-// whileInvoke and afterInvoke are when a record changed.
+// whatWasReplaced says which record holds something else than it did. A Mapping
+// bears that, but a wrapper that calls an Invoker twice with the same records
+// does not.
+func whatWasReplaced(was []content, records []*kgo.Record) string {
+	for i, now := range look(records) {
+		c := &was[i]
+		var parts []string
+		if !bytes.Equal(now.key, c.key) || (now.key == nil) != (c.key == nil) {
+			parts = append(parts, "key")
+		}
+		if !bytes.Equal(now.value, c.value) || (now.value == nil) != (c.value == nil) {
+			parts = append(parts, "value")
+		}
+		if !slices.EqualFunc(now.headers, c.headers, bytes.Equal) {
+			parts = append(parts, "headers")
+		}
+		if len(parts) > 0 {
+			return fmt.Sprintf("esmtest: Invoke replaced the %s of %s/%d offset %d: a wrapper may call it again with the same records; change a copy, c := *r", strings.Join(parts, " and the "), c.at.Topic, c.at.Partition, c.at.offset)
+		}
+	}
+	return ""
+}
+
+// whileInvoke and afterInvoke are when bytes changed.
 const (
-	whileInvoke = "changed while Invoke had it"
-	afterInvoke = "changed after Invoke had returned: something that it left behind writes into it"
+	whileInvoke = "changed in place while Invoke had it"
+	afterInvoke = "changed in place after Invoke had returned: something that it left behind writes into it"
 )
 
 // A watcher is an Invoker that fails the test if the one behind it writes into
-// records.
+// the bytes of records.
 type watcher struct {
 	t    testing.TB
 	next esm.Invoker
 
 	mu sync.Mutex
-	// failed are records of calls that failed, which come again. It does not keep
-	// them: they are large, and some of them may be settled.
-	failed map[weak.Pointer[kgo.Record]]digest
+	// failed are records of calls that failed, which come again, as other
+	// kgo.Records with the same bytes.
+	failed map[place]digest
 	told   int  // how often the test was failed
 	over   bool // the test has ended
 }
@@ -148,7 +159,7 @@ func watched(t testing.TB, inv esm.Invoker) esm.Invoker {
 	if _, exempt := inv.(mayWrite); exempt || isNil(inv) {
 		return inv
 	}
-	w := &watcher{t: t, next: inv, failed: map[weak.Pointer[kgo.Record]]digest{}}
+	w := &watcher{t: t, next: inv, failed: map[place]digest{}}
 	t.Cleanup(w.end) // after the Mapping was stopped
 	return w
 }
@@ -167,18 +178,16 @@ func (w *watcher) tell(why string) {
 }
 
 func (w *watcher) Invoke(ctx context.Context, b *esm.Batch) (err error) {
-	records := slices.Clone(b.Records) // the slice is the function's, which may sort it
-	was := digestsOf(records)
-	w.tell(w.meet(records, was))
+	was := look(b.Records)
+	w.meet(was)
 	returned := false
 	// They are looked at when the call is over, however it ended: whatever the
 	// function did itself happened before. What it left running may write yet,
 	// which is seen when they come again, and by the race detector.
 	defer func() {
-		now := digestsAgain(records, was)
-		w.tell(whatChanged(was, now, whileInvoke))
+		w.tell(whatChanged(was, whileInvoke))
 		if !returned || err != nil {
-			w.expect(records, was, now)
+			w.expect(was)
 		}
 	}()
 	err = w.next.Invoke(withWatcher(ctx), b)
@@ -186,47 +195,33 @@ func (w *watcher) Invoke(ctx context.Context, b *esm.Batch) (err error) {
 	return err
 }
 
-// expect takes note of records that may come again, as they were. Those that the
-// call changed are told of; what the Mapping does with them is its business.
-func (w *watcher) expect(records []*kgo.Record, was, now []digest) {
+// expect books records that may come again, as they are. Those that the call
+// changed were told of.
+func (w *watcher) expect(was []content) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	for i, r := range records {
-		if len(was[i].changed(now[i])) == 0 {
-			w.failed[weak.Make(r)] = was[i]
-		}
+	for i := range was {
+		w.failed[was[i].at] = was[i].now()
 	}
 }
 
-// meet says what changed of records that come again.
-func (w *watcher) meet(records []*kgo.Record, now []digest) string {
+// meet tells what changed of records that come again.
+func (w *watcher) meet(now []content) {
 	w.mu.Lock()
-	defer w.mu.Unlock()
-	if len(w.failed) == 0 {
-		return ""
-	}
-	var was, is []digest
-	for i, r := range records {
-		p := weak.Make(r)
-		if d, known := w.failed[p]; known {
-			was, is = append(was, d), append(is, now[i])
-			delete(w.failed, p)
-		}
-	}
-	return whatChanged(was, is, afterInvoke)
-}
-
-// end looks at those that did not come again, after the Mapping was stopped.
-func (w *watcher) end() {
-	w.mu.Lock()
-	var was, now []digest
-	for p, d := range w.failed {
-		if r := p.Value(); r != nil {
-			was, now = append(was, d), append(now, contentOf(r))
+	var met []content
+	for _, c := range now {
+		if d, known := w.failed[c.at]; known {
+			c.digest = d
+			met = append(met, c)
+			delete(w.failed, c.at)
 		}
 	}
 	w.mu.Unlock()
-	w.tell(whatChanged(was, now, afterInvoke))
+	w.tell(whatChanged(met, afterInvoke))
+}
+
+// end is when the test must not be told anything more.
+func (w *watcher) end() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.over = true
@@ -244,10 +239,10 @@ func hasWatcher(ctx context.Context) bool { return ctx.Value(watcherKey{}) != ni
 
 type mayWrite struct{ esm.Invoker }
 
-// MayWrite makes an Invoker that may write into its records, for [Start], [New]
-// and [TestInvoker], which fail the test otherwise. It is for one of which it
-// makes no difference what comes again after a failure: because it never fails,
-// or because it writes the same each time.
+// MayWrite makes an Invoker that may write into the bytes of its records, for
+// [Start], [New] and [TestInvoker], which fail the test otherwise. It is for one
+// of which it makes no difference what comes again after a failure: because it
+// never fails, or because it writes the same each time.
 func MayWrite(inv esm.Invoker) esm.Invoker {
 	if isNil(inv) {
 		return inv // which New reports

@@ -111,14 +111,14 @@
 //   - the leader of a partition moved right after a client has joined: the client
 //     may then ask again and again without a pause, and the clock stands still.
 //
-// # Records are read-only
+// # Bytes of records are read-only
 //
-// The same record comes again after a failure, so what a function wrote into it
-// comes too. [Start], a scripted [Invoker] and [TestInvoker] fail the test if the key,
-// the value or the headers of a record are not what they were, and name it. Where a
-// record stands may change: a client writes that into each record that it produces.
-// Wrap an Invoker that has a reason to write in [MayWrite]. What a [esm.Destination]
-// does is not looked at.
+// The same bytes come again after a failure, so what a function wrote into them
+// comes too. [Start], a scripted [Invoker] and [TestInvoker] fail the test if bytes of
+// a key, a value or a header are not what they were, and name the record. To store
+// something else in a record, or to forward it, harms nothing. Wrap an Invoker that
+// has a reason to write in [MayWrite]. What a [esm.Destination] does is not looked
+// at.
 //
 // # Your own Invoker
 //

@@ -16,12 +16,11 @@ import (
 // context does, is nothing bad, but it is waited for ([esm.WithStopTimeout]).
 // A test that expects what is bad stops the Mapping itself.
 //
-// The test fails, too, if the Invoker changes the key, the value or the headers of
-// a record: they are read-only, since the same record comes again after a failure.
-// It is looked for when Invoke returns, and when a record comes again, which sees
-// what a goroutine does that Invoke left behind. A record that is produced as it
-// is, to forward it, gets other coordinates, which is no mistake. [MayWrite]
-// exempts an Invoker.
+// The test fails, too, if the Invoker changes bytes of a key, a value or a header in
+// place: they come again after a failure. It is looked for when Invoke returns, and
+// when a record comes again, which sees what a goroutine does that Invoke left
+// behind. To store something else in a record, or to forward it as it is, is no
+// mistake. [MayWrite] exempts an Invoker.
 //
 // What the Mapping logs goes to the test's output, unless opts say otherwise.
 func Start(t testing.TB, source esm.Source, invoker esm.Invoker, opts ...esm.Option) *esm.Mapping {
