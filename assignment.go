@@ -270,7 +270,7 @@ func (l *lane) keep(e *engine, earlier *lane, from, to int64) {
 
 // rest are the records of a part that are not settled, as a segment.
 func (p *part) rest() segment {
-	s := segment{exposed: p.exposed, contexts: contexts{all: p.contexts.all}}
+	s := segment{exposed: p.exposed, contexts: contexts{all: p.contexts.all}, heads: p.heads}
 	for _, r := range p.unsettled() {
 		i, _ := find(p.records, r.offset)
 		s.records, s.kafka = append(s.records, p.records[i]), append(s.kafka, p.kafka[i])

@@ -108,8 +108,9 @@ type segment struct {
 	records  []record
 	kafka    []*kgo.Record // the same records
 	contexts contexts      // of those
-	bytes    int64         // what they weigh,
-	cost     int64         // and what they cost in memory
+	heads    heads
+	bytes    int64 // what they weigh,
+	cost     int64 // and what they cost in memory
 	memory   *chunk
 	// exposed is whether user code had them before.
 	exposed bool
@@ -152,6 +153,7 @@ type part struct {
 	records  []record
 	kafka    []*kgo.Record // the same records; one is nil while it is read again
 	contexts contexts
+	heads    heads
 	pieces   []piece
 	bytes    int64
 	cost     int64
@@ -225,9 +227,10 @@ func (l *lane) take(m *room, empty bool) *firstPart {
 		p.cost += taken.cost
 		p.exposed = p.exposed || s.exposed
 		if p.records == nil { // no copy while one segment is enough
-			p.records, p.kafka, p.contexts = taken.records, taken.kafka, taken.contexts
+			p.records, p.kafka, p.contexts, p.heads = taken.records, taken.kafka, taken.contexts, taken.heads
 		} else {
 			p.contexts = p.contexts.join(len(p.records), taken.contexts, n)
+			p.heads.join(&taken.heads)
 			p.records, p.kafka = append(p.records, taken.records...), append(p.kafka, taken.kafka...)
 		}
 		p.pieces = append(p.pieces, piece{s.memory, n})
@@ -261,7 +264,7 @@ func (f *firstPart) alone() *work {
 // settle marks records of a part as done with, and reports whether the frontier
 // moved. Each settles the gap in front of it too.
 func (l *lane) settle(p *part, records []record) (moved bool) {
-	if e := records[len(records)-1].epoch; e >= 0 {
+	if e := p.heads.at(records[len(records)-1].offset).epoch; e >= 0 {
 		l.leaderEpoch = e
 	}
 	if len(records) == len(p.records) {

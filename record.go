@@ -1,7 +1,9 @@
 package esm
 
 import (
+	"cmp"
 	"context"
+	"slices"
 	"time"
 	"unsafe"
 
@@ -26,19 +28,73 @@ import (
 // the 500 that a record costs in all; to compare all of them after each call
 // costs 9, and is a data race with a client that still writes.
 //
-// A record has no pointer in it, so that the collector does not look at it. Where
-// its kgo.Record is, its segment and its part know.
+// A record is small and has no pointer in it, because there is one for each that
+// is held, written once and seldom read. What the records of a batch of Kafka have
+// in common is in heads; where its kgo.Record is, its segment and its part know.
 type record struct {
-	offset     int64
-	millis     int64 // its timestamp
-	producerID int64
-	size       int32 // of key, value and headers
-	epoch      int32 // of the leader
+	offset int64
+	millis int64 // its timestamp
+	size   int32 // of key, value and headers
 	// content is a digest of where its key, value and headers are and how long:
 	// not of their bytes, which would cost more than all else.
-	content       uint32
+	content uint32
+}
+
+// A head is what records from an offset on have in common, until the next one:
+// the records of a batch of Kafka.
+type head struct {
+	from          int64
+	producerID    int64
+	epoch         int32 // of the leader
 	producerEpoch int16
 	attrs         kgo.RecordAttrs
+}
+
+func headOf(k *kgo.Record) head {
+	return head{k.Offset, k.ProducerID, k.LeaderEpoch, k.ProducerEpoch, k.Attrs}
+}
+
+// goesOn reports whether another head says the same.
+func (h *head) goesOn(o *head) bool {
+	return h.producerID == o.producerID && h.epoch == o.epoch && h.producerEpoch == o.producerEpoch && h.attrs == o.attrs
+}
+
+// heads are those of the records of a segment or a part, in their order. There is
+// seldom more than one.
+type heads struct {
+	first head
+	more  []head
+}
+
+// at is that of an offset.
+func (h *heads) at(offset int64) *head {
+	i, found := slices.BinarySearchFunc(h.more, offset, func(o head, offset int64) int { return cmp.Compare(o.from, offset) })
+	switch {
+	case found:
+		return &h.more[i]
+	case i == 0:
+		return &h.first
+	}
+	return &h.more[i-1]
+}
+
+// add appends one that begins after the others.
+func (h *heads) add(o head) {
+	last := &h.first
+	if n := len(h.more); n > 0 {
+		last = &h.more[n-1]
+	}
+	if !last.goesOn(&o) {
+		h.more = append(h.more[:len(h.more):len(h.more)], o)
+	}
+}
+
+// join appends those of records that come after the others.
+func (h *heads) join(o *heads) {
+	h.add(o.first)
+	for _, more := range o.more {
+		h.add(more)
+	}
 }
 
 const (
@@ -57,8 +113,10 @@ const (
 func number(records []*kgo.Record) segment {
 	own := make([]record, len(records))
 	s := segment{records: own, kafka: records, cost: int64(len(records)) * (recordOverhead + framing)}
+	var last head
 	if len(records) > 0 {
-		s.contexts.all = records[0].Context
+		last = headOf(records[0])
+		s.contexts.all, s.heads.first = records[0].Context, last
 	}
 	for i, k := range records {
 		size := len(k.Key) + len(k.Value)
@@ -67,11 +125,12 @@ func number(records []*kgo.Record) segment {
 			size += len(h.Key) + len(h.Value)
 			s.cost += headerOverhead + int64(len(h.Key)+15)&^15
 		}
-		own[i] = record{
-			offset: k.Offset, millis: k.Timestamp.UnixMilli(), producerID: k.ProducerID, size: int32(size), epoch: k.LeaderEpoch,
-			content: contentOf(k.Key, k.Value, k.Headers), producerEpoch: k.ProducerEpoch, attrs: k.Attrs,
-		}
+		own[i] = record{k.Offset, k.Timestamp.UnixMilli(), int32(size), contentOf(k.Key, k.Value, k.Headers)}
 		s.bytes += int64(size)
+		if k.ProducerID != last.producerID || k.LeaderEpoch != last.epoch || k.ProducerEpoch != last.producerEpoch || k.Attrs != last.attrs {
+			last = headOf(k)
+			s.heads.add(last)
+		}
 		if s.contexts.each != nil || !same(s.contexts.all, k.Context) {
 			s.contexts = s.contexts.join(i, contexts{all: k.Context}, 1)
 		}
@@ -97,14 +156,14 @@ func contentOf(key, value []byte, headers []kgo.RecordHeader) uint32 {
 
 // renew makes a new kgo.Record of one that user code had, as it came from Kafka.
 // It reports false if what user code left of it is not what was read.
-func (r *record) renew(had *kgo.Record, of TopicPartition, ctx context.Context, into *kgo.Record) bool {
+func (r *record) renew(had *kgo.Record, of TopicPartition, h *head, ctx context.Context, into *kgo.Record) bool {
 	key, value, headers := had.Key, had.Value, had.Headers
 	if contentOf(key, value, headers) != r.content {
 		return false
 	}
 	*into = kgo.Record{
 		Key: key, Value: value, Headers: headers, Timestamp: time.UnixMilli(r.millis), Topic: of.Topic, Partition: of.Partition,
-		Attrs: r.attrs, ProducerEpoch: r.producerEpoch, ProducerID: r.producerID, LeaderEpoch: r.epoch, Offset: r.offset, Context: ctx,
+		Attrs: h.attrs, ProducerEpoch: h.producerEpoch, ProducerID: h.producerID, LeaderEpoch: h.epoch, Offset: r.offset, Context: ctx,
 	}
 	return true
 }

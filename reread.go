@@ -73,7 +73,7 @@ func (p *part) renew(n int) bool {
 	p.renewed = make([]kgo.Record, n)
 	for i := range p.renewed {
 		j, _ := find(p.records, p.left[0].records[i].offset)
-		if !p.records[j].renew(p.kafka[j], p.lane.TopicPartition, p.contexts.at(j), &p.renewed[i]) {
+		if !p.records[j].renew(p.kafka[j], p.lane.TopicPartition, p.heads.at(p.records[j].offset), p.contexts.at(j), &p.renewed[i]) {
 			p.renewed = nil
 			return false
 		}
