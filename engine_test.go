@@ -53,6 +53,7 @@ type naiveLane struct {
 	draining  bool // it is being given up, and gets nothing more
 	inFlight  bool // an invocation or a delivery, of any epoch
 	parked    bool // a batch of it was put together and given back
+	giving    int  // the offset that was delivered last, -1 if it was invoked since
 	repeats   map[string]int
 	most      int // records of the next invocation at most, after a split,
 	together  int // and partitions, until its batch is settled
@@ -229,7 +230,7 @@ func (d *driver) assign(tp TopicPartition) {
 	for i := range at { // where it went back, that is forgotten
 		n.records[i].done = true
 	}
-	n.arrived, n.assigned, n.repeats, n.most, n.together = at, true, map[string]int{}, 0, 0
+	n.arrived, n.assigned, n.repeats, n.most, n.together, n.giving = at, true, map[string]int{}, 0, 0, -1
 	d.mu.Unlock()
 	d.e.assign([]TopicPartition{tp}, time.Now())
 	d.e.place([]placement{{tp: tp, at: int64(at), leaderEpoch: -1, committed: true}})
@@ -337,7 +338,7 @@ func (d *driver) lease() bool {
 		if n.inFlight || !n.assigned || n.draining {
 			d.wrong("%v is in flight (%v), not assigned (%v) or being given up (%v)", tp, n.inFlight, !n.assigned, n.draining)
 		}
-		n.inFlight = true
+		n.inFlight, n.giving = true, -1
 		n.parked = false
 		call.epochs[tp], call.had[tp], call.order = n.epoch, slices.Clone(records), append(call.order, tp)
 		if n.most > 0 && len(records) > n.most {
@@ -437,6 +438,9 @@ func (d *driver) deliver(ctx context.Context, got *Discard) error {
 		bad("not assigned")
 	case n.inFlight:
 		bad("in flight")
+	case at != n.frontier() && (n.giving < 0 || at <= n.giving):
+		// Only what is given up together with the one before is delivered early.
+		bad(fmt.Sprintf("delivered before %d is settled", n.frontier()))
 	case m.done:
 		bad("done already")
 	case got.Reason == ReasonTooOld && (m.reason != reasonNone || !d.tooOld(m, time.Now())):
@@ -459,7 +463,7 @@ func (d *driver) deliver(ctx context.Context, got *Discard) error {
 		defer d.mu.Unlock()
 		n.inFlight = false
 		if taken && n.epoch == epoch && n.assigned {
-			n.records[at].done = true
+			n.records[at].done, n.giving = true, at
 			d.told++
 		}
 	}()
@@ -509,7 +513,7 @@ func scribble(rng *rand.Rand, r *kgo.Record) {
 
 // outcome invents what a function does with its batch and returns, and which
 // records that is said of.
-func (d *driver) outcome(call *naiveCall) (err, cause error, said []naiveFailure) {
+func (d *driver) outcome(call *naiveCall) (said []naiveFailure, cause, err error) {
 	b := call.lease.batch
 	var records []*kgo.Record
 	for _, tp := range call.order {
@@ -539,14 +543,15 @@ func (d *driver) outcome(call *naiveCall) (err, cause error, said []naiveFailure
 	one := func(most int) error { return kinds[d.rng.IntN(most)]() }
 	switch d.rng.IntN(12) {
 	case 0, 1, 2:
-		return errors.New("no"), nil, nil
+		return nil, nil, errors.New("no")
 	case 3:
-		return one(5), nil, nil
+		return nil, nil, one(5)
 	case 4:
-		return errors.New("no"), []error{ErrInvokeTimeout, ErrRevoked, ErrStopping}[d.rng.IntN(3)], nil
+		cause = []error{ErrInvokeTimeout, ErrRevoked, ErrStopping}[d.rng.IntN(3)]
+		return nil, cause, errors.New("no")
 	case 5:
 		if d.rng.IntN(4) == 0 {
-			return Throttled(0, nil), ErrInvokeTimeout, nil
+			return nil, ErrInvokeTimeout, Throttled(0, nil)
 		}
 		fallthrough
 	case 6, 7:
@@ -582,7 +587,7 @@ func (d *driver) outcome(call *naiveCall) (err, cause error, said []naiveFailure
 			f.Add(&kgo.Record{Topic: "strange"}, errors.New("no"))
 			said = append(said, naiveFailure{offset: -1, err: errors.New("no")})
 		}
-		return f.Err(), nil, said
+		return said, nil, f.Err()
 	}
 	return nil, nil, nil
 }
@@ -768,6 +773,13 @@ func (d *driver) judgeStep() {
 			d.wrong("%v: the frontier is %d, %d is committed, and nobody will commit it", tp, l.frontier(), l.committed)
 		}
 	}
+	for _, call := range d.calls {
+		for tp, epoch := range call.epochs {
+			if d.lanes[tp].epoch != epoch && context.Cause(call.lease.ctx) == nil {
+				d.wrong("%v belongs to somebody else, and its call goes on uncancelled", tp)
+			}
+		}
+	}
 	for _, l := range d.e.dirty {
 		if n := d.lanes[l.TopicPartition]; !l.dead && d.e.lanes[l.TopicPartition] != l {
 			d.wrong("%v: a lane that is gone would be committed (assigned: %v)", l.TopicPartition, n.assigned)
@@ -858,7 +870,7 @@ func (d *driver) step(leftOut uint) {
 		d.lease()
 	case op < 17 && len(d.calls) > 0:
 		i := d.rng.IntN(len(d.calls))
-		err, cause, said := d.outcome(d.calls[i])
+		said, cause, err := d.outcome(d.calls[i])
 		d.end(i, err, cause, said)
 	case op == 17 && owned:
 		d.mu.Lock()
@@ -927,7 +939,7 @@ func (d *driver) goBack(tp TopicPartition) {
 		}
 	}
 	n.anew(to)
-	n.repeats, n.most, n.together = map[string]int{}, 0, 0
+	n.repeats, n.most, n.together, n.giving = map[string]int{}, 0, 0, -1
 	d.mu.Unlock()
 	d.position(tp)
 }
