@@ -148,7 +148,8 @@ func WithEnv(env ...string) ProcessOption {
 
 // WithPlainAddress leaves the secret out of the address that the process gets,
 // for a runtime client that takes nothing but a host and a port: that of Node.
-// See [Process] for what that means.
+// On Linux nobody else can reach the function even so; on other systems every
+// user of the machine can. See [Process].
 func WithPlainAddress() ProcessOption {
 	return processOption(func(s *processSettings) { s.plain = true })
 }

@@ -53,6 +53,20 @@ import (
 // output tells of it. That for Node does not take it and needs
 // [WithPlainAddress]. Then, on Linux, connections of other users are refused,
 // and on other systems they are not.
+//
+// With and without the secret, what a page in a browser can send is refused: a
+// request for another host than the address that the process was given, and one
+// with a header Origin, with one that begins with Sec-, or of a browser. (fetch
+// of Node sends Sec-Fetch-Mode. AWS's clients do not use it; a runtime of your
+// own must not either.) The next event is given to one connection at a time: as
+// long as that is open, another one that asks is told of a conflict. And the id
+// of an invocation, without which nothing is answered, cannot be guessed.
+//
+// A process has 32 connections at most. Those of others, which have sent no
+// request of its, take places of each other, so that whoever opens many holds
+// up nobody and takes few descriptors of this process. They have 5 seconds for a
+// request. The header of one may have 64 KiB, and 1 MiB on a connection that had
+// a good one before.
 type Process struct {
 	pool   *lambdapool.Pool
 	report bool

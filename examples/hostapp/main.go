@@ -142,8 +142,8 @@ func (s *settings) run(ctx context.Context, stdout, stderr io.Writer) error {
 	}
 
 	// The server comes first and goes last, so that the probes answer
-	// throughout.
-	server := &http.Server{Handler: h.routes(), ReadHeaderTimeout: 5 * time.Second}
+	// throughout. A page in a browser on this machine must not pause it.
+	server := &http.Server{Handler: http.NewCrossOriginProtection().Handler(h.routes()), ReadHeaderTimeout: 5 * time.Second}
 	served := make(chan error, 1)
 	go func() { served <- server.Serve(listener) }()
 	fmt.Fprintf(stdout, "listening on http://%s\n", listener.Addr())

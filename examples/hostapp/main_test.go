@@ -65,11 +65,14 @@ func (a *app) ends(want int) (rest string) {
 	return rest
 }
 
-func (a *app) ask(method, path string, want int) string {
+func (a *app) ask(method, path string, want int, header ...string) string {
 	a.t.Helper()
 	req, err := http.NewRequestWithContext(a.t.Context(), method, a.url+path, nil)
 	if err != nil {
 		a.t.Fatal(err)
+	}
+	for i := 0; i < len(header); i += 2 {
+		req.Header.Set(header[i], header[i+1])
 	}
 	resp, err := http.DefaultClient.Do(req)
 	if err != nil {
@@ -130,6 +133,8 @@ func TestItServesPausesAndDrains(t *testing.T) {
 	})
 
 	a.ask("GET", "/pause", 405)
+	a.ask("POST", "/pause", 403, "Origin", "http://elsewhere.test") // a page in a browser
+	a.ask("POST", "/pause", 403, "Sec-Fetch-Site", "cross-site")
 	a.ask("POST", "/pause", 200)
 	if body := a.ask("GET", "/readyz", 503); !strings.Contains(body, "paused") {
 		t.Errorf("readyz while paused: %q", body)

@@ -287,7 +287,7 @@ func startLambda(ctx context.Context) (l *lambda, err error) {
 	})
 	front := lambdafront.New()
 	front.Add("billing", processes, l.pool)
-	l.server = &http.Server{Handler: front, ReadHeaderTimeout: time.Minute}
+	l.server = &http.Server{Handler: http.NewCrossOriginProtection().Handler(front), ReadHeaderTimeout: 5 * time.Second}
 	l.url = "http://" + listener.Addr().String()
 	go func() { _ = l.server.Serve(listener) }() // close ends it
 	return l, nil

@@ -5,11 +5,11 @@ package lambdapool
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"log/slog"
 	"slices"
-	"strconv"
 	"sync"
 	"time"
 )
@@ -63,7 +63,6 @@ type Pool struct {
 	idle    []*worker // the one that was used last comes last, those that are away first
 	waiters []chan *worker
 	stats   Stats
-	serial  uint64
 
 	group sync.WaitGroup // the goroutines of workers
 }
@@ -148,7 +147,7 @@ type Event struct {
 
 // Invoke gives a process an event, and waits for its answer.
 func (p *Pool) Invoke(ctx context.Context, event Event) ([]byte, error) {
-	id := p.requestID(event.Name)
+	id := requestID(event.Name)
 	for {
 		if ctx.Err() != nil {
 			return nil, fmt.Errorf("%w before the function was called", context.Cause(ctx))
@@ -171,24 +170,24 @@ func (p *Pool) Invoke(ctx context.Context, event Event) ([]byte, error) {
 	}
 }
 
-// requestID makes the id of an invocation. An event may be tried twice, and an
-// answer must say which time it means.
-func (p *Pool) requestID(name string) string {
-	p.mu.Lock()
-	p.serial++
-	n := p.serial
-	p.mu.Unlock()
-	id := make([]byte, 0, len(name)+12)
+// requestID makes the id of an invocation: the name, and what nobody guesses. An
+// event may be tried twice, and an answer must say which time it means; and who
+// does not have the event must not answer it.
+func requestID(name string) string {
+	id := make([]byte, 0, maxName+30)
 	for _, c := range []byte(name) {
-		if c >= '0' && c <= '9' || c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c == '-' || c == '_' {
+		if len(id) < maxName && (c >= '0' && c <= '9' || c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c == '-' || c == '_') {
 			id = append(id, c)
 		}
 	}
 	if len(id) > 0 {
 		id = append(id, '-')
 	}
-	return string(strconv.AppendUint(id, n, 10))
+	return string(append(id, rand.Text()...))
 }
+
+// maxName is how much of the name of an event is in the id of its invocation.
+const maxName = 64
 
 // acquire returns a worker that is nobody else's.
 func (p *Pool) acquire(ctx context.Context) (*worker, error) {

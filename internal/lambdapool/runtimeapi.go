@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/seed429fd032/esm/internal/lambdaresult"
 )
@@ -31,27 +32,87 @@ func (w *worker) routes() http.Handler {
 	mux.HandleFunc("POST "+at+"/invocation/{id}/response", w.response)
 	mux.HandleFunc("POST "+at+"/invocation/{id}/error", w.failure)
 	mux.HandleFunc("POST "+at+"/init/error", w.initError)
+	mux.HandleFunc("/", noOperation)
 	return mux
+}
+
+func noOperation(to http.ResponseWriter, _ *http.Request) {
+	refuse(to, http.StatusNotFound, kindNotFound, "the Runtime API of version 2018-06-01 has no such operation")
+}
+
+// takeover is how long a connection that asks for the next event waits for
+// another one to end, which has the turn. The kernel has told its end before the
+// process that closed it can have opened another one, so what this waits for is
+// the goroutine that reads.
+const takeover = time.Second
+
+// poll has the next event go to a request of a connection, and reports whether
+// it may.
+//
+// One connection has the turn: the one on which the process waits for an event,
+// or got the one that it has not answered. Whoever asks on another one while that
+// is open gets a conflict, and harms nobody. It is the process itself if the
+// other one was closed, or if it asks on the same one: it is done with its event
+// then, and will not answer.
+func (w *worker) poll(r *http.Request, mine chan *invocation) bool {
+	c := connOf(r)
+	limit := time.NewTimer(takeover)
+	defer limit.Stop()
+	for {
+		w.mu.Lock()
+		other, over := w.turn(c)
+		if other == nil {
+			if w.polling != nil {
+				w.polling <- nil // its connection was closed
+			}
+			if inv := w.current; inv != nil {
+				w.drop(inv)
+				inv.result <- result{err: &Error{Type: "Runtime.NoAnswer", RequestID: inv.id,
+					Message: "the process asked for the next event, and has not answered this one"}}
+			}
+			w.polling, w.asker, w.asked = mine, c, true
+			w.ask.Stop()
+			w.mu.Unlock()
+			return true
+		}
+		w.mu.Unlock()
+		select {
+		case <-other.gone:
+		case <-over:
+		case <-limit.C:
+			return false
+		case <-r.Context().Done():
+			return false
+		case <-w.done.Done():
+			return false
+		}
+	}
+}
+
+// turn is the connection that has the turn, if it is another one, and the end of
+// the invocation for which it has it.
+func (w *worker) turn(c *conn) (other *conn, over <-chan struct{}) {
+	switch inv := w.current; {
+	case w.polling != nil && w.asker.lives():
+		return w.asker, nil
+	case inv != nil && inv.by != c && inv.by.lives():
+		return inv.by, inv.over
+	}
+	return nil, nil
 }
 
 // next gives the process its next event, as soon as there is one.
 func (w *worker) next(to http.ResponseWriter, r *http.Request) {
-	w.pool.back(w)
-	mine := make(chan *invocation, 1)
-	w.mu.Lock()
-	if w.polling != nil {
-		w.mu.Unlock()
-		refuse(to, http.StatusConflict, "Runtime.Concurrent", "another request waits for the next event")
+	if r.Method != http.MethodGet { // HEAD comes here too, and would lose the event
+		noOperation(to, r)
 		return
 	}
-	if inv := w.current; inv != nil {
-		w.current = nil
-		inv.result <- result{err: &Error{Type: "Runtime.NoAnswer", RequestID: inv.id,
-			Message: "the process asked for the next event, and has not answered this one"}}
+	mine := make(chan *invocation, 1)
+	if !w.poll(r, mine) {
+		refuse(to, http.StatusConflict, "Runtime.Concurrent", "another connection waits for the next event, or has not answered the last one")
+		return
 	}
-	w.polling, w.asked = mine, true
-	w.ask.Stop()
-	w.mu.Unlock()
+	w.pool.back(w)
 	select {
 	case w.asks <- struct{}{}:
 	default:
@@ -68,7 +129,11 @@ func (w *worker) next(to http.ResponseWriter, r *http.Request) {
 			return
 		}
 		w.mu.Unlock()
-		inv = <-mine // it came just now: the write below fails, or what asked is there even so
+		// It came just now, and the write below fails, or what asked is there
+		// even so; or the process asks on another connection.
+		if inv = <-mine; inv == nil {
+			return
+		}
 	case <-w.done.Done():
 		w.mu.Lock()
 		if w.polling == mine {
@@ -110,7 +175,7 @@ func (w *worker) finish(id string, r result, broken bool) bool {
 		w.mu.Unlock()
 		return false
 	}
-	w.current = nil
+	w.drop(inv)
 	w.killed = w.killed || broken
 	w.ask.Reset(w.pool.Start)
 	w.mu.Unlock()
@@ -183,6 +248,13 @@ func (w *worker) accept(to http.ResponseWriter, id string, said result) {
 
 // initError takes why a function cannot begin. The process ends then.
 func (w *worker) initError(to http.ResponseWriter, r *http.Request) {
+	w.mu.Lock()
+	asked := w.asked
+	w.mu.Unlock()
+	if asked {
+		refuse(to, http.StatusForbidden, "InvalidStateTransition", "the process has asked for an event, so it has begun")
+		return
+	}
 	body, err := io.ReadAll(io.LimitReader(r.Body, maxError))
 	if err != nil {
 		body = nil

@@ -9,5 +9,5 @@ const CanLimitMemory = false
 
 func residentMemory(int) int64 { return 0 }
 
-// sameUser cannot tell whose a connection is.
-func sameUser(l net.Listener) net.Listener { return l }
+// ownSocket cannot tell whose a connection is.
+func ownSocket(net.Conn) bool { return true }

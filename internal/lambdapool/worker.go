@@ -39,6 +39,8 @@ type worker struct {
 	pool   *Pool
 	cmd    *exec.Cmd
 	server *http.Server
+	api    http.Handler
+	host   string // what requests are for: an address and a port
 	prefix string // of all paths: the secret
 	output output
 	lease  *time.Timer // how long it may be idle
@@ -51,6 +53,7 @@ type worker struct {
 
 	mu      sync.Mutex
 	polling chan *invocation // where the next event goes, nil if it does not ask
+	asker   *conn            // on which it asked last
 	asks    chan struct{}    // rings when it asks
 	current *invocation
 	asked   bool   // for a first event
@@ -67,6 +70,8 @@ type invocation struct {
 	event    Event
 	deadline time.Time
 	result   chan result
+	by       *conn         // on which the process got it
+	over     chan struct{} // closed when the worker has it no more
 }
 
 type result struct {
@@ -81,6 +86,15 @@ var (
 	errAway = errors.New("the process does not come back")
 )
 
+const (
+	// headerTime is how long a request may take until its header is there, and a
+	// connection until its first request.
+	headerTime = 5 * time.Second
+	// maxHeader is how large a header may be: AWS's client for Go sends the cause
+	// of an error in one, of up to 1 MiB.
+	maxHeader = 1 << 20
+)
+
 // startWorker starts a process.
 func startWorker(p *Pool) (*worker, error) {
 	l, err := net.Listen("tcp4", "127.0.0.1:0")
@@ -88,19 +102,21 @@ func startWorker(p *Pool) (*worker, error) {
 		return nil, err
 	}
 	w := &worker{pool: p, asks: make(chan struct{}, 1), reaped: make(chan struct{})}
-	address := l.Addr().String()
+	w.host = l.Addr().String()
+	var ours func(net.Conn) bool
 	if p.Plain {
-		l = sameUser(l)
+		ours = ownSocket
 	} else {
 		w.prefix = "/" + rand.Text()
-		address += w.prefix
 	}
+	w.api = w.routes()
+	l = newDoor(l, ours)
 	w.done, w.ended = context.WithCancel(context.Background())
 	w.output = output{logger: p.Logger, function: p.Name}
-	w.server = &http.Server{Handler: w.routes(), ErrorLog: log.New(io.Discard, "", 0), ReadHeaderTimeout: time.Minute}
+	w.server = w.newServer()
 	w.cmd = exec.Command(p.Command[0], p.Command[1:]...)
 	w.cmd.Dir = p.Dir
-	w.cmd.Env = p.environment(address)
+	w.cmd.Env = p.environment(w.host + w.prefix)
 	ownGroup(w.cmd)
 	readers, err := w.start()
 	if err != nil {
@@ -126,6 +142,18 @@ func startWorker(p *Pool) (*worker, error) {
 		w.end()
 	}
 	return w, nil
+}
+
+// newServer makes the server of the Runtime API.
+func (w *worker) newServer() *http.Server {
+	return &http.Server{
+		Handler: w, ConnState: connState, ErrorLog: log.New(io.Discard, "", 0), DisableGeneralOptionsHandler: true,
+		ReadHeaderTimeout: headerTime, MaxHeaderBytes: maxHeader,
+		// There is no limit for an answer, nor for being idle: the next event may
+		// come in an hour, and the answer to it in another. A connection that may
+		// be so slow is the process's: any other one is closed after one request.
+		ConnContext: func(ctx context.Context, c net.Conn) context.Context { return context.WithValue(ctx, connKey{}, c) },
+	}
 }
 
 // start starts the process, and returns its output by the name of the stream.
@@ -241,7 +269,7 @@ const memoryTick = 100 * time.Millisecond
 // invoke gives the process an event and waits for its answer.
 func (w *worker) invoke(ctx context.Context, id string, event Event) ([]byte, error) {
 	p := w.pool
-	inv := &invocation{id: id, event: event, result: make(chan result, 1)}
+	inv := &invocation{id: id, event: event, result: make(chan result, 1), over: make(chan struct{})}
 	if err := w.hand(ctx, inv); err != nil {
 		return nil, err
 	}
@@ -337,7 +365,7 @@ func (w *worker) hand(ctx context.Context, inv *invocation) error {
 		gone := w.done.Err() != nil || w.killed || w.ending
 		if to := w.polling; to != nil && !gone {
 			inv.deadline = time.Now().Add(w.pool.Timeout)
-			w.polling, w.current = nil, inv
+			w.polling, w.current, inv.by = nil, inv, w.asker
 			w.mu.Unlock()
 			w.output.begin(inv.id)
 			to <- inv
@@ -393,9 +421,15 @@ func (w *worker) take(inv *invocation) bool {
 	if w.current != inv {
 		return false
 	}
-	w.current = nil
+	w.drop(inv)
 	w.ask.Reset(w.pool.Start)
 	return true
+}
+
+// drop takes the invocation out of the worker, whose lock the caller holds.
+func (w *worker) drop(inv *invocation) {
+	w.current = nil
+	close(inv.over)
 }
 
 // environment is that of the process.

@@ -194,6 +194,9 @@ func Build(t testing.TB, name string) string {
 		if err != nil {
 			t.Fatal(err)
 		}
+		if err := os.Chmod(dir, 0o755); err != nil { // another user may have to run them
+			t.Fatal(err)
+		}
 		builds.dir, builds.paths = dir, map[string]string{}
 	}
 	path := filepath.Join(builds.dir, name)

@@ -1,5 +1,7 @@
 // Command rogue is a Lambda function for tests that speaks the Runtime API by
-// itself, and not as it should. The variable ROGUE says how.
+// itself, and not as it should. The variable ROGUE says how, and ROGUE_CLOSES that
+// each request has a connection of its own. Before an answer it waits for the
+// server at ROGUE_GATE to let it, which it tells its address and the id.
 package main
 
 import (
@@ -7,6 +9,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/url"
 	"os"
 	"strings"
 	"time"
@@ -15,15 +18,20 @@ import (
 var api = "http://" + os.Getenv("AWS_LAMBDA_RUNTIME_API") + "/2018-06-01/runtime"
 
 func main() {
+	http.DefaultTransport.(*http.Transport).DisableKeepAlives = os.Getenv("ROGUE_CLOSES") != ""
 	switch how := os.Getenv("ROGUE"); how {
 	case "init-error":
 		post("/init/error", `{"errorType":"NoBank","errorMessage":"the bank is closed"}`)
+		time.Sleep(time.Hour)
+	case "puppet": // the test does all for it
+		wait("")
 		time.Sleep(time.Hour)
 	case "never-asks":
 		time.Sleep(time.Hour)
 	default:
 		for {
 			id := next()
+			wait(id)
 			switch how {
 			case "no-answer":
 				continue
@@ -43,6 +51,19 @@ func main() {
 			}
 		}
 	}
+}
+
+// wait waits for the gate.
+func wait(id string) {
+	gate := os.Getenv("ROGUE_GATE")
+	if gate == "" {
+		return
+	}
+	resp, err := http.Get(gate + "?" + url.Values{"api": {api}, "id": {id}}.Encode())
+	if err != nil {
+		os.Exit(1)
+	}
+	resp.Body.Close()
 }
 
 func next() (id string) {

@@ -1,6 +1,7 @@
 // A Lambda function for tests, as users write one. The value of the first
 // record says what it does, as in the function in Go beside it.
 import fs from "node:fs";
+import http from "node:http";
 import process from "node:process";
 
 if (process.env.FUNCTION_INIT === "exit") {
@@ -26,8 +27,12 @@ function remember(event, context) {
 }
 
 async function twice(context) {
+  // Not fetch: it sends Sec-Fetch-Mode, as a browser does.
   const url = `http://${process.env.AWS_LAMBDA_RUNTIME_API}/2018-06-01/runtime/invocation/${context.awsRequestId}/response`;
-  await fetch(url, { method: "POST", body: '"the first answer"' });
+  await new Promise((resolve, reject) => {
+    const request = http.request(url, { method: "POST" }, (response) => response.resume().on("end", resolve));
+    request.on("error", reject).end('"the first answer"');
+  });
   throw new Error("the second answer");
 }
 
