@@ -13,6 +13,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/seed429fd032/esm/internal/hostport"
+	"github.com/seed429fd032/esm/internal/redact"
 )
 
 // A Source says what a [Mapping] reads.
@@ -134,9 +135,9 @@ func (s *Source) validate(now time.Time) (errs []error) {
 	if len(s.Brokers) == 0 {
 		bad("Brokers", s.Brokers, "must name at least one broker, as host:port")
 	}
-	for _, b := range s.Brokers {
+	for i, b := range s.Brokers {
 		if !hostport.Valid(b) {
-			bad("Brokers", strconv.Quote(b), "must be host:port, with a port of 1 to 65535, or host")
+			bad("Brokers", redact.Entry(i, b), "must be host:port, with a port of 1 to 65535, or host")
 		}
 	}
 	if len(s.Topics) == 0 {
@@ -177,14 +178,14 @@ func (s *Source) validate(now time.Time) (errs []error) {
 func (s *Source) conflicts(newClient func(...kgo.Opt) (*kgo.Client, error)) error {
 	plain, err := newClient(kgo.SeedBrokers(s.Brokers...), kgo.ConsumerGroup(ours))
 	if err != nil {
-		return fmt.Errorf("esm: Source.Brokers: %w", err)
+		return fmt.Errorf("esm: Source.Brokers: %w", redact.Error(err, nil))
 	}
 	defer plain.Close()
 	// Some options are refused without a group, so there is one, which
 	// another one overrides.
 	users, err := newClient(append([]kgo.Opt{kgo.ConsumerGroup(ours)}, s.Client...)...)
 	if err != nil {
-		return fmt.Errorf("esm: Source.Client: %w", err)
+		return fmt.Errorf("esm: Source.Client: %w", redact.Error(err, nil))
 	}
 	defer users.Close()
 

@@ -30,7 +30,16 @@
 //
 // Without a connection, and without an agreement on TLS, it is a throttle, since
 // the function was not called. A connection that ends without an answer, and an answer that does
-// not come in time, are failures: the function may have been called.
+// not come in time, are failures: the function may have been called. Nor is an
+// answer understood whose header has more than 64 KiB, unless the host brought its
+// own transport.
+//
+// # What errors say
+//
+// Of the URL they name the host only. The user, the path and the query may be
+// secrets, and so may the headers of a request, so they are left out even where
+// the server says them again. Of what the server says they have the first 500
+// bytes of the body, and 256 of the reason.
 package esmhttp
 
 import (
@@ -39,7 +48,6 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"net/url"
 	"strconv"
 	"strings"
 	"time"
@@ -48,12 +56,14 @@ import (
 	"github.com/seed429fd032/esm/internal/lambdaresult"
 	"github.com/seed429fd032/esm/internal/payload"
 	"github.com/seed429fd032/esm/internal/reach"
+	"github.com/seed429fd032/esm/internal/redact"
 )
 
 // An Invoker posts batches to one URL. It may be used by several Mappings.
 type Invoker struct {
 	settings
 	url       string
+	secrets   *redact.Secrets // what errors must not say
 	client    *http.Client
 	transport *http.Transport // nil if the host brought its own
 }
@@ -77,25 +87,29 @@ func New(target string, opts ...Option) (*Invoker, error) {
 		}
 		o(&i.settings)
 	}
-	u, err := url.Parse(target)
+	u, err := redact.Parse(target)
 	switch {
 	case err != nil:
-		errs = append(errs, fmt.Errorf("esmhttp: the URL: %w", err))
+		errs = append(errs, fmt.Errorf("esmhttp: the URL is %q: %w", redact.URL(target), err))
 	case u.Scheme != "http" && u.Scheme != "https" || u.Host == "":
-		errs = append(errs, fmt.Errorf("esmhttp: the URL is %q, and must begin with http:// or https:// and a host", target))
+		errs = append(errs, fmt.Errorf("esmhttp: the URL is %q, and must begin with http:// or https:// and a host", redact.URL(target)))
 	case u.Fragment != "":
-		errs = append(errs, fmt.Errorf("esmhttp: the URL is %q, and must not have a fragment, which is not sent", target))
+		errs = append(errs, fmt.Errorf("esmhttp: the URL is %q, and must not have a fragment, which is not sent", redact.URL(target)))
 	}
 	errs = append(errs, i.validate()...)
 	if err := errors.Join(errs...); err != nil {
 		return nil, err
 	}
 	i.url = u.String()
+	i.secrets = redact.NewSecrets(append(redact.OfURL(u), redact.OfHeader(i.header)...)...)
 	rt := i.roundTripper
 	if rt == nil {
 		t := &http.Transport{Proxy: http.ProxyFromEnvironment}
 		if usual, ok := http.DefaultTransport.(*http.Transport); ok { // the host may have set another
 			t = usual.Clone()
+		}
+		if t.MaxResponseHeaderBytes == 0 {
+			t.MaxResponseHeaderBytes = maxHeader
 		}
 		t.MaxIdleConns, t.MaxIdleConnsPerHost, t.MaxConnsPerHost = 0, i.connections, 0
 		if i.tls != nil {
@@ -107,6 +121,14 @@ func New(target string, opts ...Option) (*Invoker, error) {
 	return i, nil
 }
 
+const (
+	// maxHeader is how large the header of an answer may be.
+	maxHeader = 64 << 10
+	// maxExcerpt is how much is looked at of a body of which the beginning is told,
+	// and read of one that is no success. What is longer costs the connection.
+	maxExcerpt = 64 << 10
+)
+
 // maxRedirects is how many redirects are followed.
 const maxRedirects = 10
 
@@ -116,9 +138,9 @@ func sameHost(r *http.Request, via []*http.Request) error {
 	first := via[0].URL
 	switch {
 	case r.Method != http.MethodPost:
-		return fmt.Errorf("%w: to %s by a status other than 307 and 308", errRedirect, r.URL.Redacted())
+		return fmt.Errorf("%w: to %s by a status other than 307 and 308", errRedirect, redact.Address(r.URL.String()))
 	case r.URL.Host != first.Host || r.URL.Scheme != first.Scheme:
-		return fmt.Errorf("%w: to another host, %s", errRedirect, r.URL.Redacted())
+		return fmt.Errorf("%w: to another host, %s", errRedirect, redact.Address(r.URL.String()))
 	case len(via) > maxRedirects:
 		return fmt.Errorf("%w: the %dth", errRedirect, len(via))
 	}
@@ -151,7 +173,7 @@ func (i *Invoker) Invoke(ctx context.Context, b *esm.Batch) error {
 	if err != nil || !i.report {
 		return err
 	}
-	return lambdaresult.Items(b, answer)
+	return lambdaresult.ItemsSaying(b, answer, i.excerpt)
 }
 
 // post sends a payload, and returns the answer of a success.
@@ -164,7 +186,7 @@ func (i *Invoker) post(ctx context.Context, b *esm.Batch, p *payload.Payload, ki
 	var trace reach.Trace
 	r, err := http.NewRequestWithContext(trace.Watch(ctx), http.MethodPost, i.url, nil)
 	if err != nil {
-		return nil, fmt.Errorf("esmhttp: %w", err)
+		return nil, fmt.Errorf("esmhttp: %w", redact.Error(err, i.secrets))
 	}
 	for name, values := range i.header {
 		r.Header[name] = values
@@ -192,19 +214,24 @@ func (i *Invoker) post(ctx context.Context, b *esm.Batch, p *payload.Payload, ki
 		return nil, i.notAnswered(ctx, &trace, err)
 	}
 	defer answer.Body.Close()
-	body, err := io.ReadAll(io.LimitReader(answer.Body, i.maxAnswer+1))
-	if answer.StatusCode < 200 || answer.StatusCode > 299 {
-		return nil, judge(answer, body) // what was read of it
+	success := answer.StatusCode >= 200 && answer.StatusCode <= 299
+	if success && !i.report {
+		// It is not looked at. The connection can be used again at its end.
+		_, _ = io.CopyN(io.Discard, answer.Body, i.maxAnswer)
+		return nil, nil
 	}
+	if !success {
+		body, _ := io.ReadAll(io.LimitReader(answer.Body, maxExcerpt)) // what can be read of it
+		return nil, i.judge(answer, body)
+	}
+	body, err := io.ReadAll(io.LimitReader(answer.Body, i.maxAnswer+1))
 	switch {
-	case !i.report:
-		return nil, nil // it is not looked at
 	case err != nil && ctx.Err() != nil:
 		return nil, i.notAnswered(ctx, &trace, err)
 	case err != nil:
-		return nil, fmt.Errorf("esmhttp: %s, but its body was cut off: %w", answer.Status, err)
+		return nil, fmt.Errorf("esmhttp: %s, but its body was cut off: %w", i.reason(answer), redact.Error(err, i.secrets))
 	case int64(len(body)) > i.maxAnswer:
-		return nil, fmt.Errorf("esmhttp: %s, but its body has more than %d bytes (WithMaxAnswer)", answer.Status, i.maxAnswer)
+		return nil, fmt.Errorf("esmhttp: %s, but its body has more than %d bytes (WithMaxAnswer)", i.reason(answer), i.maxAnswer)
 	}
 	return body, nil
 }
@@ -220,12 +247,14 @@ func printable(r rune) rune {
 // notAnswered says what a request means that got no answer.
 func (i *Invoker) notAnswered(ctx context.Context, trace *reach.Trace, err error) error {
 	cause := context.Cause(ctx)
+	reached := trace.Reached(err, i.transport != nil)
+	err = redact.Error(err, i.secrets)
 	switch {
 	case errors.Is(err, errRedirect):
 		return esm.Halt(err)
 	case cause != nil && !errors.Is(cause, errTimeout):
 		return fmt.Errorf("esmhttp: %w: %w", cause, err)
-	case !trace.Reached(err, i.transport != nil):
+	case !reached:
 		return esm.Throttled(0, fmt.Errorf("esmhttp: there is no connection: %w", err))
 	case cause != nil:
 		return fmt.Errorf("%w: %s", errTimeout, i.timeout)
@@ -237,9 +266,10 @@ func (i *Invoker) notAnswered(ctx context.Context, trace *reach.Trace, err error
 // than a success.
 type StatusError struct {
 	Code int
-	// Status is the code and its words, such as "503 Service Unavailable".
+	// Status is the code and its words, such as "503 Service Unavailable": at most
+	// 256 bytes of them.
 	Status string
-	// Body is the beginning of the answer.
+	// Body is the beginning of the answer, at most 500 bytes.
 	Body string
 }
 
@@ -251,9 +281,25 @@ func (e *StatusError) Error() string {
 	return "esmhttp: " + e.Status + ": " + e.Body
 }
 
+// MarshalText is what Error says, for JSON and logs.
+func (e *StatusError) MarshalText() ([]byte, error) { return []byte(e.Error()), nil }
+
+// reason is the status of an answer with its words.
+func (i *Invoker) reason(answer *http.Response) string {
+	return lambdaresult.Short(i.secrets.Hide(answer.Status), lambdaresult.MaxName)
+}
+
+// excerpt is the beginning of a body, or of a part of it.
+func (i *Invoker) excerpt(body []byte) string {
+	if len(body) < maxExcerpt {
+		return lambdaresult.Excerpt([]byte(i.secrets.Hide(string(body))))
+	}
+	return lambdaresult.Excerpt([]byte(i.secrets.HideCut(string(body[:maxExcerpt]))))
+}
+
 // judge says what an answer other than a success means.
-func judge(answer *http.Response, body []byte) error {
-	err := &StatusError{Code: answer.StatusCode, Status: answer.Status, Body: strings.TrimSpace(lambdaresult.Excerpt(body))}
+func (i *Invoker) judge(answer *http.Response, body []byte) error {
+	err := &StatusError{Code: answer.StatusCode, Status: i.reason(answer), Body: strings.TrimSpace(i.excerpt(body))}
 	switch outcomeOf(answer.StatusCode) {
 	case esm.OutcomeThrottled:
 		return esm.Throttled(retryAfter(answer.Header.Get("Retry-After"), time.Now()), err)

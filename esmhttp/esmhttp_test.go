@@ -296,6 +296,11 @@ func TestStatuses(t *testing.T) {
 		if err != nil && (!errors.As(err, &of) || of.Code != status || status != 304 && of.Body != "the reason") {
 			t.Errorf("%d: %+v", status, of)
 		}
+		if of != nil {
+			if text, err := json.Marshal(map[string]error{"err": of}); err != nil || !strings.HasPrefix(string(text), `{"err":"esmhttp: `) {
+				t.Errorf("%d: as JSON %s, %v", status, text, err)
+			}
+		}
 	}
 }
 
@@ -456,7 +461,7 @@ func TestMistakesAreReportedAtOnce(t *testing.T) {
 		t.Fatal("it took all of them")
 	}
 	for _, want := range []string{"ftp://host", "Format(9)", "WithEventType", "WithEventSource", "WithTimeout(0s)", "WithConnections(0)", "WithMaxRequest(1)",
-		"WithMaxAnswer(1099511627776)", `WithHeader("bad name")`, `WithHeader("X")`, "WithTransport(nil)", "exclude each other", "nil Option"} {
+		"WithMaxAnswer(1099511627776)", "WithHeader: what is given as a name", `WithHeader("X")`, "WithTransport(nil)", "exclude each other", "nil Option"} {
 		if !strings.Contains(err.Error(), want) {
 			t.Errorf("%s is not in: %v", want, err)
 		}

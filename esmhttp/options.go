@@ -5,9 +5,10 @@ import (
 	"fmt"
 	"net/http"
 	"net/textproto"
-	"net/url"
 	"strings"
 	"time"
+
+	"github.com/seed429fd032/esm/internal/redact"
 )
 
 // A Format is what the body of a request is.
@@ -140,8 +141,8 @@ func (s *settings) validate() (errs []error) {
 	if s.eventType == "" || strings.ContainsFunc(s.eventType, notInAttribute) {
 		bad("WithEventType(%q): must not be empty, nor hold control characters", s.eventType)
 	}
-	if _, err := url.Parse(s.eventSource); err != nil || strings.ContainsFunc(s.eventSource, func(r rune) bool { return r == ' ' || notInAttribute(r) }) {
-		bad("WithEventSource(%q): must be a URI reference", s.eventSource)
+	if _, err := redact.Parse(s.eventSource); err != nil || strings.ContainsFunc(s.eventSource, func(r rune) bool { return r == ' ' || notInAttribute(r) }) {
+		bad("WithEventSource(%q): must be a URI reference", redact.Address(s.eventSource))
 	}
 	if s.timeout < time.Millisecond || s.timeout > 24*time.Hour {
 		bad("WithTimeout(%s): must be 1ms to 24h", s.timeout)
@@ -156,7 +157,8 @@ func (s *settings) validate() (errs []error) {
 	}
 	for name, values := range s.header {
 		if name == "" || strings.ContainsFunc(name, notInName) {
-			bad("WithHeader(%q): this cannot be the name of a header", name)
+			// It may be the value, and a secret.
+			bad("WithHeader: what is given as a name, of %d bytes, cannot be the name of a header", len(name))
 		}
 		for _, v := range values {
 			if strings.ContainsFunc(v, notInValue) {

@@ -13,6 +13,7 @@ import (
 
 	"github.com/seed429fd032/esm"
 	"github.com/seed429fd032/esm/internal/hostport"
+	"github.com/seed429fd032/esm/internal/redact"
 )
 
 // A Config says where records go, and in which form.
@@ -84,14 +85,16 @@ func (c *Config) validate() error {
 	if len(c.Brokers) == 0 {
 		bad("Brokers", c.Brokers, "must name at least one broker, as host:port")
 	}
-	for _, b := range c.Brokers {
+	for i, b := range c.Brokers {
 		if !hostport.Valid(b) {
-			bad("Brokers", strconv.Quote(b), "must be host:port, with a port of 1 to 65535, or host")
+			bad("Brokers", redact.Entry(i, b), "must be host:port, with a port of 1 to 65535, or host")
 		}
 	}
 	switch topic, isURL := strings.CutPrefix(c.Topic, "kafka://"); {
-	case isURL:
+	case isURL && validTopic(topic):
 		bad("Topic", c.Topic, "must be the name alone, "+strconv.Quote(topic))
+	case strings.Contains(c.Topic, "://"):
+		bad("Topic", strconv.Quote(redact.Address(c.Topic)), "must be the name of the topic alone")
 	case !validTopic(c.Topic):
 		bad("Topic", strconv.Quote(c.Topic), "must be 1 to 249 letters, digits, dots, underscores and dashes, and not only one dot or two")
 	}
@@ -124,7 +127,7 @@ func (c *Config) conflicts(bad func(field string, value any, bound string)) erro
 	defer plain.Close()
 	users, err := kgo.NewClient(append(c.Client[:len(c.Client):len(c.Client)], kgo.WithContext(over))...)
 	if err != nil {
-		return fmt.Errorf("kafkadest: Config.Client: %w", err)
+		return fmt.Errorf("kafkadest: Config.Client: %w", redact.Error(err, nil))
 	}
 	defer users.Close()
 	for _, o := range ownedOptions {

@@ -14,6 +14,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/seed429fd032/esm"
+	"github.com/seed429fd032/esm/internal/guard"
 )
 
 // ErrItem is what a record failed with of which the function says only that it
@@ -30,45 +31,84 @@ var ErrItem = errors.New("the function reported this record in batchItemFailures
 // ":", "/" or "@" in place of a hyphen. Nothing, null, an empty object and an
 // empty list are a success. Whatever cannot be understood, and a record that
 // the batch does not have, is a failure of the whole batch: that loses nothing.
-func Items(b *esm.Batch, payload []byte) error {
+func Items(b *esm.Batch, payload []byte) error { return ItemsSaying(b, payload, Excerpt) }
+
+// ItemsSaying is Items. What it quotes of the payload in errors, say makes a short
+// text of.
+func ItemsSaying(b *esm.Batch, payload []byte, say func([]byte) string) error {
 	payload = bytes.TrimSpace(payload)
 	if len(payload) == 0 {
 		return nil
 	}
-	var answer struct {
-		Failures []struct {
-			Identifier json.RawMessage `json:"itemIdentifier"`
-		} `json:"batchItemFailures"`
-	}
+	answer := struct {
+		Failures items `json:"batchItemFailures"`
+	}{items{batch: b, say: say}}
 	if err := json.Unmarshal(payload, &answer); err != nil {
-		return fmt.Errorf("the function's answer is no batch item failures, so all records of the batch count as failed: %w: %s", err, Excerpt(payload))
+		return fmt.Errorf("the function's answer is no batch item failures, so all records of the batch count as failed: %w: %s", guard.Keep(err), say(payload))
 	}
-	if len(answer.Failures) == 0 {
-		return nil
+	if err := answer.Failures.err; err != nil {
+		return err
 	}
-	known := newIndex(b)
 	var failures esm.Failures
-	for i, f := range answer.Failures {
-		r, err := known.find(f.Identifier)
-		if err != nil {
-			return fmt.Errorf("batchItemFailures[%d] of the function's answer %w, so all records of the batch count as failed: %s", i, err, Excerpt(f.Identifier))
-		}
+	for _, r := range answer.Failures.records {
 		failures.Add(r, ErrItem)
 	}
 	return failures.Err()
+}
+
+// items are the records that an answer names. They are found one after the
+// other, until the first that is none of the batch: an answer may have millions.
+type items struct {
+	batch   *esm.Batch
+	say     func([]byte) string
+	records []*kgo.Record // each once
+	err     error         // of the first that cannot be understood
+}
+
+// UnmarshalJSON reads a list of items.
+func (f *items) UnmarshalJSON(list []byte) error {
+	f.records, f.err = nil, nil // the last field of the name counts
+	if string(list) == "null" {
+		return nil
+	}
+	from := json.NewDecoder(bytes.NewReader(list))
+	if begin, err := from.Token(); err != nil {
+		return err
+	} else if begin != json.Delim('[') {
+		return errors.New("batchItemFailures is no list")
+	}
+	known := newIndex(f.batch, f.say)
+	seen := map[*kgo.Record]bool{}
+	for i := 0; from.More() && f.err == nil; i++ {
+		var item struct {
+			Identifier json.RawMessage `json:"itemIdentifier"`
+		}
+		if err := from.Decode(&item); err != nil {
+			return err
+		}
+		r, err := known.find(item.Identifier)
+		if err != nil {
+			f.err = fmt.Errorf("batchItemFailures[%d] of the function's answer %w, so all records of the batch count as failed: %s", i, err, f.say(item.Identifier))
+		} else if !seen[r] {
+			seen[r] = true
+			f.records = append(f.records, r)
+		}
+	}
+	return nil
 }
 
 // An index finds the records of a batch by what a function calls them.
 type index struct {
 	partitions map[string]int // by "topic-partition" and its other forms: a place in records
 	records    []map[int64]*kgo.Record
+	say        func([]byte) string
 }
 
 // separators are what people put between a topic, a partition and an offset.
 const separators = "-:/@"
 
-func newIndex(b *esm.Batch) *index {
-	x := &index{partitions: map[string]int{}}
+func newIndex(b *esm.Batch, say func([]byte) string) *index {
+	x := &index{partitions: map[string]int{}, say: say}
 	at := map[esm.TopicPartition]int{}
 	for tp, records := range b.ByPartition() {
 		i, ok := at[tp]
@@ -104,7 +144,7 @@ func (x *index) find(identifier json.RawMessage) (*kgo.Record, error) {
 	if identifier[0] == '"' {
 		var text string
 		if err := json.Unmarshal(identifier, &text); err != nil {
-			return nil, fmt.Errorf("is malformed: %w", err)
+			return nil, fmt.Errorf("is malformed: %w", guard.Keep(err))
 		}
 		at := strings.LastIndexAny(text, separators)
 		if at < 0 {
@@ -117,7 +157,7 @@ func (x *index) find(identifier json.RawMessage) (*kgo.Record, error) {
 		Offset    json.RawMessage `json:"offset"`
 	}
 	if err := json.Unmarshal(identifier, &object); err != nil {
-		return nil, fmt.Errorf("is malformed: %w", err)
+		return nil, fmt.Errorf("is malformed: %w", guard.Keep(err))
 	}
 	if object.Partition == nil || len(object.Offset) == 0 {
 		return nil, errors.New(`does not have the fields "partition" and "offset"`)
@@ -125,7 +165,7 @@ func (x *index) find(identifier json.RawMessage) (*kgo.Record, error) {
 	offset := string(object.Offset)
 	if offset[0] == '"' {
 		if err := json.Unmarshal(object.Offset, &offset); err != nil {
-			return nil, fmt.Errorf("is malformed: %w", err)
+			return nil, fmt.Errorf("is malformed: %w", guard.Keep(err))
 		}
 	}
 	return x.record(*object.Partition, offset)
@@ -134,12 +174,12 @@ func (x *index) find(identifier json.RawMessage) (*kgo.Record, error) {
 func (x *index) record(partition, offset string) (*kgo.Record, error) {
 	n, err := strconv.ParseInt(offset, 10, 64)
 	if err != nil {
-		return nil, fmt.Errorf("has an offset that is no whole number, %q", offset)
+		return nil, fmt.Errorf("has an offset that is no whole number, %q", x.say([]byte(offset)))
 	}
 	at, ok := x.partitions[partition]
 	switch {
 	case !ok:
-		return nil, fmt.Errorf("names partition %q, which is not in the batch", partition)
+		return nil, fmt.Errorf("names partition %q, which is not in the batch", x.say([]byte(partition)))
 	case at == ambiguous:
 		return nil, fmt.Errorf("names partition %q, which may be one of two in the batch", partition)
 	}
@@ -148,13 +188,4 @@ func (x *index) record(partition, offset string) (*kgo.Record, error) {
 		return nil, fmt.Errorf("names %s offset %d, which is not in the batch", partition, n)
 	}
 	return r, nil
-}
-
-// Excerpt is the beginning of what a function said, for errors.
-func Excerpt(b []byte) string {
-	const most = 500
-	if len(b) > most {
-		return strings.ToValidUTF8(string(b[:most]), "\ufffd") + "..."
-	}
-	return strings.ToValidUTF8(string(b), "\ufffd")
 }

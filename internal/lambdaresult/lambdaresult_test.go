@@ -136,7 +136,7 @@ func TestReadError(t *testing.T) {
 			t.Errorf("%s: %+v", in, got)
 		}
 	}
-	if got := ReadError([]byte(strings.Repeat("ż", 1000))).Message; len(got) > 520 || !strings.HasSuffix(got, "...") {
+	if got := ReadError([]byte(strings.Repeat("ż", 1000))).Message; len(got) > 530 || !strings.HasSuffix(got, "ż... (1500 bytes more)") {
 		t.Errorf("%d bytes: %s", len(got), got)
 	}
 	for want, e := range map[string]Error{"E: m": {"E", "m", nil}, "m": {"", "m", nil}, "E": {"E", "", nil}} {

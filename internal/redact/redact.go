@@ -6,6 +6,7 @@ package redact
 
 import (
 	"regexp"
+	"strconv"
 	"strings"
 )
 
@@ -64,6 +65,27 @@ func Address(s string) string {
 		return said + more
 	}
 	return said + "..."
+}
+
+// URL is what may be said of what should be a URL. What is none may be anything.
+func URL(s string) string {
+	if !strings.Contains(s, "://") {
+		return hidden
+	}
+	return Address(s)
+}
+
+// Entry is what may be said of the i-th address of a list, with a number if
+// something was left out.
+func Entry(i int, s string) string {
+	switch said := Address(s); said {
+	case s:
+		return strconv.Quote(s)
+	case hidden:
+		return "number " + strconv.Itoa(i+1) + " " + hidden
+	default:
+		return "number " + strconv.Itoa(i+1) + ", " + strconv.Quote(said) + " (what is left out may be a secret),"
+	}
 }
 
 // isScheme reports whether something looks like the beginning of a URL.

@@ -60,6 +60,19 @@ func TestAddress(t *testing.T) {
 	}
 }
 
+func TestEntry(t *testing.T) {
+	for in, want := range map[string]string{
+		"kafka.test:0":                `"kafka.test:0"`,
+		"":                            `""`,
+		"u:hunter2@kafka.test":        `number 3, "...@kafka.test" (what is left out may be a secret),`,
+		"https://u:hun/ter2@h.test:1": "number 3 " + hidden,
+	} {
+		if got := Entry(2, in); got != want {
+			t.Errorf("%q: %s, want %s", in, got, want)
+		}
+	}
+}
+
 // FuzzAddress: nothing that stands before the last @, nor after the first / or ?,
 // is said, wherever people put these.
 func FuzzAddress(f *testing.F) {

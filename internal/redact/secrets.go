@@ -114,6 +114,16 @@ func (s *Secrets) Hide(text string) string {
 	return s.replacer.Replace(text)
 }
 
+// HideCut is Hide for a text of which the end was cut off. Half of a secret is
+// not known for what it is, so what may be one goes with it.
+func (s *Secrets) HideCut(text string) string {
+	if s == nil || s.replacer == nil {
+		return text
+	}
+	text = s.Hide(text)
+	return text[:max(len(text)-s.longest, 0)]
+}
+
 // mostText is how much is looked at of a text.
 const mostText = 64 << 10
 
@@ -122,12 +132,6 @@ func (s *Secrets) Text(text string) string {
 	if len(text) <= mostText {
 		return Text(s.Hide(text))
 	}
-	// Half of a secret, or of an address, is not known for what it is. What may
-	// be one at the end goes with it.
-	least := mostText / 8
-	if s != nil {
-		least = max(least, s.longest)
-	}
-	text = s.Hide(text[:mostText])
-	return Text(text[:max(len(text)-least, 0)])
+	text = s.HideCut(text[:mostText])
+	return Text(text[:len(text)*7/8]) // an address may be cut, too
 }
