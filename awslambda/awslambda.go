@@ -32,6 +32,15 @@
 // [esm.Permanent]: no error of Lambda says that a record can never be handled.
 // The SDK tries nothing again: what is tried again, and when, is the Mapping's to
 // decide.
+//
+// # What errors say
+//
+// Of an endpoint they name the host only, and they have none of the credentials
+// and the client context of a request, even where the answer says them again.
+// Those of the SDK are found with errors.As, without the response: they hold its
+// status and the id of the request. Their texts have 4 KiB at most; that of a
+// [FunctionError] too. An answer may have 64 KiB of header, unless the host
+// brought its own HTTP client, and 8 MiB of body.
 package awslambda
 
 import (
@@ -42,6 +51,9 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"net/url"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -54,6 +66,7 @@ import (
 	"github.com/seed429fd032/esm/internal/lambdaresult"
 	"github.com/seed429fd032/esm/internal/payload"
 	"github.com/seed429fd032/esm/internal/reach"
+	"github.com/seed429fd032/esm/internal/redact"
 )
 
 // An Invoker invokes one function. It may be used by several Mappings.
@@ -63,6 +76,7 @@ type Invoker struct {
 	function  string
 	qualifier *string
 	context   *string
+	secrets   []string // what errors must not say, of all requests
 	timeout   time.Duration
 	report    bool
 }
@@ -106,6 +120,13 @@ func New(cfg aws.Config, function string, opts ...Option) (*Invoker, error) {
 			return nil, err
 		}
 		i.context = &text
+		i.secrets = append(i.secrets, text)
+		for _, value := range s.custom {
+			i.secrets = append(i.secrets, value)
+		}
+	}
+	if u, err := url.Parse(aws.ToString(cfg.BaseEndpoint)); err == nil {
+		i.secrets = append(i.secrets, redact.OfURL(u)...)
 	}
 	var client aws.HTTPClient
 	switch c := cfg.HTTPClient.(type) {
@@ -130,6 +151,9 @@ func New(cfg aws.Config, function string, opts ...Option) (*Invoker, error) {
 // pooled makes a client with a pool of its own.
 func (i *Invoker) pooled(c *awshttp.BuildableClient, connections int) aws.HTTPClient {
 	i.transport = c.GetTransport()
+	if i.transport.MaxResponseHeaderBytes == 0 {
+		i.transport.MaxResponseHeaderBytes = maxHeader
+	}
 	i.transport.MaxIdleConns = 0
 	i.transport.MaxIdleConnsPerHost = connections
 	i.transport.MaxConnsPerHost = 0 // the Mapping's pollers are the limit
@@ -164,7 +188,7 @@ func (i *Invoker) Invoke(ctx context.Context, b *esm.Batch) error {
 	}
 	ctx, done := context.WithTimeoutCause(ctx, i.timeout, errTimeout)
 	defer done()
-	c := &call{payload: p, plain: i.transport != nil}
+	c := &call{payload: p, plain: i.transport != nil, secrets: i.secrets}
 	ctx = context.WithValue(c.trace.Watch(ctx), callKey{}, c)
 	out, err := i.client.Invoke(ctx, &lambda.InvokeInput{
 		FunctionName: &i.function, Qualifier: i.qualifier, ClientContext: i.context,
@@ -188,6 +212,7 @@ type call struct {
 	payload *payload.Payload
 	plain   bool // the transport is one of net/http
 	sent    bool // the SDK came to sending it
+	secrets []string
 	trace   reach.Trace
 }
 
@@ -207,6 +232,10 @@ func (s sender) Do(r *http.Request) (*http.Response, error) {
 		return s.HTTPClient.Do(r) // for credentials, for example
 	}
 	c.sent = true
+	c.secrets = append(slices.Clip(c.secrets), r.Header.Get("Authorization"), r.Header.Get("X-Amz-Security-Token"))
+	if _, signature, ok := strings.Cut(r.Header.Get("Authorization"), "Signature="); ok {
+		c.secrets = append(c.secrets, signature)
+	}
 	_ = r.Body.Close()
 	if err := c.payload.Send(r); err != nil {
 		return nil, err
@@ -217,7 +246,15 @@ func (s sender) Do(r *http.Request) (*http.Response, error) {
 		_ = answer.Body.Close()
 		return nil, errRedirected
 	}
-	return answer, err
+	if err != nil {
+		return nil, err
+	}
+	most := maxError
+	if answer.StatusCode == http.StatusOK {
+		most = maxAnswer
+	}
+	answer.Body = newLimited(answer.Body, most)
+	return answer, nil
 }
 
 // clientContext is what Lambda takes as the client's context.
@@ -240,10 +277,11 @@ const maxContext = 3583
 func functionError(out *lambda.InvokeOutput) error {
 	e := &FunctionError{
 		Handled: aws.ToString(out.FunctionError) == "Handled",
-		Version: aws.ToString(out.ExecutedVersion),
+		Version: lambdaresult.Short(aws.ToString(out.ExecutedVersion), lambdaresult.MaxName),
 	}
 	said := lambdaresult.ReadError(out.Payload)
 	e.Type, e.Message, e.Stack = said.Type, cmp.Or(said.Message, said.Type, "it did not say why"), said.Stack
-	e.RequestID, _ = awsmiddleware.GetRequestIDMetadata(out.ResultMetadata)
+	id, _ := awsmiddleware.GetRequestIDMetadata(out.ResultMetadata)
+	e.RequestID = lambdaresult.Short(id, lambdaresult.MaxName)
 	return e
 }

@@ -13,16 +13,18 @@ import (
 	smithyhttp "github.com/aws/smithy-go/transport/http"
 
 	"github.com/seed429fd032/esm"
+	"github.com/seed429fd032/esm/internal/redact"
 )
 
 // A FunctionError is what became of a batch whose function failed.
 type FunctionError struct {
 	// Type and Message are what the runtime of the function reports:
 	// errorType, such as "errorString" or "Runtime.ExitError", and
-	// errorMessage, such as "Task timed out after 3.00 seconds".
+	// errorMessage, such as "Task timed out after 3.00 seconds": at most 256
+	// bytes and 4 KiB of it.
 	Type, Message string
-	// Stack is its stackTrace, a line each. What is in a line depends on the
-	// language.
+	// Stack is its stackTrace, a line each, at most 100 lines and 16 KiB. What is
+	// in a line depends on the language.
 	Stack []string
 	// Handled is whether Lambda calls the error handled, which only some
 	// runtimes do.
@@ -44,6 +46,9 @@ func (e *FunctionError) Error() string {
 	}
 	return s
 }
+
+// MarshalText is what Error says, for JSON and logs.
+func (e *FunctionError) MarshalText() ([]byte, error) { return []byte(e.Error()), nil }
 
 // A kind is what a Mapping has to make of an error of Lambda.
 type kind int
@@ -160,20 +165,22 @@ func kindOf(code string, status int) kind {
 
 // judge says what an error of a call means for the Mapping.
 func (c *call) judge(ctx context.Context, err error) error {
+	told := said(err, redact.NewSecrets(c.secrets...))
+	kept := fmt.Errorf("awslambda: %w", told)
 	if !c.sent {
 		// What failed is something before it, the credentials for example: an
 		// answer in there is not Lambda's.
-		return c.notReached(ctx, err)
+		return notReached(ctx, told)
 	}
 	var answer *smithyhttp.ResponseError
 	if !errors.As(err, &answer) || answer.HTTPStatusCode() == 0 {
 		switch {
 		case !c.trace.Reached(err, c.plain):
-			return c.notReached(ctx, err)
+			return notReached(ctx, told)
 		case ctx.Err() != nil:
-			return fmt.Errorf("awslambda: %w: %w", context.Cause(ctx), err)
+			return fmt.Errorf("awslambda: %w: %w", context.Cause(ctx), told)
 		}
-		return fmt.Errorf("awslambda: %w", err)
+		return kept
 	}
 	var code string
 	if api := smithy.APIError(nil); errors.As(err, &api) {
@@ -183,22 +190,22 @@ func (c *call) judge(ctx context.Context, err error) error {
 	// the next call for the right time.
 	var again interface{ RetryableError() bool }
 	if errors.As(err, &again) && again.RetryableError() {
-		return esm.Throttled(0, fmt.Errorf("awslambda: %w", err))
+		return esm.Throttled(0, kept)
 	}
 	switch kindOf(code, answer.HTTPStatusCode()) {
 	case throttled:
-		return esm.Throttled(retryAfter(err, answer), fmt.Errorf("awslambda: %w", err))
+		return esm.Throttled(retryAfter(err, answer), kept)
 	case tooLarge:
-		return esm.TooLarge(fmt.Errorf("awslambda: %w", err))
+		return esm.TooLarge(kept)
 	case halted:
-		return esm.Halt(fmt.Errorf("awslambda: %w", err))
+		return esm.Halt(kept)
 	}
-	return fmt.Errorf("awslambda: %w", err)
+	return kept
 }
 
 // notReached is the error of a call that did not reach Lambda. If it is the
 // Mapping that ended it, that is what counts.
-func (c *call) notReached(ctx context.Context, err error) error {
+func notReached(ctx context.Context, err error) error {
 	if cause := context.Cause(ctx); cause != nil && !errors.Is(cause, errTimeout) {
 		return fmt.Errorf("awslambda: %w: %w", cause, err)
 	}

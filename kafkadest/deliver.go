@@ -14,6 +14,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/seed429fd032/esm"
+	"github.com/seed429fd032/esm/internal/redact"
 )
 
 // A lane is a partition of a source, as one Mapping reads it.
@@ -152,7 +153,7 @@ func (d *Destination) send(ctx context.Context, g *esm.Discard, m *kgo.Record, w
 	d.sendings[laneOf(g)] = s
 	d.mu.Unlock()
 	client.Produce(ctx, m, func(_ *kgo.Record, err error) {
-		s.err = err
+		s.err = redact.Error(err, nil) // a broker, or a dialer of the host, may say as much as it likes
 		close(s.done)
 		release()
 	})
@@ -206,7 +207,7 @@ func (d *Destination) checkLoop(ctx context.Context, g *esm.Discard) error {
 		if ctx.Err() != nil {
 			return d.late(ctx)
 		}
-		return d.explain(err)
+		return d.explain(redact.Error(err, nil))
 	}
 	for _, b := range resp.Brokers {
 		ours[address(net.JoinHostPort(b.Host, strconv.Itoa(int(b.Port))))] = true

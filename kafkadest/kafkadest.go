@@ -46,6 +46,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/seed429fd032/esm"
+	"github.com/seed429fd032/esm/internal/redact"
 )
 
 var (
@@ -112,7 +113,7 @@ func (d *Destination) client(s size) (*kgo.Client, error) {
 	if d.clients[s] == nil {
 		cl, err := kgo.NewClient(append(d.config.options(s), kgo.WithHooks(connections{d}))...)
 		if err != nil {
-			return nil, fmt.Errorf("kafkadest: make a client: %w", err)
+			return nil, fmt.Errorf("kafkadest: make a client: %w", redact.Error(err, nil))
 		}
 		d.clients[s] = cl
 	}
@@ -164,7 +165,7 @@ func (h connections) OnBrokerConnect(b kgo.BrokerMetadata, _ time.Duration, _ ne
 		return
 	}
 	if err != nil {
-		err = fmt.Errorf("connection to %s: %w", net.JoinHostPort(b.Host, strconv.Itoa(int(b.Port))), err)
+		err = fmt.Errorf("connection to %s: %w", net.JoinHostPort(b.Host, strconv.Itoa(int(b.Port))), redact.Error(err, nil))
 	}
 	h.d.mu.Lock()
 	defer h.d.mu.Unlock()

@@ -12,6 +12,7 @@ import (
 
 	"github.com/seed429fd032/esm"
 	"github.com/seed429fd032/esm/internal/awsevent"
+	"github.com/seed429fd032/esm/internal/guard"
 )
 
 // A Format is the form of the messages. All of them have the key of the record,
@@ -23,8 +24,8 @@ import (
 //
 //   - esm-reason: [esm.Discard].Reason, for example "retries-exhausted".
 //   - esm-attempts: how many attempts failed, a decimal number.
-//   - esm-error: what the last of them failed with, at most 4 KiB of it. It is
-//     left out if there was none.
+//   - esm-error: what the last of them failed with, at most 4 KiB of it,
+//     and how many bytes were left out. It is missing if there was none.
 //   - esm-source-topic, esm-source-partition, esm-source-offset: where the
 //     record is from.
 //   - esm-source-timestamp: the timestamp of the record, in milliseconds since
@@ -82,9 +83,6 @@ const (
 
 var ourHeaders = []string{headerReason, headerAttempts, headerError, headerTopic, headerPartition, headerOffset, headerTimestamp}
 
-// maxError is how many bytes of an error are sent.
-const maxError = 4 << 10
-
 // message makes the message of a discard. It shares nothing with it: the client
 // may hold the message for longer than the discard is valid.
 func message(topic string, format Format, g *esm.Discard, now time.Time) *kgo.Record {
@@ -108,7 +106,8 @@ func message(topic string, format Format, g *esm.Discard, now time.Time) *kgo.Re
 	header(headerReason, g.Reason.String())
 	header(headerAttempts, strconv.Itoa(g.Attempts))
 	if g.Err != nil {
-		header(headerError, errorText(g.Err))
+		// An error of the user, which may panic: a record must not be stuck for that.
+		header(headerError, strings.ToValidUTF8(guard.Text(g.Err), "\uFFFD"))
 	}
 	header(headerTopic, g.Record.Topic)
 	header(headerPartition, strconv.Itoa(int(g.Record.Partition)))
@@ -130,19 +129,4 @@ func condition(r esm.Reason) string {
 		return awsevent.PermanentlyRefused
 	}
 	return r.String()
-}
-
-// errorText is what an error of the user says, which may panic: a record must
-// not be stuck for that.
-func errorText(err error) (s string) {
-	defer func() {
-		if v := recover(); v != nil {
-			s = fmt.Sprintf("%T (its Error method panicked)", err)
-		}
-	}()
-	s = err.Error()
-	if len(s) > maxError {
-		s = s[:maxError-len("…")] + "…"
-	}
-	return strings.ToValidUTF8(s, "")
 }

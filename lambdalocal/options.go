@@ -208,9 +208,16 @@ func (s *processSettings) validate(m *mistakes) {
 	case !lambdapool.CanLimitMemory:
 		m.add("WithMemory(%d): this system does not tell how much memory a process has; leave the option out", s.memory)
 	}
-	for _, v := range s.env {
-		if !validVariable(v) {
-			m.add("WithEnv(%q): must be NAME=value", v)
+	for i, v := range s.env {
+		// None of it is said but a name: the rest may be a secret.
+		name, _, ok := strings.Cut(v, "=")
+		switch {
+		case !ok || name == "":
+			m.add("WithEnv: variable %d has no name, or no =; it must be NAME=value", i+1)
+		case hasNUL(name):
+			m.add("WithEnv: the name of variable %d holds a zero byte", i+1)
+		case hasNUL(v):
+			m.add("WithEnv(%q): the value must not hold a zero byte", name+"=...")
 		}
 	}
 	for name, v := range map[string]string{"WithFunctionName": s.name, "WithHandler": s.handler, "WithDir": s.dir} {
@@ -221,10 +228,6 @@ func (s *processSettings) validate(m *mistakes) {
 	if s.logger == nil {
 		m.add("WithLogger(nil): must not be nil")
 	}
-}
-
-func validVariable(v string) bool {
-	return strings.Index(v, "=") > 0 && !hasNUL(v)
 }
 
 // hasNUL reports whether a string cannot be passed on to a process.

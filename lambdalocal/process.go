@@ -12,6 +12,7 @@ import (
 	"github.com/seed429fd032/esm"
 	"github.com/seed429fd032/esm/internal/lambdapool"
 	"github.com/seed429fd032/esm/internal/lambdaresult"
+	"github.com/seed429fd032/esm/internal/redact"
 )
 
 // A Process runs an existing Lambda function, in any language, as processes of
@@ -94,11 +95,12 @@ type Stats struct {
 // process.
 type FunctionError struct {
 	// Type and Message are what the runtime of the function reports:
-	// errorType, such as "errorString", and errorMessage. A process that ends
-	// has the type "Runtime.ExitError", as in Lambda.
+	// errorType, such as "errorString", and errorMessage: at most 256 bytes and
+	// 4 KiB of it. A process that ends has the type "Runtime.ExitError", as in
+	// Lambda.
 	Type, Message string
-	// Stack is its stackTrace, a line each. What is in a line depends on the
-	// language.
+	// Stack is its stackTrace, a line each, at most 100 lines and 16 KiB. What is
+	// in a line depends on the language.
 	Stack []string
 	// RequestID is the invocation, as the output of the function may have it.
 	RequestID string
@@ -106,6 +108,9 @@ type FunctionError struct {
 
 // Error is the type and the message in one line.
 func (e *FunctionError) Error() string { return (*lambdapool.Error)(e).Error() }
+
+// MarshalText is what Error says, for JSON and logs.
+func (e *FunctionError) MarshalText() ([]byte, error) { return []byte(e.Error()), nil }
 
 // NewProcess makes an Invoker of a command: a program and its arguments. It
 // starts nothing yet.
@@ -126,7 +131,10 @@ func NewProcess(command []string, opts ...ProcessOption) (*Process, error) {
 	} else if s.dir == "" {
 		// With a folder, what is meant depends on it.
 		if _, err := exec.LookPath(command[0]); err != nil {
-			wrong.add("NewProcess: %w", err)
+			if of := (*exec.Error)(nil); errors.As(err, &of) {
+				err = of.Err // it has the whole of it, which may have arguments
+			}
+			wrong.add("NewProcess: the program %q: %w", redact.Program(command[0]), err)
 		}
 	}
 	if err := wrong.err(); err != nil {

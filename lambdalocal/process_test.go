@@ -318,7 +318,7 @@ func TestOptionsOfProcess(t *testing.T) {
 		t.Fatal("it took all of them")
 	}
 	for _, want := range []string{"WithFunctionName", "WithTimeout(0s)", "WithMaxProcesses(0)", "WithIdleTimeout(0s)", "WithStartTimeout(1h0m0s)", "WithMemory(1)",
-		`WithEnv("NAME")`, "WithLogger(nil)", "nil option", "command is empty"} {
+		"WithEnv: variable 1 has no name, or no =", "WithLogger(nil)", "nil option", "command is empty"} {
 		if !strings.Contains(err.Error(), want) {
 			t.Errorf("%s is not in: %v", want, err)
 		}

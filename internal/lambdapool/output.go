@@ -2,12 +2,15 @@ package lambdapool
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"errors"
 	"io"
 	"log/slog"
 	"strings"
 	"sync"
+
+	"github.com/seed429fd032/esm/internal/lambdaresult"
 )
 
 const (
@@ -27,7 +30,7 @@ type output struct {
 	request string // the last invocation that began
 	written int    // of it
 	dropped int    // of that
-	last    string // line
+	last    string // line, the beginning of it
 }
 
 // begin says that what comes is of an invocation. A line that was written
@@ -59,7 +62,7 @@ func (o *output) log(stream string, line []byte) {
 	request := o.request
 	text := strings.ToValidUTF8(strings.TrimRight(string(line), "\r\n"), "\ufffd")
 	if strings.TrimSpace(text) != "" {
-		o.last = text
+		o.last = lambdaresult.Excerpt(bytes.TrimRight(line, "\r\n"))
 	}
 	over := o.written+len(line) > maxOutput
 	if over {

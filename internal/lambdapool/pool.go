@@ -8,10 +8,14 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"slices"
+	"strings"
 	"sync"
 	"time"
+
+	"github.com/seed429fd032/esm/internal/redact"
 )
 
 // Config is what a Pool is made of. All of it must be set, and valid, except
@@ -84,7 +88,8 @@ var (
 	ErrNotStarted = errors.New("the process cannot be started")
 )
 
-// An Error is what became of an invocation that failed in its process.
+// An Error is what became of an invocation that failed in its process. What the
+// function says of it is cut: see [lambdaresult.Error].
 type Error struct {
 	Type, Message string
 	Stack         []string
@@ -254,9 +259,18 @@ func (p *Pool) begin() (*worker, error) {
 	if err != nil {
 		p.pass(nil)
 		p.group.Done()
-		return nil, fmt.Errorf("%w: %w", ErrNotStarted, err)
+		return nil, fmt.Errorf("%w: %w", ErrNotStarted, p.withoutArguments(err))
 	}
 	return w, nil
+}
+
+// withoutArguments is an error of the system without what may be an argument, and
+// a secret: one may have been given the whole line as the program.
+func (p *Pool) withoutArguments(err error) error {
+	if of := (*fs.PathError)(nil); errors.As(err, &of) && strings.Contains(of.Path, " ") && of.Op != "chdir" {
+		return &fs.PathError{Op: of.Op, Path: redact.Program(of.Path), Err: of.Err}
+	}
+	return err
 }
 
 // release takes a worker back after an invocation. One that cannot go on keeps

@@ -18,11 +18,9 @@ import (
 // https://docs.aws.amazon.com/lambda/latest/dg/runtimes-api.html has it.
 const runtimeAPI = "/2018-06-01/runtime"
 
-// maxAnswer is how large an answer of a function may be: Lambda's quota.
+// maxAnswer is how large an answer of a function may be, Lambda's quota, and how
+// much is read of an error.
 const maxAnswer = 6 << 20
-
-// maxError is how much is read of an error that a function reports.
-const maxError = 1 << 20
 
 // routes is the API for one worker.
 func (w *worker) routes() http.Handler {
@@ -228,7 +226,7 @@ func (w *worker) failure(to http.ResponseWriter, r *http.Request) {
 		unknown(to, id)
 		return
 	}
-	body, err := io.ReadAll(io.LimitReader(r.Body, maxError))
+	body, err := io.ReadAll(io.LimitReader(r.Body, maxAnswer))
 	if err != nil {
 		body = nil // that it failed is what counts
 	}
@@ -255,13 +253,14 @@ func (w *worker) initError(to http.ResponseWriter, r *http.Request) {
 		refuse(to, http.StatusForbidden, "InvalidStateTransition", "the process has asked for an event, so it has begun")
 		return
 	}
-	body, err := io.ReadAll(io.LimitReader(r.Body, maxError))
+	body, err := io.ReadAll(io.LimitReader(r.Body, maxAnswer))
 	if err != nil {
 		body = nil
 	}
 	said := lambdaresult.ReadError(body).String()
+	kind := lambdaresult.Short(r.Header.Get("Lambda-Runtime-Function-Error-Type"), lambdaresult.MaxName)
 	w.mu.Lock()
-	w.init = strings.TrimSpace(r.Header.Get("Lambda-Runtime-Function-Error-Type") + " " + said)
+	w.init = strings.TrimSpace(kind + " " + said)
 	w.mu.Unlock()
 	w.ask.Reset(termGrace) // it ends by itself, or is ended
 	to.Header().Set("Content-Type", "application/json")

@@ -406,7 +406,7 @@ func (w *worker) notStarted(inv *invocation) error {
 	if said == "" {
 		said = "it did not say why"
 		if last := w.output.lastLine(); last != "" {
-			said = fmt.Sprintf("its last output is %q", lambdaresult.Excerpt([]byte(last)))
+			said = fmt.Sprintf("its last output is %q", last)
 		}
 	}
 	return &Error{Type: "Runtime.InitError", RequestID: inv.id,
@@ -473,7 +473,7 @@ func readError(body []byte, kind, id string) *Error {
 	said := lambdaresult.ReadError(body)
 	e := &Error{Type: said.Type, Message: said.Message, Stack: said.Stack, RequestID: id}
 	if e.Type == "" {
-		e.Type = kind
+		e.Type = lambdaresult.Short(kind, lambdaresult.MaxName)
 	}
 	if e.Message == "" {
 		e.Message = "it did not say why"

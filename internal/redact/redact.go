@@ -18,7 +18,7 @@ const hidden = "(an address that is not shown, since it may hold a secret)"
 // URL, or a host and a port. It has the scheme, the host and the port, and "..."
 // for each part that was left out:
 //
-//	https://billing.test:8443/records?code=x   https://billing.test:8443...
+//	https://billing.test:8443/records?code=x   https://billing.test:8443/...
 //	sasl://user:password@kafka.test:9092       sasl://...@kafka.test:9092
 //
 // If it cannot be told what the host is, as in https://user:pass/word@host, it
@@ -64,7 +64,7 @@ func Address(s string) string {
 	case "", "/":
 		return said + more
 	}
-	return said + "..."
+	return said + "/..."
 }
 
 // URL is what may be said of what should be a URL. What is none may be anything.
@@ -86,6 +86,15 @@ func Entry(i int, s string) string {
 	default:
 		return "number " + strconv.Itoa(i+1) + ", " + strconv.Quote(said) + " (what is left out may be a secret),"
 	}
+}
+
+// Program is what may be said of what should be a program. It may be a line of a
+// shell: then the rest of it is arguments.
+func Program(s string) string {
+	if end := strings.IndexAny(s, " \t\r\n="); end >= 0 {
+		return s[:end] + "..."
+	}
+	return s
 }
 
 // isScheme reports whether something looks like the beginning of a URL.

@@ -17,12 +17,12 @@ import (
 
 func TestAddress(t *testing.T) {
 	for in, want := range map[string]string{
-		"https://billing.test:8443/records?code=hunter2": "https://billing.test:8443...",
+		"https://billing.test:8443/records?code=hunter2": "https://billing.test:8443/...",
 		"https://billing.test":                           "https://billing.test",
 		"https://billing.test/":                          "https://billing.test/",
-		"https://billing.test?sig=hunter2":               "https://billing.test...",
-		"https://billing.test/hunter2":                   "https://billing.test...",
-		"https://billing.test#hunter2":                   "https://billing.test...",
+		"https://billing.test?sig=hunter2":               "https://billing.test/...",
+		"https://billing.test/hunter2":                   "https://billing.test/...",
+		"https://billing.test#hunter2":                   "https://billing.test/...",
 		"https://u:hunter2@billing.test/":                "https://...@billing.test/",
 		"https://hunter2@billing.test:1":                 "https://...@billing.test:1",
 		"https://u:hun@ter2@billing.test":                "https://...@billing.test",
@@ -36,7 +36,7 @@ func TestAddress(t *testing.T) {
 		"[::1]:9092":                                     "[::1]:9092",
 		"[::1]":                                          "[::1]",
 		"::1":                                            "::1",
-		"host:80/hunter2":                                "host:80...",
+		"host:80/hunter2":                                "host:80/...",
 		"ftp://host":                                     "ftp://host",
 		"http://":                                        "http://",
 		"":                                               "",
@@ -104,12 +104,12 @@ func FuzzAddress(f *testing.F) {
 
 func TestText(t *testing.T) {
 	for in, want := range map[string]string{
-		`Post "https://h.test/p?code=hunter2": dial tcp 10.0.0.1:443: connect: connection refused`:                                   `Post "https://h.test...": dial tcp 10.0.0.1:443: connect: connection refused`,
+		`Post "https://h.test/p?code=hunter2": dial tcp 10.0.0.1:443: connect: connection refused`:                                   `Post "https://h.test/...": dial tcp 10.0.0.1:443: connect: connection refused`,
 		`invalid proxy address "http://u:hunter2@proxy.test:x": parse "http://u:hunter2@proxy.test:x": invalid port ":x" after host`: `invalid proxy address "http://...@proxy.test:...": parse "http://...@proxy.test:...": invalid port after host`,
 		`parse "http://u:hunter2": invalid port ":hunter2" after host`:                                                               `parse "http://u:...": invalid port after host`,
 		`failed to parse Location header "/p?code=hunter2%zz": parse "/p?code=hunter2%zz": invalid URL escape "%zz"`:                 `failed to parse Location header "(a path that is not shown)?...": parse "(a path that is not shown)?...": invalid URL escape "%zz"`,
 		"lookup u:hunter2@kafka.test: no such host":                                                                                  "lookup ...@kafka.test: no such host",
-		"see https://h.test/a/b.": "see https://h.test....",
+		"see https://h.test/a/b.": "see https://h.test/....",
 		"is SASL missing? a=b":    "is SASL missing? a=b",
 		"orders/0 offset 5: a@b":  "orders/0 offset 5: a@b",
 	} {
@@ -208,7 +208,7 @@ func TestError(t *testing.T) {
 	if Error(nil, nil) != nil {
 		t.Error("nil became an error")
 	}
-	if got := Error(of(context.Canceled), nil); got.Error() != "Post https://...@h.test...: context canceled" || !errors.Is(got, context.Canceled) {
+	if got := Error(of(context.Canceled), nil); got.Error() != "Post https://...@h.test/...: context canceled" || !errors.Is(got, context.Canceled) {
 		t.Error(got)
 	}
 	for _, err := range []error{panics{}, circle{}, of(panics{}), of(circle{}), (*url.Error)(nil)} {

@@ -23,6 +23,13 @@ func main() {
 	case "init-error":
 		post("/init/error", `{"errorType":"NoBank","errorMessage":"the bank is closed"}`)
 		time.Sleep(time.Hour)
+	case "long-init-error":
+		long := strings.Repeat("x", 5<<20)
+		post("/init/error", `{"errorType":"NoBank","errorMessage":"`+long+`"}`)
+		time.Sleep(time.Hour)
+	case "long-last-words":
+		fmt.Println(strings.Repeat("x", 5<<20))
+		os.Exit(1)
 	case "puppet": // the test does all for it
 		wait("")
 		time.Sleep(time.Hour)
