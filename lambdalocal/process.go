@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"os/exec"
 	"slices"
@@ -133,6 +134,9 @@ func NewProcess(command []string, opts ...ProcessOption) (*Process, error) {
 		if _, err := exec.LookPath(command[0]); err != nil {
 			if of := (*exec.Error)(nil); errors.As(err, &of) {
 				err = of.Err // it has the whole of it, which may have arguments
+			}
+			if of := (*fs.PathError)(nil); errors.As(err, &of) {
+				err = of.Err
 			}
 			wrong.add("NewProcess: the program %q: %w", redact.Program(command[0]), err)
 		}

@@ -11,7 +11,6 @@ import (
 	"io/fs"
 	"log/slog"
 	"slices"
-	"strings"
 	"sync"
 	"time"
 
@@ -267,7 +266,7 @@ func (p *Pool) begin() (*worker, error) {
 // withoutArguments is an error of the system without what may be an argument, and
 // a secret: one may have been given the whole line as the program.
 func (p *Pool) withoutArguments(err error) error {
-	if of := (*fs.PathError)(nil); errors.As(err, &of) && strings.Contains(of.Path, " ") && of.Op != "chdir" {
+	if of := (*fs.PathError)(nil); errors.As(err, &of) && of.Op != "chdir" {
 		return &fs.PathError{Op: of.Op, Path: redact.Program(of.Path), Err: of.Err}
 	}
 	return err

@@ -40,7 +40,7 @@ type Ear struct {
 	t testing.TB
 
 	mu    sync.Mutex
-	known map[string]string // what is listened for, and of which secret it is
+	known map[string]string // windows of what is listened for, and of which secret they are
 	heard int               // texts
 	told  map[string]bool   // what has failed the test already
 }
@@ -86,18 +86,27 @@ func (e *Ear) learn(secret string) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	quoted := strconv.Quote(secret)
-	forms := []string{secret, url.QueryEscape(secret), url.PathEscape(secret), quoted[1 : len(quoted)-1], hex.EncodeToString([]byte(secret))}
+	forms := []string{secret, url.QueryEscape(secret), url.PathEscape(secret), quoted[1 : len(quoted)-1]}
 	// Base64 of a text has one of three forms, by what stands before it.
 	for before := range 3 {
 		coded := base64.RawStdEncoding.EncodeToString(append(make([]byte, before), secret...))
 		forms = append(forms, coded[(before*8+5)/6:len(coded)-2])
 	}
 	for _, form := range forms {
-		for i := 0; i+window <= len(form); i++ {
-			part := form[i : i+window]
-			if _, ok := e.known[part]; !ok {
-				e.known[part] = secret
-			}
+		e.listen(form, window, secret)
+	}
+	// Half of it may be digits only, as times are.
+	e.listen(hex.EncodeToString([]byte(secret)), hexWindow, secret)
+}
+
+// hexWindow is a window in hexadecimal.
+const hexWindow = 2 * window
+
+// listen takes note of all windows of a form of a secret.
+func (e *Ear) listen(form string, size int, secret string) {
+	for i := 0; i+size <= len(form); i++ {
+		if _, ok := e.known[form[i:i+size]]; !ok {
+			e.known[form[i:i+size]] = secret
 		}
 	}
 }
@@ -109,6 +118,9 @@ func (e *Ear) text(where, text string) {
 	e.heard++
 	for i := 0; i+window <= len(text); i++ {
 		secret, ok := e.known[text[i:i+window]]
+		if !ok && i+hexWindow <= len(text) {
+			secret, ok = e.known[text[i:i+hexWindow]]
+		}
 		if !ok {
 			continue
 		}

@@ -46,6 +46,7 @@ func TestItHears(t *testing.T) {
 		},
 		"a URL":                  func(e *Ear) { e.Texts("it", "http://x/?a="+url.QueryEscape(secret)) },
 		"base64":                 func(e *Ear) { e.Texts("it", base64.StdEncoding.EncodeToString([]byte("u:"+secret))) },
+		"hexadecimal":            func(e *Ear) { e.Texts("it", fmt.Sprintf("%x", secret)) },
 		"Go":                     func(e *Ear) { e.Texts("it", fmt.Sprintf("%q", secret)) },
 		"a half":                 func(e *Ear) { e.Texts("it", "x"+secret[:window]+"...") },
 		"a log":                  func(e *Ear) { e.Logger().Debug("x", "y", secret) },
