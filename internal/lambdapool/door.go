@@ -13,8 +13,8 @@ const (
 	// maxConns is how many connections a worker has at once. A runtime client
 	// has one, two or three.
 	maxConns = 32
-	// maxUnknown is how many bytes a connection may send before its first
-	// request has been admitted. That one may be an error with a long cause.
+	// maxUnknown is how many bytes a connection may send before a request of it
+	// has been admitted. That one may be an error with a long cause.
 	maxUnknown = 64 << 10
 )
 
@@ -23,25 +23,29 @@ const (
 //
 // # The invariant
 //
-// There are at most maxConns connections. One is known from its first request
-// that is admitted: see worker.ServeHTTP. A new connection never waits for an
-// unknown one that waits itself, and never costs a known one its place: when all
-// places are taken, the unknown one goes that has sent nothing for longest. Only
-// if all are known, the one goes that is idle for longest, and if none is, the
-// new one. So whoever holds connections open holds at most maxConns, and nobody
-// up.
+// There are at most maxConns connections, of three ranks: those of which nothing
+// is known; those that are this user's, as far as that can be told; and those that
+// have had a request admitted: see worker.ServeHTTP. When all places are taken, a
+// new connection takes the one of a connection of the lowest rank that there is,
+// which waits for its peer: of the one that does so for longest. So whoever holds
+// connections open holds at most maxConns, and nobody up; and where it can be told
+// whose a connection is, another user takes no place of this one's.
 //
-// Unknown connections that do not wait are about to: they are being looked at,
-// or were not yet. Until one of them waits nothing is accepted; the kernel keeps
-// what comes in the meantime. To take one of those instead would hit the runtime
-// client, which sends its request at once, as often as a stranger.
+// A connection of that rank that does not wait is about to: it is being looked at,
+// or was not yet. Until one waits nothing is accepted; the kernel keeps what comes
+// in the meantime. To take one of those, or one of a higher rank, would hit the
+// runtime client, which sends its request at once, as often as a stranger. If all
+// connections have had a request admitted, and all are busy, the new one has to
+// go.
 //
 // Whose a connection is takes a question to the kernel, so it is asked by the
 // goroutine that serves the connection, when that reads first, and not here.
 type door struct {
 	net.Listener
-	// ours says whether a connection may come in, nil if all may.
-	ours func(net.Conn) bool
+	// own says whether a connection is this user's.
+	own func(net.Conn) bool
+	// strict is whether no other one may come in.
+	strict bool
 
 	mu     sync.Mutex
 	moved  sync.Cond // a connection began to wait, or went, or the door was closed
@@ -49,8 +53,8 @@ type door struct {
 	closed bool
 }
 
-func newDoor(l net.Listener, ours func(net.Conn) bool) *door {
-	d := &door{Listener: l, ours: ours, conns: map[*conn]struct{}{}}
+func newDoor(l net.Listener, own func(net.Conn) bool, strict bool) *door {
+	d := &door{Listener: l, own: own, strict: strict, conns: map[*conn]struct{}{}}
 	d.moved.L = &d.mu
 	return d
 }
@@ -95,9 +99,9 @@ func (d *door) room() (victim *conn, ok bool) {
 			return nil, true
 		}
 		var idle []*conn
-		known := true // all of them
+		lowest := rankAdmitted
 		for c := range d.conns {
-			known = known && c.known
+			lowest = min(lowest, c.rank)
 			if c.idle {
 				idle = append(idle, c)
 			}
@@ -105,12 +109,12 @@ func (d *door) room() (victim *conn, ok bool) {
 		slices.SortFunc(idle, func(a, b *conn) int { return a.since.Compare(b.since) })
 		for _, c := range idle {
 			// One that has something to read was just not read yet.
-			if c.known == known && (c.dismissed || !pending(c.Conn)) {
+			if c.rank == lowest && (c.dismissed || !pending(c.Conn)) {
 				delete(d.conns, c)
 				return c, true
 			}
 		}
-		if known {
+		if lowest == rankAdmitted {
 			return nil, false
 		}
 		d.moved.Wait()
@@ -133,10 +137,10 @@ type conn struct {
 	gone   chan struct{} // closed when the connection is
 	once   sync.Once     // closes gone
 	looked bool          // whether it was asked whose it is; of the reader
-	read   int           // bytes while it was unknown; of the reader
+	read   int           // bytes before a request was admitted; of the reader
 
 	// Guarded by the lock of the door.
-	known     bool
+	rank      rank
 	dismissed bool
 	busy      bool // it has a request that is not answered
 	// idle is whether nothing is being done for it: it waits for its peer to
@@ -145,11 +149,23 @@ type conn struct {
 	since time.Time // when it became idle
 }
 
+// A rank is what is known of a connection.
+type rank int
+
+const (
+	rankNone     rank = iota // nothing, or that it is another user's
+	rankOwn                  // it is this user's
+	rankAdmitted             // a request of it was admitted
+)
+
 // Read reads what the peer sends, if it may come in.
 func (c *conn) Read(b []byte) (int, error) {
 	if !c.looked {
 		c.looked = true
-		if ours := c.door.ours; ours != nil && !ours(c.Conn) {
+		switch own := c.door.own(c.Conn); {
+		case own:
+			c.set(func() { c.rank = rankOwn })
+		case c.door.strict:
 			return 0, io.EOF
 		}
 	}
@@ -158,7 +174,7 @@ func (c *conn) Read(b []byte) (int, error) {
 	}
 	n, err := c.Conn.Read(b)
 	c.set(func() {
-		if !c.known && !c.dismissed {
+		if c.rank < rankAdmitted && !c.dismissed {
 			c.idle = false
 		}
 	})
@@ -168,11 +184,11 @@ func (c *conn) Read(b []byte) (int, error) {
 	return n, err
 }
 
-// waits takes note that a connection waits for its peer, if it is unknown, and
-// reports whether it is.
+// waits takes note that a connection waits for its peer, if it has had no request
+// admitted, and reports whether it has not.
 func (c *conn) waits() (unknown bool) {
 	c.set(func() {
-		if unknown = !c.known; unknown && !c.busy {
+		if unknown = c.rank < rankAdmitted; unknown && !c.busy {
 			c.idle, c.since = true, time.Now()
 		}
 	})
@@ -194,12 +210,12 @@ func connState(nc net.Conn, state http.ConnState) {
 	}
 }
 
-// admit takes note that a request of it was admitted, which makes it known.
-func (c *conn) admit() { c.set(func() { c.known = true }) }
+// admit takes note that a request of it was admitted.
+func (c *conn) admit() { c.set(func() { c.rank = rankAdmitted }) }
 
 // dismiss takes note that a request of it was refused. It is about to end, and
 // may go at any time.
-func (c *conn) dismiss() { c.set(func() { c.known, c.dismissed, c.idle = false, true, true }) }
+func (c *conn) dismiss() { c.set(func() { c.rank, c.dismissed, c.idle = rankNone, true, true }) }
 
 // set changes what the door knows of a connection.
 func (c *conn) set(change func()) {

@@ -10,12 +10,13 @@ import (
 	"net/http"
 	"os"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 )
 
 // serve serves a worker without a process, and returns its address.
-func serve(t *testing.T, ours func(net.Conn) bool) (w *worker, address string) {
+func serve(t *testing.T, own func(net.Conn) bool, strict bool) (w *worker, address string) {
 	t.Helper()
 	l, err := net.Listen("tcp4", "127.0.0.1:0")
 	if err != nil {
@@ -29,7 +30,7 @@ func serve(t *testing.T, ours func(net.Conn) bool) (w *worker, address string) {
 	ended := make(chan struct{})
 	go func() {
 		defer close(ended)
-		_ = w.server.Serve(newDoor(l, ours))
+		_ = w.server.Serve(newDoor(l, own, strict))
 	}()
 	t.Cleanup(func() {
 		w.ended()
@@ -38,6 +39,9 @@ func serve(t *testing.T, ours func(net.Conn) bool) (w *worker, address string) {
 	})
 	return w, w.host
 }
+
+// nobodys does not know whose a connection is.
+func nobodys(net.Conn) bool { return false }
 
 func dial(t *testing.T, address string) net.Conn {
 	t.Helper()
@@ -81,7 +85,7 @@ func wantEnd(t *testing.T, c net.Conn) {
 // TestWhoWaitsLongestHasToGo: unknown connections make room for new ones, and
 // never cost a known one its place.
 func TestWhoWaitsLongestHasToGo(t *testing.T) {
-	_, address := serve(t, nil)
+	_, address := serve(t, nobodys, false)
 	known := dial(t, address)
 	from := bufio.NewReader(known)
 	post(t, known, from, "")
@@ -101,10 +105,43 @@ func TestWhoWaitsLongestHasToGo(t *testing.T) {
 	post(t, another, bufio.NewReader(another), "")
 }
 
+// TestOthersTakeNoPlaceOfThisUser, not even of a connection that has sent nothing
+// yet.
+func TestOthersTakeNoPlaceOfThisUser(t *testing.T) {
+	var mu sync.Mutex
+	own, looked := map[string]bool{}, make(chan struct{}, 10*maxConns)
+	_, address := serve(t, func(c net.Conn) bool {
+		mu.Lock()
+		defer mu.Unlock()
+		looked <- struct{}{}
+		return own[c.RemoteAddr().String()]
+	}, false)
+	open := func(isOwn bool) net.Conn {
+		mu.Lock()
+		c := dial(t, address)
+		own[c.LocalAddr().String()] = isOwn
+		mu.Unlock()
+		<-looked
+		return c
+	}
+	first := open(true)
+	for range 3 * maxConns {
+		open(false)
+	}
+	post(t, first, bufio.NewReader(first), "")
+	// Where there is nobody else, the oldest has to go.
+	second := open(true)
+	for range 3 * maxConns {
+		open(true)
+	}
+	wantEnd(t, second)
+	post(t, first, bufio.NewReader(first), "")
+}
+
 // TestAFunctionMayLeaveConnectionsOpen: one that makes a new one for each request
 // and closes none.
 func TestAFunctionMayLeaveConnectionsOpen(t *testing.T) {
-	_, address := serve(t, nil)
+	_, address := serve(t, nobodys, false)
 	var first net.Conn
 	for range 3 * maxConns {
 		c := dial(t, address)
@@ -119,7 +156,7 @@ func TestAFunctionMayLeaveConnectionsOpen(t *testing.T) {
 // TestAllPlacesAreTaken by requests that are not answered yet: a new connection
 // is refused, and none of those is harmed.
 func TestAllPlacesAreTaken(t *testing.T) {
-	w, address := serve(t, nil)
+	w, address := serve(t, nobodys, false)
 	holding := make(chan struct{})
 	release := make(chan struct{})
 	w.api = http.HandlerFunc(func(http.ResponseWriter, *http.Request) {
@@ -147,7 +184,7 @@ func TestAllPlacesAreTaken(t *testing.T) {
 // TestHowMuchMayBeSent before a connection is known, and after that: AWS's client
 // for Go sends a header of up to 1 MiB.
 func TestHowMuchMayBeSent(t *testing.T) {
-	_, address := serve(t, nil)
+	_, address := serve(t, nobodys, false)
 	long := func(n int) string {
 		return "Lambda-Runtime-Function-Xray-Error-Cause: " + strings.Repeat("x", n) + "\r\n"
 	}
@@ -163,7 +200,7 @@ func TestHowMuchMayBeSent(t *testing.T) {
 // TestWhoSendsNothingIsNotWaitedFor: nor who begins and does not go on, be it in
 // the body of a request that was refused.
 func TestWhoSendsNothingIsNotWaitedFor(t *testing.T) {
-	_, address := serve(t, nil)
+	_, address := serve(t, nobodys, false)
 	var all []net.Conn
 	for _, begins := range []string{"", "GET /", "GET / HTTP/1.1\r\nHost: x\r\n", "POST / HTTP/1.1\r\nHost: " + address + "\r\nContent-Length: 1000000\r\n\r\nx",
 		"POST /secret/x HTTP/1.1\r\nOrigin: x\r\nHost: " + address + "\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nx"} {
@@ -180,7 +217,7 @@ func TestWhoSendsNothingIsNotWaitedFor(t *testing.T) {
 
 // TestForeignConnectionsGetNoWord: who is another user is not told even why.
 func TestForeignConnectionsGetNoWord(t *testing.T) {
-	_, address := serve(t, func(net.Conn) bool { return false })
+	_, address := serve(t, nobodys, true)
 	c := dial(t, address)
 	if _, err := fmt.Fprintf(c, "GET /secret%s/invocation/next HTTP/1.1\r\nHost: %s\r\n\r\n", runtimeAPI, address); err != nil {
 		t.Fatal(err)

@@ -103,14 +103,13 @@ func startWorker(p *Pool) (*worker, error) {
 	}
 	w := &worker{pool: p, asks: make(chan struct{}, 1), reaped: make(chan struct{})}
 	w.host = l.Addr().String()
-	var ours func(net.Conn) bool
 	if p.Plain {
-		ours = ownSocket
+		l = newDoor(l, ownSocket, canTellOwner)
 	} else {
 		w.prefix = "/" + rand.Text()
+		l = newDoor(l, perhapsOwnSocket, false)
 	}
 	w.api = w.routes()
-	l = newDoor(l, ours)
 	w.done, w.ended = context.WithCancel(context.Background())
 	w.output = output{logger: p.Logger, function: p.Name}
 	w.server = w.newServer()

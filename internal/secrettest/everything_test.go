@@ -13,7 +13,7 @@ import (
 	"net/url"
 	"os"
 	"strings"
-	"sync/atomic"
+	"sync"
 	"testing"
 	"time"
 
@@ -40,16 +40,21 @@ func TestMain(m *testing.M) {
 
 // A stage is where a Mapping runs while an ear listens.
 type stage struct {
-	t      *testing.T
-	ear    *secrettest.Ear
+	ear *secrettest.Ear
+
+	mu     sync.Mutex // guards the Kafka, which is one test's
 	kafka  *esmtest.Kafka
-	topics atomic.Int64
+	topics int
 }
 
 // topic makes a topic with a record that says this.
 func (s *stage) topic(value string) string {
-	name := fmt.Sprintf("orders-%d", s.topics.Add(1))
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.topics++
+	name := fmt.Sprintf("orders-%d", s.topics)
 	s.kafka.CreateTopic(name, 1)
+	s.kafka.CreateTopic(name+"-failed", 1)
 	s.kafka.Produce(name, value)
 	return name
 }
@@ -60,7 +65,6 @@ func (s *stage) play(t *testing.T, inv esm.Invoker, want esm.Outcome, value stri
 	t.Helper()
 	topic := s.topic(value)
 	into := topic + "-failed"
-	s.kafka.CreateTopic(into, 1)
 	if dest == nil {
 		dest = func(string) esm.Destination {
 			d, err := kafkadest.New(kafkadest.Config{Brokers: s.kafka.Brokers(), Topic: into, Client: []kgo.Opt{s.kafka.Dialer()}})
@@ -116,7 +120,9 @@ func (s *stage) play(t *testing.T, inv esm.Invoker, want esm.Outcome, value stri
 // letters listens to the dead letters in a topic.
 func (s *stage) letters(t *testing.T, topic string) {
 	t.Helper()
+	s.mu.Lock()
 	n := s.kafka.End(topic, 0)
+	s.mu.Unlock()
 	if n == 0 {
 		return
 	}
@@ -143,7 +149,7 @@ func TestNothingThatIsSaidHasASecret(t *testing.T) {
 	if testing.Short() {
 		t.Skip("-short")
 	}
-	s := &stage{t: t, ear: secrettest.New(t), kafka: esmtest.NewKafka(t)}
+	s := &stage{ear: secrettest.New(t), kafka: esmtest.NewKafka(t)}
 	user, password, token, code, key := s.ear.Plant(), s.ear.Plant(), s.ear.Plant(), s.ear.Plant(), s.ear.Plant()
 	with := func(target string) string {
 		u, err := url.Parse(target)
@@ -258,6 +264,7 @@ func TestNothingThatIsSaidHasASecret(t *testing.T) {
 		"destination without a topic": {Brokers: s.kafka.Brokers(), Topic: "nowhere", Client: []kgo.Opt{s.kafka.Dialer()}},
 		"destination is not there": {Brokers: []string{"kafka.test:9092"}, Topic: "failed", Client: []kgo.Opt{
 			kgo.SASL(plain.Auth{User: user, Pass: password}.AsMechanism()),
+			kgo.RetryBackoffFn(func(int) time.Duration { return time.Millisecond }),
 			kgo.Dialer(func(context.Context, string, string) (net.Conn, error) {
 				return nil, fmt.Errorf("by %s: %w", with("socks5://proxy.test:1080"), io.ErrUnexpectedEOF)
 			})}},
@@ -333,10 +340,11 @@ func TestALoginThatIsRefusedIsNotSaid(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer cluster.Close()
+	timeouts := map[string]time.Duration{"right": 30 * time.Second, "wrong": 2 * time.Second}
 	for name, password := range map[string]string{"right": right, "wrong": wrong} {
 		m, err := esm.New(esm.Source{Brokers: cluster.ListenAddrs(), Topics: []string{"orders"}, Group: name, Client: []kgo.Opt{
 			kgo.SASL(plain.Auth{User: "someone", Pass: password}.AsMechanism()),
-		}}, esm.Each(func(context.Context, *kgo.Record) error { return nil }), ear.Options(esm.WithStartTimeout(20*time.Second))...)
+		}}, esm.Each(func(context.Context, *kgo.Record) error { return nil }), ear.Options(esm.WithStartTimeout(timeouts[name]))...)
 		if err != nil {
 			t.Fatal(err)
 		}
