@@ -362,6 +362,13 @@ func TestMistakesAreReportedAtOnce(t *testing.T) {
 			t.Errorf("%s is not in: %v", want, err)
 		}
 	}
+	for _, client := range []aws.HTTPClient{(*http.Client)(nil), (*awshttp.BuildableClient)(nil)} {
+		c := config("http://127.0.0.1:1")
+		c.HTTPClient = client
+		if _, err := awslambda.New(c, "orders"); err == nil || !strings.Contains(err.Error(), "HTTPClient is a nil") {
+			t.Errorf("%T: %v", client, err)
+		}
+	}
 	if _, err := awslambda.New(config("http://127.0.0.1:1"), "orders", awslambda.WithClientContext(map[string]string{"a": strings.Repeat("x", 4000)})); err == nil {
 		t.Error("a client context that is too large")
 	}

@@ -3,6 +3,7 @@ package awslambda
 import (
 	"errors"
 	"fmt"
+	"reflect"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -82,6 +83,9 @@ func (s *settings) validate(cfg aws.Config, function string) error {
 	}
 	if cfg.Credentials == nil {
 		bad("aws.Config.Credentials is nil: config.LoadDefaultConfig finds those of this machine")
+	}
+	if v := reflect.ValueOf(cfg.HTTPClient); v.IsValid() && v.Kind() == reflect.Pointer && v.IsNil() {
+		bad("aws.Config.HTTPClient is a nil %T: leave it out for the SDK's own", cfg.HTTPClient)
 	}
 	if s.connections < 1 || s.connections > maxConnections {
 		bad("WithConnections(%d): must be 1 to %d", s.connections, maxConnections)

@@ -39,7 +39,8 @@
 // Of the URL they name the host only. The user, the path and the query may be
 // secrets, and so may the headers of a request, so they are left out even where
 // the server says them again. Of what the server says they have the first 500
-// bytes of the body, and 256 of the reason.
+// bytes of the body, and 256 of the reason. What the HTTP client's error holds,
+// such as a *net.OpError, is found with errors.As, but not its *url.Error.
 package esmhttp
 
 import (

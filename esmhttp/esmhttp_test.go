@@ -471,6 +471,9 @@ func TestMistakesAreReportedAtOnce(t *testing.T) {
 			t.Errorf("it took %q", url)
 		}
 	}
+	if _, err := esmhttp.New("http://host", esmhttp.WithTransport((*http.Transport)(nil))); err == nil || !strings.Contains(err.Error(), "WithTransport(nil)") {
+		t.Errorf("a transport that is a nil pointer: %v", err)
+	}
 	if _, err := esmhttp.New("http://host", esmhttp.WithFormat(esmhttp.CloudEvent), esmhttp.WithReportBatchItemFailures()); err == nil {
 		t.Error("it took item failures of single records")
 	}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/textproto"
+	"reflect"
 	"strings"
 	"time"
 
@@ -166,7 +167,7 @@ func (s *settings) validate() (errs []error) {
 			}
 		}
 	}
-	if s.hasTripper && s.roundTripper == nil {
+	if v := reflect.ValueOf(s.roundTripper); s.hasTripper && (!v.IsValid() || v.Kind() == reflect.Pointer && v.IsNil()) {
 		bad("WithTransport(nil): must not be nil")
 	}
 	if s.hasTripper && s.tls != nil {

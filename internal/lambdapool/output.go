@@ -2,7 +2,6 @@ package lambdapool
 
 import (
 	"bufio"
-	"bytes"
 	"context"
 	"errors"
 	"io"
@@ -25,6 +24,7 @@ type output struct {
 	logger   *slog.Logger
 	function string
 	pid      int
+	secret   string // of the address, which runtime clients write in errors; may be empty
 
 	mu      sync.Mutex
 	request string // the last invocation that began
@@ -61,8 +61,11 @@ func (o *output) log(stream string, line []byte) {
 	o.mu.Lock()
 	request := o.request
 	text := strings.ToValidUTF8(strings.TrimRight(string(line), "\r\n"), "\ufffd")
+	if o.secret != "" {
+		text = strings.ReplaceAll(text, o.secret, "/...")
+	}
 	if strings.TrimSpace(text) != "" {
-		o.last = lambdaresult.Excerpt(bytes.TrimRight(line, "\r\n"))
+		o.last = lambdaresult.Excerpt([]byte(text))
 	}
 	over := o.written+len(line) > maxOutput
 	if over {

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -205,6 +206,19 @@ func TestWhoDoesNotKnowTheSecretFindsNothing(t *testing.T) {
 		}
 	}
 	c.ends(t)
+}
+
+// TestTheSecretIsNotLogged: AWS's client for Go writes the address that it could
+// not reach.
+func TestTheSecretIsNotLogged(t *testing.T) {
+	var out strings.Builder
+	p := rogue(t, "tells", func(c *lambdapool.Config) { c.Logger = slog.New(slog.NewTextHandler(&out, nil)) })
+	_, err := invoke(t, p)
+	p.Close() // nothing is written after that
+	const want = "/.../2018-06-01/runtime: got unexpected status code"
+	if err == nil || !strings.Contains(err.Error(), want) || !strings.Contains(out.String(), want) {
+		t.Errorf("%v; the log: %s", err, &out)
+	}
 }
 
 // TestIDsCannotBeGuessed: who has the id of an invocation may answer it.

@@ -111,7 +111,7 @@ func startWorker(p *Pool) (*worker, error) {
 	}
 	w.api = w.routes()
 	w.done, w.ended = context.WithCancel(context.Background())
-	w.output = output{logger: p.Logger, function: p.Name}
+	w.output = output{logger: p.Logger, function: p.Name, secret: w.prefix}
 	w.server = w.newServer()
 	w.cmd = exec.Command(p.Command[0], p.Command[1:]...)
 	w.cmd.Dir = p.Dir

@@ -27,6 +27,9 @@ func main() {
 		long := strings.Repeat("x", 5<<20)
 		post("/init/error", `{"errorType":"NoBank","errorMessage":"`+long+`"}`)
 		time.Sleep(time.Hour)
+	case "tells":
+		fmt.Fprintf(os.Stderr, "failed to GET %s: got unexpected status code: 500\n", api)
+		os.Exit(1)
 	case "long-last-words":
 		fmt.Println(strings.Repeat("x", 5<<20))
 		os.Exit(1)
