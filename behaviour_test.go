@@ -17,6 +17,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/seed429fd032/esm"
 	"github.com/seed429fd032/esm/esmtest"
@@ -77,6 +78,7 @@ type anyKafka struct {
 	client  *kgo.Client
 	admin   *kadm.Client
 	real    bool
+	fake    *kfake.Cluster // nil if it is a real one
 }
 
 // topics makes each topic's name differ between tests.
@@ -90,7 +92,9 @@ func everyKafka(t *testing.T, f func(t *testing.T, k *anyKafka)) {
 			t.Fatal(err)
 		}
 		t.Cleanup(cluster.Close)
-		f(t, connectTo(t, cluster.ListenAddrs()))
+		k := connectTo(t, cluster.ListenAddrs())
+		k.fake = cluster
+		f(t, k)
 	})
 	t.Run("real", func(t *testing.T) { f(t, theRealKafka(t)) })
 }
@@ -101,6 +105,28 @@ func theRealKafka(t *testing.T) *anyKafka {
 	k := connectTo(t, realKafka.Get(t).Addrs)
 	k.real = true
 	return k
+}
+
+// endSessionsOfThoseWhoLeft keeps from a fake that a static member of KIP-848
+// leaves for a while (epoch -2), so that to it the member just falls silent.
+// The fake (kfake of September 2026) stops the timer of the session then, and
+// keeps the partitions for the member for ever; a broker lets the session end,
+// as that of any member that is not heard of. A fake that was told this must
+// not be used to see such a member come back.
+func (k *anyKafka) endSessionsOfThoseWhoLeft() {
+	if k.fake == nil {
+		return
+	}
+	k.fake.ControlKey(int16(kmsg.ConsumerGroupHeartbeat), func(r kmsg.Request) (kmsg.Response, error, bool) {
+		k.fake.KeepControl()
+		req := r.(*kmsg.ConsumerGroupHeartbeatRequest)
+		if req.MemberEpoch != -2 {
+			return nil, nil, false
+		}
+		resp := req.ResponseKind().(*kmsg.ConsumerGroupHeartbeatResponse)
+		resp.MemberID, resp.MemberEpoch = &req.MemberID, req.MemberEpoch
+		return resp, nil, true
+	})
 }
 
 func connectTo(t *testing.T, brokers []string) *anyKafka {

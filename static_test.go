@@ -34,24 +34,14 @@ func TestStaticMemberThatRestartsDisturbsNobody(t *testing.T) {
 				c.each = func() { pause(15 * time.Millisecond) } // 100 batches a partition
 				source := k.source(topic, opts...)
 				source.Client = append(source.Client, kgo.SessionTimeout(30*time.Second)) // nothing waits for its end
-				changed := make(chan struct{}, 1000)
-				watch := esm.WithHooks(esm.Hooks{
-					Assigned: func(esm.AssignedInfo) { changed <- struct{}{} },
-					Revoked:  func(esm.RevokedInfo) { changed <- struct{}{} },
-				})
+				changed, watch := watchMoves()
 				member := func(id string) *esm.Mapping {
 					s := source
 					s.InstanceID = id
 					return c.join(id, s, watch, esm.WithBatchSize(20))
 				}
 				stays, restarts := member("stays"), member("restarts")
-				for stays.Stats().Partitions != partitions/2 || restarts.Stats().Partitions != partitions/2 {
-					select {
-					case <-changed:
-					case <-time.After(time.Minute):
-						t.Fatalf("%d and %d partitions", stays.Stats().Partitions, restarts.Stats().Partitions)
-					}
-				}
+				waitUntilShared(t, changed, partitions/2, stays, restarts)
 				// By the time that half is handled, the end of the rebalance
 				// has come to both.
 				k.fill(topic, partitions, 0, each)
@@ -76,6 +66,28 @@ func TestStaticMemberThatRestartsDisturbsNobody(t *testing.T) {
 	}
 }
 
+// watchMoves says when partitions come to or go from the members that have the
+// option.
+func watchMoves() (<-chan struct{}, esm.Option) {
+	changed := make(chan struct{}, 1000)
+	return changed, esm.WithHooks(esm.Hooks{
+		Assigned: func(esm.AssignedInfo) { changed <- struct{}{} },
+		Revoked:  func(esm.RevokedInfo) { changed <- struct{}{} },
+	})
+}
+
+// waitUntilShared waits until each of two members has so many partitions.
+func waitUntilShared(t *testing.T, changed <-chan struct{}, each int, a, b *esm.Mapping) {
+	t.Helper()
+	for most := time.After(time.Minute); a.Stats().Partitions != each || b.Stats().Partitions != each; {
+		select {
+		case <-changed:
+		case <-most:
+			t.Fatalf("%d and %d partitions, and each should have %d", a.Stats().Partitions, b.Stats().Partitions, each)
+		}
+	}
+}
+
 // TestStaticMemberThatStaysAwayIsReplaced: when its session is over, the other
 // member takes its partitions, where it left them.
 func TestStaticMemberThatStaysAwayIsReplaced(t *testing.T) {
@@ -89,16 +101,21 @@ func TestStaticMemberThatStaysAwayIsReplaced(t *testing.T) {
 				c := newCrew(t, 800)
 				half := c.after(400)
 				source := k.source(topic, protocols[name]...)
+				changed, watch := watchMoves()
 				member := func(id string) *esm.Mapping {
 					s := source
 					s.InstanceID = id
-					return c.join(id, s)
+					return c.join(id, s, watch)
 				}
-				member("stays")
-				goes := member("goes")
+				stays, goes := member("stays"), member("goes")
+				waitUntilShared(t, changed, 2, stays, goes)
 				k.fill(topic, 4, 0, 100)
 				c.waitFor(half)
+				k.endSessionsOfThoseWhoLeft()
 				stop(t, goes)
+				if got := stays.Stats().Partitions; got != 2 {
+					t.Errorf("it has %d partitions before the session of the other one is over", got)
+				}
 				k.fill(topic, 4, 100, 200)
 				c.wait()
 				c.judge(topic, 4, 200)
