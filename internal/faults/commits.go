@@ -11,15 +11,40 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
-// offsetsTopic is where the brokers write down each commit.
-const offsetsTopic = "__consumer_offsets"
+// offsetsTopic is where the brokers write down each commit, and
+// transactionsTopic where they do so with transactions.
+const (
+	offsetsTopic      = "__consumer_offsets"
+	transactionsTopic = "__transaction_state"
+)
 
 // A commitLog reads what the brokers wrote down of the group's commits: all of
-// them, in their order. Only that can say that one went backward. The offset
-// that a coordinator names can: one that has just taken over from a broker
-// that is gone answers with what it knows to be replicated, and for a second
-// that may be less than the broker before it had acknowledged (Kafka 4.3,
-// seen in one of twelve coordinators that were frozen after a commit).
+// them, in their order.
+//
+// Only that can say that one went backward. The offset that a coordinator names
+// can: one that has just taken over from a broker that is gone answers with what
+// it knows to be replicated, and for a second that may be less than the broker
+// before it had acknowledged (Kafka 4.3, seen in one of twelve coordinators that
+// were frozen after a commit).
+//
+// And only that can say that one went too far, because it has all of them, also
+// those whose answer nobody heard. Each is handed on as a line, and the checker
+// compares it with what had been handled by then. That is sound although the
+// two are told by different processes:
+//
+//   - The function says what it handled before it returns, and the destination
+//     before it returns; what they say has the time at which it is said, and
+//     is in the pipe to the parent by then.
+//   - The engine settles what they return, and commits what is settled, so the
+//     request is sent later than that.
+//   - The coordinator stamps the record when it handles the request, which is
+//     later still; and all of them run on this machine and read one clock. The
+//     stamp has milliseconds, so the line has the end of its own.
+//   - The judge takes a line when it is late old, after all lines of hosts that
+//     are older. One that the log brings later than that is compared with what
+//     had been handled at its time, and not with what is by now.
+//
+// It would take a clock that is set back to make a sound commit look wrong.
 type commitLog struct {
 	client *kgo.Client
 	judge  *judge
@@ -31,8 +56,7 @@ type commitLog struct {
 
 // newCommitLog reads from brokers it reaches past the proxies.
 func newCommitLog(seeds []string, judge *judge) (*commitLog, error) {
-	cl, err := kgo.NewClient(kgo.SeedBrokers(seeds...), kgo.ConsumeTopics(offsetsTopic), kgo.FetchMaxWait(500*time.Millisecond),
-		kgo.MetadataMinAge(250*time.Millisecond), kgo.MetadataMaxAge(5*time.Second))
+	cl, err := kgo.NewClient(clientOpts(seeds, kgo.ConsumeTopics(offsetsTopic), kgo.FetchMaxWait(500*time.Millisecond), kgo.MetadataMaxAge(5*time.Second))...)
 	if err != nil {
 		return nil, err
 	}
@@ -75,6 +99,7 @@ func (c *commitLog) take(r *kgo.Record) error {
 		return c.judge.brokenPart(n, "the commit of %s wrote %d after %d", r.Timestamp.Format("15:04:05.000"), offset, last)
 	}
 	c.last[n] = offset
+	c.judge.add(line{At: r.Timestamp.Add(time.Millisecond).UnixNano(), Host: "log", Kind: lineLogged, Parts: []part{{Partition: n, Offset: offset}}})
 	return nil
 }
 
@@ -92,20 +117,21 @@ func commitOf(r *kgo.Record) (partition int32, offset int64, err error) {
 	if err := key.ReadFrom(r.Key); err != nil {
 		return 0, 0, fmt.Errorf("its key: %w", err)
 	}
-	if key.Group != group || key.Topic != topic {
+	if key.Group != group {
 		return 0, 0, errOtherRecord
 	}
-	if key.Partition < 0 || key.Partition >= partitions {
-		return 0, 0, fmt.Errorf("it is of partition %d", key.Partition)
+	n := number(key.Topic, key.Partition)
+	if n < 0 {
+		return 0, 0, fmt.Errorf("it is of %s/%d", key.Topic, key.Partition)
 	}
 	if r.Value == nil {
-		return 0, 0, fmt.Errorf("it takes the commit of partition %d away", key.Partition)
+		return 0, 0, fmt.Errorf("it takes the commit of %s away", nameOf(n))
 	}
 	value := kmsg.NewOffsetCommitValue()
 	if err := value.ReadFrom(r.Value); err != nil {
 		return 0, 0, fmt.Errorf("its value: %w", err)
 	}
-	return key.Partition, value.Offset, nil
+	return n, value.Offset, nil
 }
 
 // wait waits until the log ends with these offsets: what was not read was not

@@ -13,10 +13,10 @@ import (
 // commitRecord is a record of the topic of commits.
 func commitRecord(at int64, group string, partition int32, offset int64) *kgo.Record {
 	key := kmsg.NewOffsetCommitKey()
-	key.Version, key.Group, key.Topic, key.Partition = 1, group, topic, partition
+	key.Version, key.Group, key.Topic, key.Partition = 1, group, orders.name, partition
 	value := kmsg.NewOffsetCommitValue()
 	value.Version, value.Offset = 3, offset
-	return &kgo.Record{Offset: at, Key: key.AppendTo(nil), Value: value.AppendTo(nil), Timestamp: time.Unix(0, 0)}
+	return &kgo.Record{Offset: at, Key: key.AppendTo(nil), Value: value.AppendTo(nil), Timestamp: time.UnixMilli(5000 + at)}
 }
 
 func TestCommitLogSeesACommitThatGoesBack(t *testing.T) {
@@ -31,11 +31,11 @@ func TestCommitLogSeesACommitThatGoesBack(t *testing.T) {
 		},
 		"wrote 9 after 10":                        {commitRecord(0, group, 1, 10), commitRecord(1, group, 1, 9)},
 		"cannot be read: it takes the commit":     {commitRecord(0, group, 1, 10), gone},
-		"cannot be read: it is of partition 24":   {commitRecord(0, group, partitions, 10)},
+		"cannot be read: it is of orders/24":      {commitRecord(0, group, orders.partitions, 10)},
 		"offset 3 of __consumer_offsets-0":        {{Offset: 3, Key: []byte{0, 1, 0}}},
 		"cannot be read: its value: response did": {{Offset: 3, Key: commitRecord(0, group, 1, 0).Key, Value: []byte{0}}},
 	} {
-		j := newJudge()
+		j := newJudge(storySeed)
 		c := &commitLog{judge: j, read: map[int32]int64{}, last: map[int32]int64{}}
 		var err error
 		for _, r := range records {
@@ -56,5 +56,25 @@ func TestCommitLogSeesACommitThatGoesBack(t *testing.T) {
 		if said := strings.Join(j.checker.violations, "\n"); !errors.Is(err, errBroken) || !strings.Contains(said, want) {
 			t.Errorf("%s: %v, %q", want, err, said)
 		}
+	}
+}
+
+// TestCommitLogHandsOnEachCommit: with the end of the millisecond that the
+// broker wrote it down in.
+func TestCommitLogHandsOnEachCommit(t *testing.T) {
+	j := newJudge(storySeed)
+	c := &commitLog{judge: j, read: map[int32]int64{}, last: map[int32]int64{}}
+	if err := errors.Join(c.take(commitRecord(0, group, 3, 10)), c.take(commitRecord(7, group, 3, 10)), c.take(commitRecord(8, "another", 3, 11))); err != nil {
+		t.Fatal(err)
+	}
+	if len(j.waiting) != 2 {
+		t.Fatalf("%+v", j.waiting)
+	}
+	l := j.waiting[1]
+	if l.Kind != lineLogged || l.At != time.UnixMilli(5008).UnixNano() || l.Parts[0].Partition != 3 || l.Parts[0].Offset != 10 {
+		t.Errorf("%+v", l)
+	}
+	if err := j.rest(); !errors.Is(err, errBroken) || !strings.Contains(err.Error(), "a commit of 10, and 0 was not handled then") {
+		t.Errorf("%v", err)
 	}
 }

@@ -13,7 +13,8 @@ import (
 	"os"
 	"runtime"
 	"runtime/metrics"
-	"slices"
+	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -26,7 +27,7 @@ import (
 // A hostConfig is what the parent tells a host, as JSON.
 type hostConfig struct {
 	Name     string
-	Topic    string
+	Topics   []string
 	Group    string
 	Protocol string
 	// Proxies are the addresses that stand for those of the brokers.
@@ -34,17 +35,41 @@ type hostConfig struct {
 	Seeds   []string
 	Seed    uint64
 	Debug   bool
+	// HaltsForGood is whether a halt stops it, rather than pause it.
+	HaltsForGood bool
 }
 
-// budget is what a host may hold in memory.
-const budget = 16 << 20
+const (
+	// budget is what a host may hold in memory at most, and batchBytes what a
+	// batch has: little, so that what waits for a function that is throttled,
+	// or for a destination, has to give way to what does not.
+	budget     = 5 << 20
+	batchBytes = 1 << 20
+	// hookTime is how long a hook holds a call up at most.
+	hookTime = 2 * time.Second
+	// maxRetries is how often a record is tried again before it is given up.
+	maxRetries = 3
+)
 
 // A host is a process with a Mapping, as a user has one: it tells what it
-// does, and stops when it is told to, or when nobody listens any more.
+// does, does what it is told, and stops when it is told to, or when nobody
+// listens any more.
 type host struct {
 	hostConfig
 	teller
-	calls, fetches atomic.Int64
+	mapping    *esm.Mapping
+	calls      atomic.Int64
+	deliveries atomic.Int64
+	fetches    atomic.Int64
+	stalls     atomic.Int64
+	stalled    atomic.Bool // in this poll
+
+	// What the parent wants of the function and of the destination.
+	throttled, refusing atomic.Int64 // until when, Unix nanoseconds
+	halting             atomic.Bool  // the next call halts
+	halted              chan struct{}
+
+	corrupt sync.Map // records that are not what was written, to tell each once
 }
 
 // OnBrokerWrite counts fetch requests: a client that asks without a pause
@@ -55,8 +80,19 @@ func (h *host) OnBrokerWrite(_ kgo.BrokerMetadata, key int16, _ int, _, _ time.D
 	}
 }
 
+// OnPollStart and OnFetchRecordUnbuffered make the poll loop stand still now
+// and then, after the client took records from its buffers and before it hands
+// them over: the moment in which a partition can go and come back.
+func (h *host) OnPollStart(context.Context) { h.stalled.Store(false) }
+
+func (h *host) OnFetchRecordUnbuffered(_ *kgo.Record, polled bool) {
+	if polled && h.stalls.Add(1)%5003 == 0 && !h.stalled.Swap(true) {
+		time.Sleep(1500 * time.Millisecond)
+	}
+}
+
 func runHost(config string, in io.Reader, out io.Writer) error {
-	h := &host{teller: teller{w: out}}
+	h := &host{teller: teller{w: out}, halted: make(chan struct{}, 1)}
 	if err := json.Unmarshal([]byte(config), &h.hostConfig); err != nil {
 		return err
 	}
@@ -66,13 +102,10 @@ func runHost(config string, in io.Reader, out io.Writer) error {
 	if err != nil {
 		return err
 	}
-	stop := make(chan struct{})
-	go func() {
-		if _, err := bufio.NewReader(in).ReadString('\n'); err != nil {
-			os.Exit(1) // the parent is gone
-		}
-		close(stop)
-	}()
+	h.mapping = m
+	stop, orders := make(chan struct{}), make(chan string, 100)
+	go h.listen(in, orders, stop)
+	goroutines := runtime.NumGoroutine()
 	started := make(chan error, 1)
 	go func() { started <- m.Start(ctx) }()
 	select {
@@ -82,7 +115,7 @@ func runHost(config string, in io.Reader, out io.Writer) error {
 			return err
 		}
 		h.tell(line{Kind: lineStarted})
-		h.live(m, stop)
+		h.live(orders, stop)
 	case <-stop:
 	}
 	said := line{Kind: lineStopped}
@@ -94,12 +127,47 @@ func runHost(config string, in io.Reader, out io.Writer) error {
 		said.Err = err.Error()
 	}
 	h.tell(said)
+	if err == nil {
+		h.leaked(goroutines)
+	}
 	return err
 }
 
+// listen takes what the parent says, a line each.
+func (h *host) listen(in io.Reader, orders chan<- string, stop chan<- struct{}) {
+	r := bufio.NewReader(in)
+	for {
+		order, err := r.ReadString('\n')
+		if err != nil {
+			os.Exit(1) // the parent is gone
+		}
+		switch order = strings.TrimSpace(order); order {
+		case "stop":
+			close(stop)
+		default:
+			orders <- order
+		}
+	}
+}
+
+// leaked tells of goroutines that a stop left behind which said that it left
+// none.
+func (h *host) leaked(before int) {
+	for range 200 {
+		if runtime.NumGoroutine() <= before {
+			return
+		}
+		time.Sleep(10 * time.Millisecond) // those that have said that they end
+	}
+	stacks := make([]byte, 64<<10)
+	stacks = stacks[:runtime.Stack(stacks, true)]
+	h.tell(line{Kind: lineLeaked, Goroutines: runtime.NumGoroutine() - before, Err: string(stacks)})
+}
+
 func (h *host) source() esm.Source {
-	s := esm.Source{Brokers: h.Seeds, Topics: []string{h.Topic}, Group: h.Group, Client: []kgo.Opt{
+	s := esm.Source{Brokers: h.Seeds, Topics: h.Topics, Group: h.Group, Client: []kgo.Opt{
 		kgo.SessionTimeout(sessionTimeout), kgo.HeartbeatInterval(time.Second), kgo.ClientID(h.Name), kgo.WithHooks(h),
+		kgo.FetchIsolationLevel(kgo.ReadCommitted()),
 		kgo.Dialer(func(ctx context.Context, network, addr string) (net.Conn, error) {
 			if proxy, ok := h.Proxies[addr]; ok {
 				addr = proxy
@@ -117,48 +185,115 @@ func (h *host) source() esm.Source {
 	return s
 }
 
+// options are those that an update sets.
+func (s settings) options() []esm.Option {
+	limit := s.Limit
+	if limit == 0 {
+		limit = esm.Unlimited
+	}
+	return []esm.Option{
+		esm.WithBatchSize(s.BatchSize), esm.WithBatchWindow(s.Window), esm.WithMaxPollers(s.MaxPollers), esm.WithPollerConcurrency(s.Concurrency),
+		esm.WithMaxConcurrency(limit), esm.WithBisect(s.Bisect), esm.WithMemoryBudget(s.Budget),
+	}
+}
+
 func (h *host) options() []esm.Option {
 	level := slog.LevelError + 1
 	if h.Debug {
 		level = slog.LevelDebug
 	}
-	return []esm.Option{
-		esm.WithMaxPollers(10), esm.WithBatchSize(50), esm.WithBatchWindow(50 * time.Millisecond), esm.WithMemoryBudget(budget),
-		esm.WithBackoff(esm.Constant(50 * time.Millisecond)), esm.WithRevokeTimeout(10 * time.Second),
+	opts := append(updates[0].options(),
+		esm.WithBatchBytes(batchBytes), esm.WithBackoff(esm.Constant(50*time.Millisecond)), esm.WithRevokeTimeout(10*time.Second),
+		esm.WithMaxRetries(maxRetries), esm.WithMaxRecordAge(maxAge), esm.WithDestination(esm.DestinationFunc(h.deliver)),
 		esm.WithLogger(slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: level})).With("host", h.Name)),
-		esm.WithHooks(esm.Hooks{
-			Assigned: func(i esm.AssignedInfo) { h.tell(line{Kind: lineAssigned, Parts: partsOf(i.Added)}) },
-			Revoked: func(i esm.RevokedInfo) {
-				l := line{Kind: lineRevoked, Parts: partsOf(i.Partitions), Lost: i.Lost, Cancelled: i.Cancelled}
-				if i.CommitErr != nil {
-					l.Err = i.CommitErr.Error()
-				}
+		esm.WithHooks(h.hooks()))
+	if !h.HaltsForGood {
+		opts = append(opts, esm.WithPauseOnHalt())
+	}
+	return opts
+}
+
+func (h *host) hooks() esm.Hooks {
+	return esm.Hooks{
+		Assigned: func(i esm.AssignedInfo) { h.tell(line{Kind: lineAssigned, Parts: partitionsOf(i.Added)}) },
+		Revoked: func(i esm.RevokedInfo) {
+			l := line{Kind: lineRevoked, Parts: partitionsOf(i.Partitions), Lost: i.Lost, Cancelled: i.Cancelled, Again: i.Again}
+			if i.CommitErr != nil {
+				l.Err = i.CommitErr.Error()
+			}
+			h.tell(l)
+		},
+		// The hook is called when the lease is taken, and what it holds up is
+		// the call: so there is time in between for the partition to be lost.
+		InvokeStarted: func(i esm.InvokeStartedInfo) {
+			h.tell(line{Kind: lineLeased, Call: i.Batch.ID})
+			if rand.IntN(100) == 0 {
+				time.Sleep(hookTime/2 + rand.N(hookTime/2))
+			}
+		},
+		Committed: func(i esm.CommittedInfo) {
+			l := line{Kind: lineCommitted}
+			for tp, at := range i.Offsets {
+				l.Parts = append(l.Parts, part{Partition: number(tp.Topic, tp.Partition), Offset: at})
+			}
+			if len(l.Parts) > 0 {
 				h.tell(l)
-			},
-			Committed: func(i esm.CommittedInfo) {
-				l := line{Kind: lineCommitted}
-				for tp, at := range i.Offsets {
-					l.Parts = append(l.Parts, part{Partition: tp.Partition, Offset: at})
+			}
+		},
+		Discarded: func(i esm.DiscardedInfo) {
+			l := line{Kind: lineDiscarded, Reason: i.Reason.String(), Attempts: i.Attempts}
+			l.add(number(i.Topic, i.Partition), i.Offset, i.Offset)
+			h.tell(l)
+		},
+		PositionReset: func(i esm.ResetInfo) {
+			n := number(i.Topic, i.Partition)
+			h.tell(line{Kind: lineReset, Err: fmt.Sprint(i.Err), Parts: []part{{Partition: n, Offset: i.To, Spans: []span{{i.To, i.From - 1, i.To}}}}})
+		},
+		RecordsLost: func(i esm.LossInfo) {
+			n := number(i.Topic, i.Partition)
+			h.tell(line{Kind: lineGone, Parts: []part{{Partition: n, Spans: []span{{i.From, i.To - 1, i.From}}}}})
+		},
+		ProblemRaised: func(i esm.ProblemInfo) {
+			h.tell(line{Kind: lineProblem, Err: fmt.Sprintf("%s: %v", i.Problem.With, i.Problem.Err)})
+		},
+		StateChanged: func(i esm.StateInfo) {
+			if i.To.Phase == esm.PhaseHalted {
+				h.tell(line{Kind: lineHalted})
+				select {
+				case h.halted <- struct{}{}:
+				default: // nobody waits for another one
 				}
-				if len(l.Parts) > 0 {
-					h.tell(l)
-				}
-			},
-			PositionReset: func(i esm.ResetInfo) {
-				h.tell(line{Kind: lineReset, Err: fmt.Sprint(i.Err), Parts: []part{{Partition: i.Partition, Offset: i.To, Spans: [][2]int64{{i.To, i.From - 1}}}}})
-			},
-			RecordsLost: func(i esm.LossInfo) {
-				h.tell(line{Kind: lineGone, Parts: []part{{Partition: i.Partition, Spans: [][2]int64{{i.From, i.To - 1}}}}})
-			},
-			ProblemRaised: func(i esm.ProblemInfo) {
-				h.tell(line{Kind: lineProblem, Err: fmt.Sprintf("%s: %v", i.Problem.With, i.Problem.Err)})
-			},
-		}),
+			}
+		},
 	}
 }
 
-// live says once a second how the process is, until it is to stop.
-func (h *host) live(m *esm.Mapping, stop <-chan struct{}) {
+func partitionsOf(tps []esm.TopicPartition) []part {
+	parts := make([]part, len(tps))
+	for i, tp := range tps {
+		parts[i].Partition = number(tp.Topic, tp.Partition)
+	}
+	return parts
+}
+
+// live does what it is told, and says once a second how the process is, until
+// it is to stop.
+func (h *host) live(orders <-chan string, stop <-chan struct{}) {
+	ctx, done := context.WithCancel(context.Background())
+	defer done()
+	var obeying sync.WaitGroup
+	defer obeying.Wait()
+	defer done()
+	obeying.Go(func() {
+		for {
+			select {
+			case order := <-orders:
+				h.obey(ctx, order)
+			case <-ctx.Done():
+				return
+			}
+		}
+	})
 	tick := time.NewTicker(time.Second)
 	defer tick.Stop()
 	sample := []metrics.Sample{{Name: "/gc/heap/live:bytes"}}
@@ -166,77 +301,13 @@ func (h *host) live(m *esm.Mapping, stop <-chan struct{}) {
 		select {
 		case <-stop:
 			return
-		case <-m.Done():
+		case <-h.mapping.Done():
 			return
 		case <-tick.C:
 			metrics.Read(sample)
-			st := m.Stats()
-			h.tell(line{Kind: lineStats, Goroutines: runtime.NumGoroutine(), Heap: int64(sample[0].Value.Uint64()), Held: st.HeldBytes, Fetches: h.fetches.Swap(0)})
+			st := h.mapping.Stats()
+			h.tell(line{Kind: lineStats, Goroutines: runtime.NumGoroutine(), Heap: int64(sample[0].Value.Uint64()), Held: st.HeldBytes,
+				Fetches: h.fetches.Swap(0), Evicted: st.EvictedEventCount})
 		}
 	}
-}
-
-// invoke is the function: it takes its time, and fails in each way there is.
-func (h *host) invoke(ctx context.Context, b *esm.Batch) error {
-	call := fmt.Sprintf("%s#%d", b.ID, h.calls.Add(1))
-	h.tell(line{Kind: lineCall, Call: call, Parts: spans(b.Records)})
-	rng := rand.New(rand.NewPCG(h.Seed, uint64(b.Records[0].Offset)<<8|uint64(b.Attempt)))
-	took := between(rng, 5*time.Millisecond, 25*time.Millisecond)
-	if rng.IntN(300) == 0 {
-		took = 2 * time.Second
-	}
-	timer := time.NewTimer(took)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-	case <-ctx.Done():
-		h.tell(line{Kind: lineEnd, Call: call})
-		return context.Cause(ctx)
-	}
-	switch rng.IntN(100) {
-	case 0:
-		h.tell(line{Kind: lineEnd, Call: call})
-		return errors.New("no luck")
-	case 1:
-		h.tell(line{Kind: lineEnd, Call: call})
-		panic("no luck at all")
-	case 2:
-		h.tell(line{Kind: lineEnd, Call: call})
-		runtime.Goexit()
-	case 3, 4:
-		var f esm.Failures
-		i := rng.IntN(len(b.Records))
-		f.Add(b.Records[i], errors.New("this one not"))
-		h.tell(line{Kind: lineEnd, Call: call, Parts: spans(slices.Delete(slices.Clone(b.Records), i, i+1))})
-		return f.Err()
-	}
-	h.tell(line{Kind: lineEnd, Call: call, Parts: spans(b.Records)})
-	return nil
-}
-
-// spans are the offsets of records, by partition.
-func spans(records []*kgo.Record) []part {
-	var parts []part
-	for _, r := range records {
-		i := slices.IndexFunc(parts, func(p part) bool { return p.Partition == r.Partition })
-		if i < 0 {
-			i = len(parts)
-			parts = append(parts, part{Partition: r.Partition})
-		}
-		p := &parts[i]
-		if n := len(p.Spans); n > 0 && p.Spans[n-1][1]+1 == r.Offset {
-			p.Spans[n-1][1] = r.Offset
-		} else {
-			p.Spans = append(p.Spans, [2]int64{r.Offset, r.Offset})
-		}
-	}
-	return parts
-}
-
-func partsOf(tps []esm.TopicPartition) []part {
-	parts := make([]part, len(tps))
-	for i, tp := range tps {
-		parts[i].Partition = tp.Partition
-	}
-	return parts
 }

@@ -7,11 +7,14 @@
 // one consumer group, which reach the brokers through proxies. Then brokers are
 // killed, the controller too, and frozen, leaders move, connections go silent
 // or end within a response; hosts are killed, frozen for longer than their
-// session, and join and leave. What the functions see and what is committed is
-// judged as it happens: see the type checker for what it is held to.
+// session, halted, and join and leave; and Mappings are paused, updated, halted
+// for a while, throttled, and left without a destination. What the functions
+// see and what is committed is judged as it happens: see the type checker for
+// what it is held to.
 //
 // It prints the seed and what it does, and ends with a summary: exit code 0 if
-// no promise was broken, 1 if one was, 2 if it was called wrongly. The same
+// no promise was broken, 1 if one was, or if three minutes did not have
+// everything that is to be judged, 2 if it was called wrongly. The same
 // seed and duration give the same plan again:
 //
 //	go run ./internal/faults -for 3m -seed 17
@@ -29,7 +32,8 @@ import (
 	"time"
 )
 
-type settings struct {
+// A job is what the parent is to do.
+type job struct {
 	plan plan
 	rate int
 	logs string
@@ -37,7 +41,7 @@ type settings struct {
 
 func main() {
 	var (
-		s        settings
+		s        job
 		seed     = flag.Uint64("seed", 0, "of the plan; 0 is a new one")
 		length   = flag.Duration("for", 3*time.Minute, "how long things break, 30s to 24h")
 		protocol = flag.String("protocol", "", "how the hosts share partitions: cooperative, KIP-848 or static (default: by the seed)")
@@ -45,7 +49,7 @@ func main() {
 		host     = flag.String("host", "", "be this host; for the parent's use")
 	)
 	flag.IntVar(&s.rate, "rate", 2000, "records that are produced a second, 100 to 20,000")
-	flag.StringVar(&s.logs, "logs", "", "a directory for the logs of the hosts (debug) and brokers")
+	flag.StringVar(&s.logs, "logs", "", "a directory for the logs of the hosts (debug) and brokers, and for all lines that were judged")
 	flag.Parse()
 	if *host != "" {
 		if err := runHost(*host, os.Stdin, os.Stdout); err != nil {

@@ -20,7 +20,6 @@ import (
 var errBroken = errors.New("a promise was broken")
 
 const (
-	topic = "orders"
 	group = "billing"
 	// settle is how long the hosts have at the end to handle all there is.
 	settle = 90 * time.Second
@@ -28,22 +27,24 @@ const (
 
 // A parent runs the whole: it holds the cluster, the proxies and the hosts.
 type parent struct {
-	settings
-	began   time.Time
-	cluster *kafkatest.Cluster
-	client  *kgo.Client // past the proxies
-	admin   *kadm.Client
-	proxies []*proxy
-	commits *commitLog
-	judge   *judge
+	job
+	began      time.Time
+	cluster    *kafkatest.Cluster
+	client     *kgo.Client // past the proxies
+	admin      *kadm.Client
+	producer   *producer
+	bookkeeper *bookkeeper
+	proxies    []*proxy
+	commits    *commitLog
+	judge      *judge
 
 	mu    sync.Mutex
 	hosts map[string]*process
 }
 
-func run(ctx context.Context, s settings) (err error) {
+func run(ctx context.Context, s job) (err error) {
 	fmt.Print(s.plan)
-	p := &parent{settings: s, hosts: map[string]*process{}, judge: newJudge()}
+	p := &parent{job: s, hosts: map[string]*process{}, judge: newJudge(s.plan.Seed)}
 	defer func() { err = errors.Join(err, p.close()) }()
 	if err := p.start(ctx); err != nil {
 		return err
@@ -59,13 +60,13 @@ func run(ctx context.Context, s settings) (err error) {
 	defer stop(nil)
 	producing, enough := context.WithCancel(ctx)
 	defer enough()
-	producer := newProducer(p.client, s.rate)
-	beside.Go(func() { endIf(stop, producer.run(producing)) })
-	watcher := &watcher{admin: p.admin, ends: producer.ends, judge: p.judge, moved: map[int32]time.Time{}, last: map[int32]int64{}}
+	beside.Go(func() { endIf(stop, p.producer.run(producing)) })
+	beside.Go(func() { endIf(stop, p.bookkeeper.run(producing)) })
+	watcher := &watcher{admin: p.admin, ends: p.ends, judge: p.judge, moved: map[int32]time.Time{}, last: map[int32]int64{}}
 	beside.Go(func() { endIf(stop, watcher.run(ctx)) })
 	beside.Go(func() { endIf(stop, p.commits.run(ctx)) })
 	beside.Go(func() { endIf(stop, p.judge.run(ctx)) })
-	beside.Go(func() { p.progress(ctx, producer) })
+	beside.Go(func() { p.progress(ctx) })
 
 	p.began = time.Now()
 	for _, name := range s.plan.Hosts {
@@ -73,32 +74,26 @@ func run(ctx context.Context, s settings) (err error) {
 			return err
 		}
 	}
-	var tracks sync.WaitGroup
-	for _, onBrokers := range []bool{true, false} {
-		tracks.Go(func() { endIf(stop, p.track(ctx, onBrokers)) })
+	var done sync.WaitGroup
+	for _, t := range tracks {
+		done.Go(func() { endIf(stop, p.follow(ctx, t)) })
 	}
 	select {
 	case <-ctx.Done():
 	case <-time.After(time.Until(p.began.Add(s.plan.For))):
 	}
-	tracks.Wait()
+	done.Wait()
+	var ends map[int32]int64
 	if ctx.Err() == nil {
 		fmt.Println("the faults are over: all that was produced has to be handled now")
 		enough()
-		producer.wait()
-		err = watcher.wait(ctx, settle)
-		if err == nil {
-			err = p.commits.wait(ctx, producer.ends(), 20*time.Second)
-		}
-		if err == nil {
-			err = p.quiet(ctx)
-		}
+		ends, err = p.finish(ctx, watcher)
 		endIf(stop, err)
 	}
 	if err := context.Cause(ctx); err != nil && !errors.Is(err, errBroken) {
 		return err
 	}
-	return p.summary(producer, watcher, ctx.Err() == nil)
+	return p.summary(watcher, ends, ctx.Err() == nil)
 }
 
 // endIf ends what runs if there is an error.
@@ -117,6 +112,11 @@ func (p *parent) start(ctx context.Context) error {
 		"group.consumer.session.timeout.ms":        strconv.FormatInt(sessionTimeout.Milliseconds(), 10),
 		"group.consumer.min.heartbeat.interval.ms": "500",
 		"group.consumer.heartbeat.interval.ms":     "1000",
+		// The pause of the compaction.
+		"log.cleaner.backoff.ms": "500",
+		// The group moves when it is moved, and not by itself: what is excused
+		// by that has a time.
+		"auto.leader.rebalance.enable": "false",
 	}}
 	if p.logs != "" {
 		if err := os.MkdirAll(p.logs, 0o755); err != nil {
@@ -126,34 +126,48 @@ func (p *parent) start(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		config.Log = log // ends with this process
+		lines, err := os.Create(filepath.Join(p.logs, "lines.log"))
+		if err != nil {
+			return err
+		}
+		config.Log, p.judge.lines = log, lines // they end with this process
 	}
 	var err error
 	if p.cluster, err = kafkatest.Start(ctx, config); err != nil {
 		return err
 	}
-	seeds := make([]string, 0, brokers)
-	for _, addr := range p.cluster.Addrs {
+	seeds := p.cluster.Addrs
+	for _, addr := range seeds {
 		proxy, err := newProxy(addr)
 		if err != nil {
 			return err
 		}
 		p.proxies = append(p.proxies, proxy)
-		seeds = append(seeds, addr)
 	}
-	p.client, err = kgo.NewClient(kgo.SeedBrokers(seeds...), kgo.RecordPartitioner(kgo.ManualPartitioner()),
-		kgo.ProducerLinger(20*time.Millisecond), kgo.MetadataMinAge(250*time.Millisecond), kgo.MetadataMaxAge(10*time.Second))
-	if err != nil {
+	if p.client, err = kgo.NewClient(clientOpts(seeds)...); err != nil {
 		return err
 	}
 	p.admin = kadm.NewClient(p.client)
 	if p.commits, err = newCommitLog(seeds, p.judge); err != nil {
 		return err
 	}
-	if _, err := p.admin.CreateTopic(ctx, partitions, brokers, nil, topic); err != nil {
-		return fmt.Errorf("create the topic: %w", err)
+	for _, t := range topics {
+		settings := map[string]*string{}
+		for key, value := range t.settings {
+			settings[key] = &value
+		}
+		if _, err := p.admin.CreateTopic(ctx, t.partitions, brokers, settings, t.name); err != nil {
+			return fmt.Errorf("create topic %s: %w", t.name, err)
+		}
 	}
-	return kafkatest.InSync(ctx, p.admin, topic)
+	if err := kafkatest.InSync(ctx, p.admin, topicNames()...); err != nil {
+		return err
+	}
+	p.bookkeeper = newBookkeeper(seeds, p.plan.Seed, max(1, p.rate*share/100), p.judge.add)
+	if p.producer, err = newProducer(seeds, p.plan.Seed, p.rate); err != nil {
+		return err
+	}
+	return p.producer.prefill(ctx)
 }
 
 // close ends all that was started.
@@ -164,6 +178,9 @@ func (p *parent) close() (err error) {
 	p.mu.Unlock()
 	for _, h := range hosts {
 		h.kill()
+	}
+	if p.producer != nil {
+		p.producer.close()
 	}
 	if p.client != nil {
 		p.client.Close()
@@ -180,22 +197,57 @@ func (p *parent) close() (err error) {
 	return err
 }
 
-// progress prints a line every ten seconds.
-func (p *parent) progress(ctx context.Context, producer *producer) {
-	tick := time.NewTicker(10 * time.Second)
-	defer tick.Stop()
+// ends are the ends of all partitions, as far as is known: after the last
+// record, and where a marker of a transaction may follow.
+func (p *parent) ends() map[int32]int64 {
+	ends := map[int32]int64{}
+	p.producer.endsOf(ends)
+	p.bookkeeper.endsOf(ends)
+	return ends
+}
+
+// finish waits until all that was produced is handled and committed, to where
+// the brokers say that it ends, and stops the hosts. It returns those ends.
+func (p *parent) finish(ctx context.Context, watcher *watcher) (map[int32]int64, error) {
+	p.producer.wait()
+	p.bookkeeper.wait()
+	ends, err := p.listEnds(ctx)
+	if err == nil {
+		err = watcher.wait(ctx, ends, settle)
+	}
+	if err == nil {
+		err = p.commits.wait(ctx, ends, 20*time.Second)
+	}
+	if err == nil {
+		err = p.quiet(ctx)
+	}
+	return ends, err
+}
+
+// listEnds asks the brokers how far the partitions can be read. Soon that is
+// not less than what they acknowledged: the markers of the last transaction may
+// come after the word that it has ended.
+func (p *parent) listEnds(ctx context.Context) (map[int32]int64, error) {
+	ask, done := context.WithTimeout(ctx, 20*time.Second)
+	defer done()
+	known := p.ends()
 	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-tick.C:
-			produced := producer.total()
-			p.judge.mu.Lock()
-			c := p.judge.checker
-			fmt.Printf("%7.1fs  %d produced, %d handled, %d repeats (%d allowed), %d calls, %d fetches a second at most (%s)\n",
-				time.Since(p.began).Seconds(), produced, c.handled, c.repeats, c.mayRepeat, c.calls, c.busiest.fetches, c.busiest.host)
-			c.busiest.fetches = 0
-			p.judge.mu.Unlock()
+		listed, err := p.admin.ListCommittedOffsets(ask, topicNames()...)
+		if err == nil {
+			err = listed.Error()
+		}
+		ends := map[int32]int64{}
+		listed.Each(func(o kadm.ListedOffset) { ends[number(o.Topic, o.Partition)] = o.Offset })
+		for n, at := range known {
+			if ends[n] < at && err == nil {
+				err = fmt.Errorf("%s ends at %d, as the brokers say, and they acknowledged what is before %d", nameOf(n), ends[n], at)
+			}
+		}
+		if err == nil {
+			return ends, nil
+		}
+		if !sleep(ask, 200*time.Millisecond) {
+			return nil, fmt.Errorf("list the ends: %w", err)
 		}
 	}
 }
@@ -203,10 +255,8 @@ func (p *parent) progress(ctx context.Context, producer *producer) {
 // quiet stops the hosts, after it looked at how they are now that there is
 // nothing to do.
 func (p *parent) quiet(ctx context.Context) error {
-	select {
-	case <-ctx.Done():
+	if !sleep(ctx, 5*time.Second) {
 		return nil
-	case <-time.After(5 * time.Second):
 	}
 	p.mu.Lock()
 	hosts := make([]*process, 0, len(p.hosts))
@@ -221,37 +271,4 @@ func (p *parent) quiet(ctx context.Context) error {
 		}
 	}
 	return p.judge.rest()
-}
-
-// summary says how it was.
-func (p *parent) summary(producer *producer, watcher *watcher, whole bool) error {
-	p.judge.mu.Lock()
-	defer p.judge.mu.Unlock()
-	c := p.judge.checker
-	if whole {
-		c.handledAll(line{At: time.Now().UnixNano(), Host: "parent"}, producer.ends())
-		c.repeatsBounded()
-	}
-	fmt.Printf("\nproduced %d, handled %d in %d calls; repeats %d, of %d that %d ungraceful ends allow; longest without a commit %s\n",
-		producer.total(), c.handled, c.calls, c.repeats, c.mayRepeat, c.ungraceful, watcher.longest.Round(100*time.Millisecond))
-	if c.stale > 0 {
-		fmt.Printf("%d assignments began before a commit that a broker had acknowledged just before it was taken away\n", c.stale)
-	}
-	var goroutines, heap, held, fetches, busiest int64
-	for _, h := range c.hosts {
-		goroutines, heap, held = max(goroutines, h.goroutines), max(heap, h.heap), max(held, h.held)
-		fetches, busiest = max(fetches, h.fetches), max(busiest, h.busiest)
-	}
-	fmt.Printf("of %d hosts at most: %d goroutines, %d MiB of live heap, %d KiB held, %d fetches a second (%d seconds in a row with %d or more), %d problems named\n",
-		len(c.hosts), goroutines, heap>>20, held>>10, fetches, busiest, tooManyFetches, c.problems)
-	if len(c.violations) == 0 {
-		fmt.Println("0 violations")
-		return nil
-	}
-	for _, v := range c.violations {
-		fmt.Printf("\nVIOLATION  %s\n", v)
-	}
-	fmt.Printf("\n%d violations. The plan was:\n%s\nagain: go run ./internal/faults -seed %d -for %s -protocol %s -rate %d\n",
-		len(c.violations), p.plan, p.plan.Seed, p.plan.For, p.plan.Protocol, p.rate)
-	return errBroken
 }

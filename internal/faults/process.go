@@ -29,8 +29,8 @@ func (p *parent) startHost(name string) error {
 	for i, addr := range p.cluster.Addrs {
 		proxies[addr] = p.proxies[i].addr()
 	}
-	config, err := json.Marshal(hostConfig{Name: name, Topic: topic, Group: group, Protocol: p.plan.Protocol,
-		Proxies: proxies, Seeds: p.cluster.Addrs, Seed: p.plan.Seed, Debug: p.logs != ""})
+	config, err := json.Marshal(hostConfig{Name: name, Topics: topicNames(), Group: group, Protocol: p.plan.Protocol,
+		Proxies: proxies, Seeds: p.cluster.Addrs, Seed: p.plan.Seed, Debug: p.logs != "", HaltsForGood: p.plan.haltsForGood(name)})
 	if err != nil {
 		return err
 	}
@@ -94,16 +94,22 @@ func (p *parent) startHost(name string) error {
 	return nil
 }
 
-// take takes a host out of those that there are.
-func (p *parent) take(name string) (*process, error) {
+// find finds a host that is there.
+func (p *parent) find(name string) (*process, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	h := p.hosts[name]
 	if h == nil {
 		return nil, fmt.Errorf("there is no host %s", name)
 	}
-	delete(p.hosts, name)
 	return h, nil
+}
+
+// forget takes a host out of those that there are: it is about to end.
+func (p *parent) forget(h *process) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	delete(p.hosts, h.name)
 }
 
 // kill ends a host as a power cut would, and waits for its end.
@@ -113,15 +119,29 @@ func (h *process) kill() {
 	<-h.exited
 }
 
+// order tells a host what to do.
+func (h *process) order(format string, args ...any) error {
+	order := fmt.Sprintf(format, args...)
+	if _, err := io.WriteString(h.stdin, order+"\n"); err != nil {
+		return fmt.Errorf("tell host %s to %s: %w", h.name, order, err)
+	}
+	return nil
+}
+
 // leave lets a host stop, and waits for its end.
 func (h *process) leave() error {
-	if _, err := io.WriteString(h.stdin, "stop\n"); err != nil {
-		return fmt.Errorf("stop host %s: %w", h.name, err)
+	if err := h.order("stop"); err != nil {
+		return err
 	}
+	return h.gone("stop")
+}
+
+// gone waits for the end of a host that was told to end.
+func (h *process) gone(order string) error {
 	select {
 	case <-h.exited:
 		return nil
 	case <-time.After(90 * time.Second):
-		return fmt.Errorf("host %s did not stop within 90s", h.name)
+		return fmt.Errorf("host %s was told to %s, and is there after 90s", h.name, order)
 	}
 }

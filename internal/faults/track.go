@@ -4,18 +4,21 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/seed429fd032/esm/internal/kafkatest"
 )
 
-// track does the faults of one track, one after the other, each at its time or
+// follow does the faults of one track, one after the other, each at its time or
 // when the one before it is over.
-func (p *parent) track(ctx context.Context, onBrokers bool) error {
+func (p *parent) follow(ctx context.Context, t track) error {
 	for _, f := range p.plan.Faults {
-		if f.Kind.onBrokers() != onBrokers {
+		if f.Kind.track() != t {
 			continue
 		}
 		if !sleep(ctx, time.Until(p.began.Add(f.At))) {
@@ -24,15 +27,17 @@ func (p *parent) track(ctx context.Context, onBrokers bool) error {
 		planned := f.At
 		f.At = time.Since(p.began)
 		fmt.Println(f)
-		if f.Kind.movesCoordinator() {
-			p.judge.add(line{At: time.Now().UnixNano(), Host: "parent", Kind: lineFault})
+		do := p.do
+		if t == brokersTrack {
+			do = p.breakBroker
 		}
-		if err := p.do(ctx, f); err != nil {
+		if err := do(ctx, f); err != nil {
 			if ctx.Err() != nil {
 				return nil
 			}
 			return fmt.Errorf("%s, planned at %s: %w", f.Kind, planned, err)
 		}
+		p.judge.did(f.Kind)
 	}
 	return nil
 }
@@ -49,23 +54,40 @@ func sleep(ctx context.Context, d time.Duration) bool {
 	}
 }
 
-func (p *parent) do(ctx context.Context, f fault) error {
+// say takes note of something that the parent does.
+func (p *parent) say(kind, host string) {
+	p.judge.add(line{At: time.Now().UnixNano(), Host: host, Kind: kind})
+}
+
+// breakBroker does a fault of a broker, and tells when it begins and when it is
+// over.
+func (p *parent) breakBroker(ctx context.Context, f fault) error {
+	ask, done := context.WithTimeout(ctx, 20*time.Second)
+	defer done()
+	if f.Kind == killController {
+		var err error
+		if f.Broker, err = p.cluster.Controller(ask, p.client); err != nil {
+			return fmt.Errorf("find the controller: %w", err)
+		}
+	}
+	coordinator, err := p.coordinator(ask)
+	if err != nil {
+		return fmt.Errorf("find the coordinator: %w", err)
+	}
+	moves := f.Kind == moveLeaders // that of the group, too
+	switch f.Kind {
+	case killBroker, killController, freezeBroker:
+		moves = coordinator == f.Broker
+	}
+	p.judge.add(line{At: time.Now().UnixNano(), Host: "parent", Kind: lineFault, Coordinator: moves})
+	defer p.say(lineHealed, "parent")
 	switch f.Kind {
 	case killBroker, killController:
-		i := f.Broker
-		if f.Kind == killController {
-			ask, done := context.WithTimeout(ctx, 20*time.Second)
-			defer done()
-			var err error
-			if i, err = p.cluster.Controller(ask, p.client); err != nil {
-				return fmt.Errorf("find the controller: %w", err)
-			}
-		}
-		if err := p.cluster.Kill(i); err != nil {
+		if err := p.cluster.Kill(f.Broker); err != nil {
 			return err
 		}
 		sleep(ctx, f.For)
-		if err := p.cluster.Restart(ctx, i); err != nil {
+		if err := p.cluster.Restart(ctx, f.Broker); err != nil {
 			return err
 		}
 		return p.healed(ctx)
@@ -88,51 +110,101 @@ func (p *parent) do(ctx context.Context, f fault) error {
 		}
 		sleep(ctx, f.For)
 		proxy.flow()
-	case killHost:
-		h, err := p.take(f.Host)
-		if err != nil {
-			return err
-		}
-		h.kill()
-	case freezeHost:
-		p.mu.Lock()
-		h := p.hosts[f.Host]
-		p.mu.Unlock()
-		if h == nil {
-			return fmt.Errorf("there is no host %s", f.Host)
-		}
-		err := kafkatest.Freeze(h.cmd.Process)
-		sleep(ctx, f.For)
-		return errors.Join(err, kafkatest.Thaw(h.cmd.Process))
-	case joinHost:
-		return p.startHost(f.Host)
-	case leaveHost:
-		h, err := p.take(f.Host)
-		if err != nil {
-			return err
-		}
-		// The track goes on: it is the group that has to wait.
-		go func() {
-			if err := h.leave(); err != nil {
-				_ = p.judge.broken("%v", err)
-			}
-		}()
 	}
 	return nil
+}
+
+// do does what is no fault of a broker.
+func (p *parent) do(ctx context.Context, f fault) error {
+	if f.Kind == joinHost {
+		return p.startHost(f.Host)
+	}
+	h, err := p.find(f.Host)
+	if err != nil {
+		return err
+	}
+	switch f.Kind {
+	case killHost:
+		p.forget(h)
+		h.kill()
+	case freezeHost:
+		p.say(lineFrozen, h.name) // before it is, and
+		err := kafkatest.Freeze(h.cmd.Process)
+		sleep(ctx, f.For)
+		err = errors.Join(err, kafkatest.Thaw(h.cmd.Process))
+		p.say(lineThawed, h.name) // after it was
+		return err
+	case leaveHost:
+		p.forget(h)
+		// The track goes on: it is the group that has to wait.
+		go p.accuse(h.leave)
+	case haltHost:
+		if err := h.order("%s 0s", orderHalt); err != nil {
+			return err
+		}
+		p.forget(h)
+		go p.accuse(func() error { return h.gone(orderHalt) })
+	case throttle:
+		return h.lasts(ctx, orderThrottle, f.For)
+	case breakDest:
+		return h.lasts(ctx, orderBreak, f.For)
+	case pauseHost:
+		return h.lasts(ctx, orderPause, f.For)
+	case haltForAWhile:
+		return h.lasts(ctx, orderHalt, f.For)
+	case updateHost:
+		return h.order("%s %d", orderUpdate, f.Options)
+	}
+	return nil
+}
+
+// lasts tells a host what to do for some time, and waits for as long.
+func (h *process) lasts(ctx context.Context, order string, d time.Duration) error {
+	err := h.order("%s %s", order, d)
+	sleep(ctx, d)
+	return err
+}
+
+// accuse takes what goes wrong for a broken promise.
+func (p *parent) accuse(f func() error) {
+	if err := f(); err != nil {
+		_ = p.judge.broken("%v", err)
+	}
 }
 
 // healed waits until the cluster can bear the next fault.
 func (p *parent) healed(ctx context.Context) error {
 	ctx, done := context.WithTimeout(ctx, time.Minute)
 	defer done()
-	return kafkatest.InSync(ctx, p.admin, topic, offsetsTopic)
+	return kafkatest.InSync(ctx, p.admin, append(topicNames(), offsetsTopic, transactionsTopic)...)
 }
 
-// moveLeaders makes the next replica of each partition its leader.
+// coordinator is the broker, counted from 0, that has the group.
+func (p *parent) coordinator(ctx context.Context) (int, error) {
+	req := kmsg.NewPtrFindCoordinatorRequest()
+	req.CoordinatorKeys = []string{group}
+	for {
+		resp, err := req.RequestWith(ctx, p.client)
+		if err == nil {
+			for _, c := range resp.Coordinators {
+				if err = kerr.ErrorForCode(c.ErrorCode); err == nil {
+					return int(c.NodeID) - 1, nil
+				}
+			}
+		}
+		if !sleep(ctx, 200*time.Millisecond) {
+			return 0, errors.Join(err, context.Cause(ctx))
+		}
+	}
+}
+
+// moveLeaders makes the next replica of each partition its leader. One of the
+// offsets topic's coordinates the group.
 func (p *parent) moveLeaders(ctx context.Context) error {
 	ask, done := context.WithTimeout(ctx, 30*time.Second)
 	defer done()
-	details, err := p.admin.ListTopics(ask, topic)
+	names := append(topicNames(), offsetsTopic)
+	details, err := p.admin.ListTopicsWithInternal(ask, names...)
 	if err != nil {
 		return err
 	}
@@ -140,10 +212,12 @@ func (p *parent) moveLeaders(ctx context.Context) error {
 		moves kadm.AlterPartitionAssignmentsReq
 		all   kadm.TopicsSet
 	)
-	for n, d := range details[topic].Partitions {
-		if len(d.Replicas) > 1 {
-			moves.Assign(topic, n, append(d.Replicas[1:len(d.Replicas):len(d.Replicas)], d.Replicas[0]))
-			all.Add(topic, n)
+	for _, t := range details {
+		for n, d := range t.Partitions {
+			if len(d.Replicas) > 1 {
+				moves.Assign(t.Topic, n, slices.Concat(d.Replicas[1:], d.Replicas[:1]))
+				all.Add(t.Topic, n)
+			}
 		}
 	}
 	if _, err := p.admin.AlterPartitionAssignments(ask, moves); err != nil {

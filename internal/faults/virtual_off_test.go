@@ -1,0 +1,5 @@
+//go:build !synctests
+
+package main
+
+const virtualTime = false
