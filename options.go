@@ -162,9 +162,13 @@ func WithBackoff(f func(attempt int) time.Duration) Option {
 }
 
 // WithInvokeTimeout ends the context of an invocation after this long: 1 ms or
-// more, or 0 for never, which is the default. A call that goes on regardless
-// keeps its partitions. Can be updated; calls that run keep theirs. (AWS: the
-// function's Timeout.)
+// more, or 0 for never, which is the default. Time in which the call says that it
+// waits for a place does not count ([Waiting]). A call that goes on regardless
+// keeps its partitions. Can be updated; calls that run keep theirs.
+//
+// It is the last line, for any Invoker. The Timeout of a function in AWS is what
+// the package says that runs it: lambdalocal.WithTimeout, or AWS itself for
+// awslambda; esmhttp.WithTimeout bounds a request. Make this one longer.
 func WithInvokeTimeout(d time.Duration) Option {
 	return option(func(c *config) { c.invokeTimeout = d })
 }

@@ -7,6 +7,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/twmb/franz-go/pkg/kgo"
 
@@ -98,5 +99,41 @@ func TestMappingWithProcess(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// TestWaitingForAPlaceIsNoAttempt: one place for twelve partitions has most
+// invocations wait for longer than one may take. None of them is charged for it,
+// cut short, or makes the Mapping hold off; no poller is added that would only
+// wait; and the process goes on to be the same one.
+func TestWaitingForAPlaceIsNoAttempt(t *testing.T) {
+	const partitions, each, took = 12, 2, 300 * time.Millisecond
+	handler, err := lambdalocal.Handler(func() { <-time.After(took) })
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := function(t, lambdalocal.WithMaxProcesses(1))
+	if err := p.Invoke(t.Context(), lambdatest.Tell("")); err != nil { // a cold start is not the subject
+		t.Fatal(err)
+	}
+	for name, inv := range map[string]esm.Invoker{"handler": handler, "process": p} {
+		t.Run(name, func(t *testing.T) {
+			k := esmtest.NewKafka(t, esmtest.Topic("orders", partitions))
+			for p := range int32(partitions) {
+				for range each {
+					k.ProduceRecords(esmtest.At(p, &kgo.Record{Topic: "orders", Value: []byte("sleep " + took.String())}))
+				}
+			}
+			m := esmtest.Start(t, k.Source("orders", "billing"), inv, esm.WithBatchSize(1), esm.WithMinPollers(3),
+				esm.WithInvokeTimeout(2*time.Second), esm.WithMaxRetries(0), esm.WithDestination(esm.Drop))
+			until(t, "some wait", func() bool { return m.Stats().WaitingSlots > partitions/2 })
+			until(t, "all is settled", func() bool { return m.Stats().SettledEventCount == partitions*each })
+			if s := m.Stats(); s.DroppedEventCount > 0 || s.ThrottleCount > 0 || s.AbandonedCount > 0 || s.ProvisionedPollers != 3 {
+				t.Errorf("%d dropped, %d throttles, %d abandoned, %d pollers", s.DroppedEventCount, s.ThrottleCount, s.AbandonedCount, s.ProvisionedPollers)
+			}
+		})
+	}
+	if s := p.Stats(); s.ColdStarts != 1 || s.Invocations != 1+partitions*each {
+		t.Errorf("%+v", s)
 	}
 }

@@ -66,11 +66,12 @@ func WithFunctionName(name string) Option {
 	return option(func(c *common) { c.name = name })
 }
 
-// WithTimeout is how long an invocation may take: 15 minutes by default, 1
-// millisecond to 24 hours. The function finds it in its context. A process that
-// takes longer is killed; a handler in this process cannot be, so it should
-// look at its context. (AWS: the Timeout of the function, 3 seconds by default
-// and 15 minutes at most.)
+// WithTimeout is how long the function may take: 15 minutes by default, 1
+// millisecond to 24 hours, counted from when it has its event. The function finds
+// it in its context. A process that takes longer is killed; a handler in this
+// process cannot be, so it should look at its context. (AWS: the Timeout of the
+// function, 3 seconds by default and 15 minutes at most. This is it;
+// [esm.WithInvokeTimeout] bounds the whole call of any Invoker.)
 func WithTimeout(d time.Duration) Option {
 	return option(func(c *common) { c.timeout = d })
 }
@@ -92,15 +93,16 @@ func WithReportBatchItemFailures() Option {
 // Concurrency is how many invocations of a [Handler] run at once: 1 by default,
 // 1 to 100,000. In Lambda each environment runs one at a time, so a function may
 // keep what it likes in variables of its package; this says that it does not,
-// or guards them. The others wait; [esm.WithMaxConcurrency] with the same number
-// has them wait in the Mapping instead, where its Stats show it.
+// or guards them. The others wait, which no timeout counts ([esm.Waiting]);
+// [esm.WithMaxConcurrency] with the same number has them wait in the Mapping
+// instead, where they hold no partition.
 func Concurrency(n int) HandlerOption {
 	return handlerOption(func(s *handlerSettings) { s.concurrency = n })
 }
 
 // WithMaxProcesses is how many processes there are at most, and so how many
-// invocations run at once: 10 by default, 1 to 1,000. The others wait. (AWS:
-// the reserved concurrency of the function.)
+// invocations run at once: 10 by default, 1 to 1,000. The others wait, which no
+// timeout counts ([esm.Waiting]). (AWS: the reserved concurrency of the function.)
 func WithMaxProcesses(n int) ProcessOption {
 	return processOption(func(s *processSettings) { s.most = n })
 }

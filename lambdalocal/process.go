@@ -160,15 +160,19 @@ func (p *Process) Close() error {
 	return nil
 }
 
-// Invoke gives a process the event of a batch, and waits for its answer.
+// Invoke gives a process the event of a batch, and waits for its answer. While
+// all processes are busy it says that it waits ([esm.Waiting]), and if no process
+// got the event it says so ([esm.Throttled]).
 func (p *Process) Invoke(ctx context.Context, b *esm.Batch) error {
-	answer, err := p.pool.Invoke(ctx, lambdapool.Event{Name: b.ID, Body: b.AppendJSON(nil)})
+	answer, err := p.pool.Invoke(ctx, lambdapool.Event{
+		Name: b.ID, Body: b.AppendJSON(nil), Waiting: func() func() { return esm.Waiting(ctx) },
+	})
 	var failed *lambdapool.Error
 	switch {
 	case errors.As(err, &failed):
 		return (*FunctionError)(failed)
-	case errors.Is(err, lambdapool.ErrNotStarted):
-		return esm.Throttled(0, fmt.Errorf("lambdalocal: %w", err)) // the function was not reached
+	case errors.Is(err, lambdapool.ErrNotCalled):
+		return esm.Throttled(0, fmt.Errorf("lambdalocal: %w", err)) // no attempt
 	case err != nil:
 		return fmt.Errorf("lambdalocal: %w", err)
 	case p.report:

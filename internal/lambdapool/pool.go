@@ -82,9 +82,10 @@ var (
 	ErrClosed = errors.New("the pool is closed")
 	// ErrTimedOut is what an invocation fails with that took too long.
 	ErrTimedOut = errors.New("the function timed out")
-	// ErrNotStarted is what an invocation fails with for which no process could
-	// be started: the system said no.
-	ErrNotStarted = errors.New("the process cannot be started")
+	// ErrNotCalled is what an invocation fails with whose event no process got:
+	// its context ended before one was free, the system could start none, or the
+	// Pool is closed.
+	ErrNotCalled = errors.New("the function was not called")
 )
 
 // An Error is what became of an invocation that failed in its process. What the
@@ -147,6 +148,9 @@ type Event struct {
 	Body []byte
 	// ClientContext is JSON too, and may be empty.
 	ClientContext string
+	// Waiting is called when the invocation has to wait for a place, and what it
+	// returns when it waits no more. It may be nil.
+	Waiting func() (done func())
 }
 
 // Invoke gives a process an event, and waits for its answer.
@@ -154,9 +158,9 @@ func (p *Pool) Invoke(ctx context.Context, event Event) ([]byte, error) {
 	id := requestID(event.Name)
 	for {
 		if ctx.Err() != nil {
-			return nil, fmt.Errorf("%w before the function was called", context.Cause(ctx))
+			return nil, notCalled(context.Cause(ctx))
 		}
-		w, err := p.acquire(ctx)
+		w, err := p.acquire(ctx, event.Waiting)
 		if err != nil {
 			return nil, err
 		}
@@ -173,6 +177,9 @@ func (p *Pool) Invoke(ctx context.Context, event Event) ([]byte, error) {
 		// The function saw nothing.
 	}
 }
+
+// notCalled is the error of an invocation whose event no process got.
+func notCalled(why error) error { return fmt.Errorf("%w: %w", ErrNotCalled, why) }
 
 // requestID makes the id of an invocation: the name, and what nobody guesses. An
 // event may be tried twice, and an answer must say which time it means; and who
@@ -194,11 +201,11 @@ func requestID(name string) string {
 const maxName = 64
 
 // acquire returns a worker that is nobody else's.
-func (p *Pool) acquire(ctx context.Context) (*worker, error) {
+func (p *Pool) acquire(ctx context.Context, waiting func() func()) (*worker, error) {
 	p.mu.Lock()
 	if p.closed {
 		p.mu.Unlock()
-		return nil, ErrClosed
+		return nil, notCalled(ErrClosed)
 	}
 	n := len(p.idle)
 	switch {
@@ -216,11 +223,17 @@ func (p *Pool) acquire(ctx context.Context) (*worker, error) {
 	c := make(chan *worker, 1)
 	p.waiters = append(p.waiters, c)
 	p.mu.Unlock()
+	placed := func() {}
+	if waiting != nil {
+		placed = waiting()
+	}
+	defer placed()
 	select {
 	case w, ok := <-c:
+		placed() // a start is no wait
 		switch {
 		case !ok:
-			return nil, ErrClosed
+			return nil, notCalled(ErrClosed)
 		case w == nil:
 			return p.begin() // with the place of one that ended
 		}
@@ -238,7 +251,7 @@ func (p *Pool) acquire(ctx context.Context) (*worker, error) {
 			p.pass(w)
 		}
 	}
-	return nil, fmt.Errorf("%w while all %d processes were busy", context.Cause(ctx), p.Most)
+	return nil, notCalled(fmt.Errorf("%w while all %d processes were busy", context.Cause(ctx), p.Most))
 }
 
 // begin starts a worker for a place that the caller has.
@@ -252,13 +265,13 @@ func (p *Pool) begin() (*worker, error) {
 	p.mu.Unlock()
 	if closed {
 		p.pass(nil)
-		return nil, ErrClosed
+		return nil, notCalled(ErrClosed)
 	}
 	w, err := startWorker(p)
 	if err != nil {
 		p.pass(nil)
 		p.group.Done()
-		return nil, fmt.Errorf("%w: %w", ErrNotStarted, p.withoutArguments(err))
+		return nil, notCalled(fmt.Errorf("no process can be started: %w", p.withoutArguments(err)))
 	}
 	return w, nil
 }

@@ -382,7 +382,7 @@ func (w *worker) hand(ctx context.Context, inv *invocation) error {
 			}
 			return errGone
 		case <-ctx.Done():
-			return fmt.Errorf("%w before the function was called", context.Cause(ctx))
+			return notCalled(context.Cause(ctx))
 		case <-away:
 			return errAway
 		}
@@ -395,7 +395,7 @@ func (w *worker) notStarted(inv *invocation) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.ending {
-		return ErrClosed
+		return notCalled(ErrClosed)
 	}
 	if w.silent && w.init == "" {
 		return &Error{Type: "Runtime.InitError", RequestID: inv.id,
