@@ -334,6 +334,18 @@ func TestLambdaThatCannotBeReached(t *testing.T) {
 	if err := inv.Invoke(t.Context(), batch(1, 10)); !errors.Is(err, esm.ErrThrottled) || !strings.Contains(err.Error(), "no role today") {
 		t.Errorf("no credentials: %v", err)
 	}
+	c.Credentials = aws.CredentialsProviderFunc(func(ctx context.Context) (aws.Credentials, error) {
+		<-ctx.Done()
+		return aws.Credentials{}, ctx.Err()
+	})
+	if inv, err = awslambda.New(c, "orders"); err != nil {
+		t.Fatal(err)
+	}
+	ctx, done := context.WithTimeoutCause(t.Context(), 100*time.Millisecond, esm.ErrInvokeTimeout)
+	defer done()
+	if err := inv.Invoke(ctx, batch(1, 10)); !errors.Is(err, esm.ErrThrottled) || !errors.Is(err, esm.ErrInvokeTimeout) {
+		t.Errorf("no credentials in the time of the Mapping: %v", err)
+	}
 	// The connection ends without an answer: the function may have run.
 	cut := invoker(t, http.HandlerFunc(func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) }), "orders")
 	if err := cut.Invoke(t.Context(), batch(1, 10)); esm.Classify(t.Context(), err) != esm.OutcomeFailure {

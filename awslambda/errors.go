@@ -203,11 +203,10 @@ func (c *call) judge(ctx context.Context, err error) error {
 	return kept
 }
 
-// notReached is the error of a call that did not reach Lambda. If it is the
-// Mapping that ended it, that is what counts.
+// notReached is the error of a call that did not reach Lambda, whoever ended it.
 func notReached(ctx context.Context, err error) error {
-	if cause := context.Cause(ctx); cause != nil && !errors.Is(cause, errTimeout) {
-		return fmt.Errorf("awslambda: %w: %w", cause, err)
+	if cause := context.Cause(ctx); cause != nil {
+		err = fmt.Errorf("%w: %w", cause, err)
 	}
 	return esm.Throttled(0, fmt.Errorf("awslambda: the call did not reach Lambda: %w", err))
 }

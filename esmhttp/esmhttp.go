@@ -253,10 +253,13 @@ func (i *Invoker) notAnswered(ctx context.Context, trace *reach.Trace, err error
 	switch {
 	case errors.Is(err, errRedirect):
 		return esm.Halt(err)
+	case !reached:
+		if cause != nil {
+			err = fmt.Errorf("%w: %w", cause, err)
+		}
+		return esm.Throttled(0, fmt.Errorf("esmhttp: there is no connection: %w", err))
 	case cause != nil && !errors.Is(cause, errTimeout):
 		return fmt.Errorf("esmhttp: %w: %w", cause, err)
-	case !reached:
-		return esm.Throttled(0, fmt.Errorf("esmhttp: there is no connection: %w", err))
 	case cause != nil:
 		return fmt.Errorf("%w: %s", errTimeout, i.timeout)
 	}

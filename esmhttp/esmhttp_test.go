@@ -429,6 +429,12 @@ func TestServerThatIsNotThere(t *testing.T) {
 	if err := invoker(t, "https://"+silent.Addr().String(), esmhttp.WithTimeout(100*time.Millisecond)).Invoke(t.Context(), small()); !errors.Is(err, esm.ErrThrottled) {
 		t.Errorf("no TLS: %v", err)
 	}
+	// The same, and the Mapping is who waits no longer.
+	ctx, done := context.WithTimeoutCause(t.Context(), 100*time.Millisecond, esm.ErrInvokeTimeout)
+	defer done()
+	if err := invoker(t, "https://"+silent.Addr().String()).Invoke(ctx, small()); !errors.Is(err, esm.ErrThrottled) || !errors.Is(err, esm.ErrInvokeTimeout) {
+		t.Errorf("no TLS in the time of the Mapping: %v", err)
+	}
 	proxy, err := url.Parse(gone.URL)
 	if err != nil {
 		t.Fatal(err)
