@@ -9,10 +9,18 @@ import (
 	"github.com/seed429fd032/esm/internal/awsevent"
 )
 
-// A Batch is what one invocation gets. It is valid until [Invoker.Invoke]
-// returns. The records are read-only: the same record comes again if the batch
-// is tried again. A function that keeps a record keeps alive the memory of all
-// that was fetched with it.
+// A Batch is what one invocation gets. The slice and the records are its own:
+// what is written into them, during the call or after it, concerns nobody else and
+// is gone when the batch is tried again. So a record may be handed
+// to a client that writes its new place into it, though a copy says better what
+// is meant:
+//
+//	client.ProduceSync(ctx, &kgo.Record{Topic: "out", Key: r.Key, Value: r.Value, Headers: r.Headers})
+//
+// The bytes of keys, values and headers are read-only: they are shared with the
+// next attempt, and no price that is worth paying finds out who changed them
+// (package esmtest does, in tests). A function that keeps a record keeps alive
+// the memory of all that was fetched with it.
 //
 // A Batch may be written as a literal, in tests and in invokers that wrap
 // others.

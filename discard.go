@@ -22,6 +22,9 @@ import (
 // One call takes one record, so a Destination that waits for its answer costs a
 // partition with many discards that many round trips.
 //
+// The record is Deliver's own, as those of a [Batch] are the function's: a client
+// may write its new place into it, and its bytes are read-only.
+//
 // ctx ends after 30 seconds, or when the Mapping stops or the partition moves
 // away. A call that goes on regardless holds its partition and is shown as
 // stuck, like one of an Invoker. (AWS: DestinationConfig.OnFailure, which drops

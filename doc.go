@@ -37,8 +37,13 @@
 //
 // A batch that fails is tried again until it succeeds, with a growing pause
 // ([WithBackoff]). It holds up its own partition and no other. See [Invoker]
-// for what a function can say with the error that it returns, and [Failures]
-// for batches of which only some records failed.
+// for what a function can say with the error that it returns, [Failures] for
+// batches of which only some records failed, and [Waiting] for functions that
+// wait for a place before they begin. [Classify] and [SettledOf] tell a wrapper
+// what comes of an error.
+//
+// What your code does harms its own records only. It may panic, hang, call the
+// Mapping, or write into the records that it got: see [Batch].
 //
 // # What it gives up
 //

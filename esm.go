@@ -102,7 +102,7 @@ func (m *Mapping) Run(ctx context.Context) error {
 }
 
 // Start connects, joins the group, and returns when the first assignment was
-// handled, also if it is empty. ctx bounds the start only, as does
+// handled, even if it is empty. ctx bounds the start only, as does
 // [WithStartTimeout]; its values reach the invocations. What runs then goes on
 // until [Mapping.Stop], or until the function halts it.
 //

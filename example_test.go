@@ -11,13 +11,13 @@ import (
 )
 
 // startKafka starts a Kafka in this process for an example to run against,
-// with the topic "orders" and records with these values in it. Tests use
+// with the topic "orders" and records with these values in it, and an empty topic "orders-out". Tests use
 // esmtest.NewKafka, which stops by itself.
 //
 // Until it is stopped nothing is logged: an example shows what it prints.
 func startKafka(partitions int32, values ...string) (brokers []string, stop func()) {
 	log.SetOutput(io.Discard)
-	cluster, err := kfake.NewCluster(kfake.NumBrokers(1), kfake.SeedTopics(partitions, "orders"))
+	cluster, err := kfake.NewCluster(kfake.NumBrokers(1), kfake.SeedTopics(partitions, "orders"), kfake.SeedTopics(1, "orders-out"))
 	if err != nil {
 		panic(err)
 	}

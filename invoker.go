@@ -15,7 +15,8 @@ import (
 //
 //   - nil: its records are settled.
 //   - an error made by [Throttled]: the function was not reached. The Mapping
-//     waits and calls again; this is no attempt.
+//     waits and calls again; this is no attempt. After [WithInvokeTimeout] ended
+//     the call it says only that: nothing waits.
 //   - an error made by [Halt]: the Mapping stops itself.
 //   - the error of a [Failures]: these records failed, the others are settled.
 //   - an error made by [Permanent]: the records are given up now.

@@ -339,7 +339,7 @@ func (e *engine) unblock(parts []*part, now time.Time) {
 type wait struct {
 	backoff  time.Duration // the records that are charged with an attempt
 	throttle time.Duration // the Mapping
-	round    int           // the how manyth throttle in a row this is
+	round    int           // which throttle in a row this is, from 1
 }
 
 // consult asks the user's back-off function about an outcome that needs it,

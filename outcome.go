@@ -18,8 +18,9 @@ var (
 	// ErrRevoked: a partition of the batch belongs to another process now, or
 	// will in a moment. What the call returns does not count for it.
 	ErrRevoked = errors.New("esm: the partition was taken away")
-	// ErrInvokeTimeout: the call took longer than [WithInvokeTimeout]. This
-	// one is a failure and an attempt.
+	// ErrInvokeTimeout: the call took longer than [WithInvokeTimeout]. This one is
+	// a failure and an attempt, unless the call says that the function was not
+	// reached ([Throttled]).
 	ErrInvokeTimeout = errors.New("esm: the invocation took longer than its timeout")
 )
 
@@ -32,6 +33,11 @@ var ErrThrottled = errors.New("esm: the function is throttled")
 // starts before the time is over, and the scaler halves the number of pollers
 // and keeps it there for a minute, then goes up step by step. With after zero
 // or less the Mapping chooses, by [WithBackoff].
+//
+// A call whose context ended before it reached the function says so with
+// Throttled too. If it was [WithInvokeTimeout] that ended it, nobody was busy but
+// the function's own places: the records are tried again at once, no attempt is
+// counted, and the Mapping does not hold off.
 //
 // err is the reason, which may be nil.
 func Throttled(after time.Duration, err error) error {

@@ -20,7 +20,7 @@ import (
 // "The end" must be one moment, or records between two looks at it are lost.
 // That moment is the start of the Mapping: if the group has no commit at all,
 // the ends of all partitions are listed once, before the group is joined. A
-// partition that is assigned without a commit begins there, also when it comes
+// partition that is assigned without a commit begins there, even when it comes
 // minutes later from a process that died before it could commit anything. A
 // partition that did not exist then, or one of a group that has commits, is new
 // and begins at its start.

@@ -308,7 +308,7 @@ func TestRightsTakenAwayAreNamedAndNothingIsLost(t *testing.T) {
 // now and then, and a connection that breaks has to log in anew.
 func TestPasswordChangedWhileRunningIsNamed(t *testing.T) {
 	v := newVault(t, topicReading, groupReading)
-	t.Cleanup(func() { v.setPassword(kafkatest.Password) }) // also if the test fails
+	t.Cleanup(func() { v.setPassword(kafkatest.Password) }) // even if the test fails
 	_, port, err := net.SplitHostPort(v.security.SASL[0])
 	if err != nil {
 		t.Fatal(err)

@@ -347,7 +347,7 @@ func TestLogThatEndsBeforeTheCommitIsReadFromItsStart(t *testing.T) {
 }
 
 // TestRecordsAtTheSizeLimitAreHandled: what the topic takes, the Mapping reads,
-// also if it is more than its function gets at once.
+// even if it is more than its function gets at once.
 func TestRecordsAtTheSizeLimitAreHandled(t *testing.T) {
 	t.Parallel()
 	// What a batch of one record costs beside its value: its header, and seven
