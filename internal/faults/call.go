@@ -26,7 +26,7 @@ func (c *checker) called(l line, h *hostView) {
 	leased, ok := h.leased[l.Call]
 	if !ok {
 		c.broken(l, nil, "call %s begins, and no hook said so", l.Call)
-		leased = l.At
+		leased = leasing{l.At, l.At}
 	}
 	delete(h.leased, l.Call)
 	h.limits(c, l)
@@ -43,13 +43,13 @@ func (c *checker) called(l line, h *hostView) {
 
 // start begins a call in all of its partitions, and returns the parts that go
 // on to be judged: a call that is late is void.
-func (c *checker) start(l line, h *hostView, call *callView, leased int64) (judged []callPart) {
+func (c *checker) start(l line, h *hostView, call *callView, leased leasing) (judged []callPart) {
 	if h.calls[l.Call] != nil {
 		c.broken(l, nil, "call %s begins twice", l.Call)
 	}
 	h.calls[l.Call] = call
 	for _, in := range l.Parts {
-		p, a := c.parts[in.Partition], h.owner(in.Partition, leased)
+		p, a := c.parts[in.Partition], h.owner(in.Partition, leased.at)
 		call.parts = append(call.parts, callPart{in, a})
 		for o, seq := range in.offsets {
 			if wrong := p.show(o, seq); wrong != "" {
@@ -63,7 +63,7 @@ func (c *checker) start(l line, h *hostView, call *callView, leased int64) (judg
 		}
 		h.running[p.n] = call
 		switch {
-		case a == nil || a.to > 0 && a.to < leased && call.reason == "": // of a delivery nobody says when it is leased
+		case a == nil || a.to > 0 && a.to < leased.at && call.reason == "": // of a delivery nobody says when it is leased
 			c.broken(l, p, "it is called, and is not assigned")
 		case a.to == 0:
 			a.running = call
@@ -71,12 +71,18 @@ func (c *checker) start(l line, h *hostView, call *callView, leased int64) (judg
 		case a.how == "":
 			c.broken(l, p, "it is called after it was given up")
 		default:
-			// The engine looked at its context, then the partition was lost,
-			// then the function said its first word.
+			// Between the end of the last hook and the first line, the engine
+			// looks at the call's context once more, and does nothing else. The
+			// hook that tells of the loss is called after the context ended, so
+			// a loss that was told before the end of the last hook is one that
+			// the engine saw. One that was told later may have come after the
+			// look, which nobody can see from outside; so that is allowed for as
+			// long as it takes to get from one to the other: no work, but the
+			// process may not have a processor.
 			c.late++
 			by := h.ran(a.to, l.At)
 			c.longest.late = max(c.longest.late, int64(by))
-			if by > aMoment {
+			if by > aMoment || a.to < leased.told {
 				c.broken(l, p, "it is called %s after it was gone (%s)", by.Round(time.Millisecond), a.how)
 			}
 		}
@@ -147,7 +153,7 @@ func (c *checker) next(l line, p *partitionView, a *assignmentView, o int64, lef
 // delivers takes the beginning of a call of the destination.
 func (c *checker) delivers(l line, h *hostView) {
 	h.held(c, l)
-	for _, in := range c.start(l, h, &callView{id: l.Call, reason: l.Reason}, l.At) {
+	for _, in := range c.start(l, h, &callView{id: l.Call, reason: l.Reason}, leasing{at: l.At}) {
 		p, a, o := c.parts[in.Partition], in.assignment, in.Spans[0][0]
 		old := fateOf(c.seed, p.n, o) == oldFate
 		at, ours := slices.BinarySearch(a.pending, o)

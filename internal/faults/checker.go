@@ -11,9 +11,9 @@ import (
 // broken if
 //
 //   - a partition has two calls at once in one host, or a call that is of no
-//     assignment, or one that begins after the partition was given up; a call
-//     whose partition was lost between the engine's last look and its first line
-//     may be late by a moment, and one that runs when it is lost has its context
+//     assignment, or one that begins after the partition was given up, or that
+//     was lost before the last hook returned; one that was lost later may be
+//     late by a moment, and a call that runs when it is lost has its context
 //     ended (invariants 1 and 4);
 //   - an assignment does not handle its records one after the other: what is
 //     tried again is of its own batch, from the first record on that is not
@@ -131,7 +131,13 @@ func (c *checker) said(l line, h *hostView) {
 	case lineRevoked:
 		c.revoked(l, h)
 	case lineLeased:
-		h.leased[l.Call] = l.At
+		h.leased[l.Call] = leasing{l.At, l.At}
+	case lineHeldUp:
+		// Not of a call that has begun: a host that was frozen may not wait for
+		// its hook.
+		if began, ok := h.leased[l.Call]; ok {
+			h.leased[l.Call] = leasing{began.at, l.At}
+		}
 	case lineCall:
 		c.called(l, h)
 	case lineDeliver:

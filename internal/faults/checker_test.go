@@ -106,6 +106,14 @@ func TestCallThatIsLate(t *testing.T) {
 	reject(t, "it is called, and is not assigned", func(s *story) { // it was leased after the loss
 		s.assigned("a").lost("a").called("a", "1", 0, 9)
 	})
+	call := func(s *story) *story { return s.say("a", line{Kind: lineCall, Call: "1", Parts: s.offsets(0, 9)}) }
+	reject(t, "it is called 3ms after it was gone (lost)", func(s *story) { // a hook held it up meanwhile
+		call(s.assigned("a").leased("a", "1").lost("a").heldUp("a", "1"))
+	})
+	accept(t, func(s *story) { call(s.assigned("a").leased("a", "1").heldUp("a", "1").lost("a")) })
+	accept(t, func(s *story) { // the hook was not waited for
+		call(s.assigned("a").leased("a", "1")).heldUp("a", "1").ended("a", "1", 0, 9).lost("a")
+	})
 	accept(t, func(s *story) { // the next assignment is not judged by it
 		s.assigned("a").leased("a", "1").lost("a").assigned("a").say("a", line{Kind: lineCall, Call: "1", Parts: s.offsets(5, 9)})
 		s.ended("a", "1", 5, 9).handled("a", 0, 9)

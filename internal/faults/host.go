@@ -41,12 +41,14 @@ type hostConfig struct {
 
 const (
 	// budget is what a host may hold in memory at most, and batchBytes what a
-	// batch has: little, so that what waits for a function that is throttled,
-	// or for a destination, has to give way to what does not.
-	budget     = 5 << 20
+	// batch has. The budget is little, so that what waits for a function that is
+	// throttled, or for a destination, has to give way to what does not. It is
+	// more than onePoll, or nothing would be polled while something is held.
+	budget     = 10 << 20
 	batchBytes = 1 << 20
-	// hookTime is how long a hook holds a call up at most.
-	hookTime = 2 * time.Second
+	// hookTime is how long a hook holds up what it was told of at most. For less
+	// than a second the Mapping waits for it, whatever happens meanwhile.
+	hookTime = 800 * time.Millisecond
 	// maxRetries is how often a record is tried again before it is given up.
 	maxRetries = 3
 )
@@ -227,8 +229,8 @@ func (h *host) hooks() esm.Hooks {
 		// the call: so there is time in between for the partition to be lost.
 		InvokeStarted: func(i esm.InvokeStartedInfo) {
 			h.tell(line{Kind: lineLeased, Call: i.Batch.ID})
-			if rand.IntN(100) == 0 {
-				time.Sleep(hookTime/2 + rand.N(hookTime/2))
+			if holdUp() {
+				h.tell(line{Kind: lineHeldUp, Call: i.Batch.ID})
 			}
 		},
 		Committed: func(i esm.CommittedInfo) {
@@ -244,6 +246,7 @@ func (h *host) hooks() esm.Hooks {
 			l := line{Kind: lineDiscarded, Reason: i.Reason.String(), Attempts: i.Attempts}
 			l.add(number(i.Topic, i.Partition), i.Offset, i.Offset)
 			h.tell(l)
+			holdUp() // the next record that is to be given up
 		},
 		PositionReset: func(i esm.ResetInfo) {
 			n := number(i.Topic, i.Partition)
@@ -266,6 +269,15 @@ func (h *host) hooks() esm.Hooks {
 			}
 		},
 	}
+}
+
+// holdUp holds up what a hook was told of, now and then.
+func holdUp() bool {
+	if rand.IntN(50) > 0 {
+		return false
+	}
+	time.Sleep(hookTime/2 + rand.N(hookTime/2))
+	return true
 }
 
 func partitionsOf(tps []esm.TopicPartition) []part {

@@ -13,8 +13,10 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/seed429fd032/esm"
 	"github.com/seed429fd032/esm/esmtest"
@@ -24,6 +26,8 @@ import (
 type stage struct {
 	t *testing.T
 	k *esmtest.Kafka
+
+	ends map[int32]int64 // of what was produced
 
 	mu    sync.Mutex
 	lines []line
@@ -44,6 +48,13 @@ func (r role) Write(b []byte) (int, error) {
 	defer r.s.mu.Unlock()
 	r.s.lines = append(r.s.lines, l)
 	return len(b), nil
+}
+
+// say is what the parent says.
+func (s *stage) say(host, kind string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.lines = append(s.lines, line{At: time.Now().UnixNano(), Host: host, Kind: kind})
 }
 
 // enter starts a host. What it returns stops it.
@@ -77,39 +88,95 @@ func (s *stage) enter(name string, orders <-chan string) (leave func()) {
 	}
 }
 
-// TestHostsOfTheRunsKeepEachPromise: where nothing is broken, the checker has
-// nothing to say of what they tell, and has seen all that they do. What the
-// runs break beside, the checker's own tests have.
-func TestHostsOfTheRunsKeepEachPromise(t *testing.T) {
+// produce writes records of all partitions, the next of each up to a number.
+func (s *stage) produce(upto int64) {
+	var records []*kgo.Record
+	for n := range int32(partitions) {
+		for seq := s.ends[n]; seq < upto; seq++ {
+			r := recordOf(storySeed, n, seq)
+			records = append(records, esmtest.At(r.Partition, r))
+		}
+		s.ends[n] = upto
+	}
+	s.k.ProduceRecords(records...)
+}
+
+// wait waits until all of it is committed.
+func (s *stage) wait() {
+	for deadline := time.Now().Add(10 * time.Minute); ; time.Sleep(time.Second) {
+		behind := 0
+		for n, end := range s.ends {
+			if s.k.Committed(group, topicOf(n).name, n-topicOf(n).first) < end {
+				behind++
+			}
+		}
+		if behind == 0 {
+			return
+		}
+		if time.Now().After(deadline) {
+			s.t.Fatalf("%d partitions are not done", behind)
+		}
+	}
+}
+
+// judged is the checker that has looked at all that was said. It has to have
+// found nothing, and to have seen these.
+func (s *stage) judged(seen ...string) *checker {
+	c := newChecker(storySeed)
+	slices.SortStableFunc(s.lines, func(a, b line) int { return cmp.Compare(a.At, b.At) })
+	for _, l := range s.lines {
+		c.observe(l)
+	}
+	now := line{At: time.Now().UnixNano()}
+	c.handledAll(now, s.ends)
+	c.repeatsBounded(now)
+	for _, v := range c.violations {
+		s.t.Error(v)
+	}
+	for _, what := range seen {
+		if c.did[what] == 0 {
+			s.t.Errorf("there was no %s: %s", what, c.did)
+		}
+	}
+	// No time passes here between the engine's look at a call's context and the
+	// first line of the call.
+	if c.longest.late > 0 {
+		s.t.Errorf("a call began %s after its partition was lost", time.Duration(c.longest.late))
+	}
+	return c
+}
+
+// onStage runs hosts in virtual time.
+func onStage(t *testing.T, play func(t *testing.T, s *stage)) {
 	if !virtualTime {
 		t.Skip("needs virtual time: go test -tags synctests")
 	}
 	synctest.Test(t, func(t *testing.T) {
-		const each = 1000
-		var made []esmtest.KafkaOption
+		made := []esmtest.KafkaOption{esmtest.With(kfake.BrokerConfigs(map[string]string{
+			"group.consumer.heartbeat.interval.ms": "500", "group.consumer.min.heartbeat.interval.ms": "500"}))}
 		for _, topic := range topics {
 			made = append(made, esmtest.Topic(topic.name, int(topic.partitions)))
 		}
-		made = append(made, esmtest.With(kfake.BrokerConfigs(map[string]string{"group.consumer.heartbeat.interval.ms": "500", "group.consumer.min.heartbeat.interval.ms": "500"})))
-		s := &stage{t: t, k: esmtest.NewKafka(t, made...)}
-		ends := map[int32]int64{}
-		produce := func(from, to int64) {
-			var records []*kgo.Record
-			for n := range int32(partitions) {
-				for seq := from; seq < to; seq++ {
-					r := recordOf(storySeed, n, seq)
-					records = append(records, esmtest.At(r.Partition, r))
-				}
-				ends[n] = to
-			}
-			s.k.ProduceRecords(records...)
-		}
+		play(t, &stage{t: t, k: esmtest.NewKafka(t, made...), ends: map[int32]int64{}})
+	})
+}
+
+// TestHostsOfTheRunsKeepEachPromise: where nothing is broken, the checker has
+// nothing to say of what they tell, and has seen all that they do. What the
+// runs break beside, the checker's own tests have.
+func TestHostsOfTheRunsKeepEachPromise(t *testing.T) {
+	onStage(t, func(t *testing.T, s *stage) {
 		tell := make(chan string, 10)
 		stays := s.enter("stays", tell)
-		for i := range int64(5) {
-			produce(i*each/5, (i+1)*each/5)
+		each := int64(0)
+		for i, do := range []struct {
+			order   string
+			records int64 // of each partition
+		}{{"pause 2s", 200}, {"throttle 2s", 200}, {"break 8s", 2200}, {"halt 2s", 200}, {"update 3", 200}} {
 			leave := s.enter(fmt.Sprint("goes-", i), nil)
-			tell <- []string{"pause 2s", "throttle 2s", "break 5s", "halt 2s", "update 3"}[i]
+			tell <- do.order
+			each += do.records
+			s.produce(each)
 			time.Sleep(10 * time.Second)
 			if i%2 == 0 {
 				leave()
@@ -117,43 +184,41 @@ func TestHostsOfTheRunsKeepEachPromise(t *testing.T) {
 				defer leave()
 			}
 		}
-		for deadline := time.Now().Add(10 * time.Minute); ; time.Sleep(time.Second) {
-			behind := 0
-			for n, end := range ends {
-				if s.k.Committed(group, topicOf(n).name, n-topicOf(n).first) < end {
-					behind++
-				}
-			}
-			if behind == 0 {
-				break
-			}
-			if time.Now().After(deadline) {
-				t.Fatalf("%d partitions are not done", behind)
-			}
-		}
+		s.wait()
 		stays()
-
-		c := newChecker(storySeed)
-		slices.SortStableFunc(s.lines, func(a, b line) int { return cmp.Compare(a.At, b.At) })
-		for _, l := range s.lines {
-			c.observe(l)
-		}
-		now := line{At: time.Now().UnixNano()}
-		c.handledAll(now, ends)
-		c.repeatsBounded(now)
-		for _, v := range c.violations {
-			t.Error(v)
-		}
-		if c.handled < partitions*each || c.repeats > c.mayRepeat() {
-			t.Errorf("%d handled, %d repeats of %d", c.handled, c.repeats, c.mayRepeat())
-		}
 		// What is rare may be left out here, and not in a run.
-		for _, what := range []string{saysHandled, saysFailed, saysPartial, saysTooLarge, saysTaken, saysRefused, saysThrottled, saysHalt, linePaused, lineHalted, lineResumed, lineUpdated, calmEnd,
-			"given up, retries-exhausted", "given up, too-old", "given up, too-large", "given up, permanent"} {
-			if c.did[what] == 0 {
-				t.Errorf("there was no %s: %s", what, c.did)
+		c := s.judged(saysHandled, saysFailed, saysPartial, saysTooLarge, saysTaken, saysRefused, saysThrottled, saysHalt,
+			linePaused, lineHalted, lineResumed, lineUpdated, calmEnd, evictions,
+			"given up, retries-exhausted", "given up, too-old", "given up, too-large", "given up, permanent")
+		if c.handled < partitions*each {
+			t.Errorf("%d handled", c.handled)
+		}
+	})
+}
+
+// TestHostsThatLoseTheirSession: again and again, while hooks hold calls up.
+func TestHostsThatLoseTheirSession(t *testing.T) {
+	onStage(t, func(t *testing.T, s *stage) {
+		const losses = 30
+		one, two := s.enter("one", nil), s.enter("two", nil)
+		for i := range int64(losses * 20) {
+			s.produce(i + 1)
+			time.Sleep(110 * time.Millisecond)
+			if i%20 == 0 {
+				s.say("parent", lineFault)
+				s.k.Cluster().Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.ConsumerGroupHeartbeat}, TopLevel: true, Err: kerr.FencedMemberEpoch})
+			} else if i%20 == 10 {
+				s.say("parent", lineHealed)
 			}
 		}
+		s.wait()
+		one()
+		two()
+		c := s.judged(saysHandled, saysCut)
+		if c.ungraceful < losses {
+			t.Errorf("only %d ends of assignments without grace", c.ungraceful)
+		}
+		t.Logf("%d ungraceful, %d late, %v", c.ungraceful, c.late, c.did)
 	})
 }
 

@@ -10,7 +10,7 @@ type hostView struct {
 	name    string
 	has     map[int32]*assignmentView
 	had     map[int32]*assignmentView // the last that ended
-	leased  map[string]int64          // when, of calls that are about to begin
+	leased  map[string]leasing        // of calls that are about to begin
 	calls   map[string]*callView      // that run
 	running map[int32]*callView       // of each partition
 	frozen  []disturbance
@@ -39,6 +39,10 @@ type place struct {
 	offset    int64
 }
 
+// A leasing is when a call was leased, and when the last hook that was told so
+// returned. After that the engine looks whether the call's context has ended.
+type leasing struct{ at, told int64 }
+
 // A telling is what the Mapping has to say of a record, and since when.
 type telling struct {
 	reason string
@@ -46,7 +50,7 @@ type telling struct {
 }
 
 func newHostView(name string) *hostView {
-	return &hostView{name: name, has: map[int32]*assignmentView{}, had: map[int32]*assignmentView{}, leased: map[string]int64{},
+	return &hostView{name: name, has: map[int32]*assignmentView{}, had: map[int32]*assignmentView{}, leased: map[string]leasing{},
 		calls: map[string]*callView{}, running: map[int32]*callView{}, untold: map[place]telling{},
 		options: limits{updates[0].BatchSize, updates[0].Limit}}
 }

@@ -104,6 +104,19 @@ func (j *judge) did(k kind) {
 	j.checker.did.add(string(k))
 }
 
+// behind is how many records before these ends nobody has handled yet, of
+// partitions where each offset has one.
+func (j *judge) behind(ends map[int32]int64) (records int64) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	for n, end := range ends {
+		if p := j.checker.parts[n]; p.kind == noHoles {
+			records += max(0, end-p.below)
+		}
+	}
+	return records
+}
+
 // rest judges all that was said.
 func (j *judge) rest() error { return j.until(time.Now()) }
 

@@ -35,6 +35,21 @@ func TestJudgeWaitsForLinesThatAreLate(t *testing.T) {
 	}
 }
 
+func TestJudgeKnowsWhatWaits(t *testing.T) {
+	j := newJudge(storySeed)
+	s := &story{c: j.checker, at: 1}
+	s.assigned("a").called("a", "1", 0, 9).ended("a", "1", 0, 3).called("a", "2", 4, 9).ended("a", "2", 5, 9) // 4 holds up what follows
+	for want, ends := range map[int64]map[int32]int64{
+		16: {0: 20},
+		0:  {0: 3, prices.first: 100, ledger.first: 100},
+		26: {0: 20, 1: 10},
+	} {
+		if got := j.behind(ends); got != want {
+			t.Errorf("%d wait before %v, not %d", got, ends, want)
+		}
+	}
+}
+
 func TestJudgeSeesWhatGrows(t *testing.T) {
 	for want, last := range map[string]line{
 		"goroutines":         {Goroutines: 31, Heap: 1 << 20, Held: 1 << 20},

@@ -77,6 +77,7 @@ const (
 	lineAssigned  = "assigned"  // partitions came
 	lineRevoked   = "revoked"   // partitions went, or were lost
 	lineLeased    = "leased"    // a call is about to begin
+	lineHeldUp    = "held up"   // and a hook has held it up until now
 	lineCall      = "call"      // the function is called
 	lineDeliver   = "deliver"   // the destination is called
 	lineEnd       = "end"       // the function or the destination returns, and is done with these records

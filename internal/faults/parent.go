@@ -164,7 +164,7 @@ func (p *parent) start(ctx context.Context) error {
 		return err
 	}
 	p.bookkeeper = newBookkeeper(seeds, p.plan.Seed, max(1, p.rate*share/100), p.judge.add)
-	if p.producer, err = newProducer(seeds, p.plan.Seed, p.rate); err != nil {
+	if p.producer, err = newProducer(seeds, p.plan.Seed, p.rate, p.judge.behind); err != nil {
 		return err
 	}
 	return p.producer.prefill(ctx)

@@ -16,6 +16,7 @@ import (
 type producer struct {
 	seed    uint64
 	rate    int
+	behind  func(ends map[int32]int64) int64 // how much before them is not handled
 	clients []*kgo.Client
 	done    chan struct{}
 
@@ -37,8 +38,8 @@ func clientOpts(seeds []string, more ...kgo.Opt) []kgo.Opt {
 	return append([]kgo.Opt{kgo.SeedBrokers(seeds...), kgo.MetadataMinAge(250 * time.Millisecond), kgo.MetadataMaxAge(10 * time.Second)}, more...)
 }
 
-func newProducer(seeds []string, seed uint64, rate int) (*producer, error) {
-	p := &producer{seed: seed, rate: rate, done: make(chan struct{}), next: map[int32]int64{}, end: map[int32]int64{}}
+func newProducer(seeds []string, seed uint64, rate int, behind func(map[int32]int64) int64) (*producer, error) {
+	p := &producer{seed: seed, rate: rate, behind: behind, done: make(chan struct{}), next: map[int32]int64{}, end: map[int32]int64{}}
 	for _, codec := range codecs() {
 		cl, err := kgo.NewClient(clientOpts(seeds, kgo.RecordPartitioner(kgo.ManualPartitioner()),
 			kgo.ProducerBatchCompression(codec), kgo.ProducerLinger(20*time.Millisecond))...)
@@ -60,6 +61,11 @@ func (p *producer) close() {
 // share is how many of a hundred records go into the compacted topic.
 const share = 5
 
+// mostBehind is for how many seconds records wait for the hosts at most. All
+// bounds on time count on that: on a machine that is busy with something else,
+// what waits would grow as long as the run lasts.
+const mostBehind = 10
+
 // run produces until ctx ends, and then waits for what is on its way.
 func (p *producer) run(ctx context.Context) error {
 	defer close(p.done)
@@ -71,8 +77,8 @@ func (p *producer) run(ctx context.Context) error {
 		select {
 		case <-ctx.Done():
 		case <-tick.C:
-			if p.buffered() > int64(5*p.rate) {
-				continue // the brokers are away: more can wait
+			if p.buffered() > int64(5*p.rate) || p.waiting() > int64(mostBehind*p.rate) {
+				continue // the brokers are away, or the hosts: more can wait
 			}
 			for owed += float64(p.rate) * every.Seconds(); owed >= 1; owed-- {
 				n++
@@ -92,6 +98,13 @@ func (p *producer) buffered() (n int64) {
 		n += cl.BufferedProduceRecords()
 	}
 	return n
+}
+
+// waiting is how many records wait for the hosts.
+func (p *producer) waiting() int64 {
+	ends := map[int32]int64{}
+	p.endsOf(ends)
+	return p.behind(ends)
 }
 
 // produce writes the next record of a partition.

@@ -64,6 +64,9 @@ func (s *story) lost(host string) *story {
 func (s *story) leased(host, call string) *story {
 	return s.say(host, line{Kind: lineLeased, Call: call})
 }
+func (s *story) heldUp(host, call string) *story {
+	return s.say(host, line{Kind: lineHeldUp, Call: call})
+}
 func (s *story) calledWith(host, call string, parts []part) *story {
 	return s.leased(host, call).say(host, line{Kind: lineCall, Call: call, Parts: parts})
 }
