@@ -19,7 +19,7 @@ type arrival struct {
 
 	all      segment // what is to be handed over, uncopied
 	segments []segment
-	markers  []span // control records, which are settled as they arrive
+	markers  []marker // control records, which are settled as they arrive
 }
 
 // A response is what one broker sent: its memory stays as long as one of its
@@ -30,9 +30,12 @@ type response struct {
 	held   bool   // memory is accounted for
 }
 
-// A span is a half-open range of offsets; lo is -1 where it begins at what
-// arrived before.
-type span struct{ lo, hi int64 }
+// A marker is a control record with the gap in front of it: a half-open range of
+// offsets. lo is -1 where it begins at what arrived before.
+type marker struct {
+	lo, hi int64
+	epoch  int32 // of the leader that wrote it
+}
 
 // enqueue takes what a poll brought to the lanes. Only the poll loop calls it.
 //
@@ -101,7 +104,7 @@ func (a *arrival) weigh() {
 			if i > 0 {
 				lo = records[i-1].Offset + 1
 			}
-			a.markers = append(a.markers, span{lo, r.Offset + 1})
+			a.markers = append(a.markers, marker{lo, r.Offset + 1, r.LeaderEpoch})
 		}
 	}
 	if len(a.markers) > 0 {
@@ -288,6 +291,7 @@ func (e *engine) receive(l *lane, a *arrival, now time.Time) *lane {
 		if l.settled.Settle(m.lo, m.hi, 0) {
 			e.soil(l)
 		}
+		l.leaderEpoch = max(l.leaderEpoch, m.epoch)
 	}
 	again := l.next < l.taken
 	l.next = last + 1

@@ -62,7 +62,7 @@ type lane struct {
 	rewinding   bool
 	start       int64 // where it began
 	settled     offset.Tracker
-	leaderEpoch int32 // of the last record that was settled
+	leaderEpoch int32 // the newest of what was settled: see settle
 
 	committed int64 // -1 if the group has no commit, as far as is known
 	dirty     bool  // the frontier is to be committed
@@ -263,10 +263,14 @@ func (f *firstPart) alone() *work {
 
 // settle marks records of a part as done with, and reports whether the frontier
 // moved. Each settles the gap in front of it too.
+//
+// A commit names the leader epoch of what is before it, and who begins there
+// asks the broker where that epoch ended: if before the commit, then the broker
+// must have lost records. So the epoch is never older than that of the record or
+// the marker before the frontier. It may be newer, as what is above the frontier
+// is settled too: that epoch did not end before the frontier.
 func (l *lane) settle(p *part, records []record) (moved bool) {
-	if e := p.heads.at(records[len(records)-1].offset).epoch; e >= 0 {
-		l.leaderEpoch = e
-	}
+	l.leaderEpoch = max(l.leaderEpoch, p.heads.at(records[len(records)-1].offset).epoch)
 	if len(records) == len(p.records) {
 		return l.settled.Settle(p.from, p.to(), len(records))
 	}

@@ -493,6 +493,61 @@ func TestTransactionsAreReadToTheirEnd(t *testing.T) {
 	})
 }
 
+// TestMarkerOfALaterLeader: a record is of one leader's time, and the marker of
+// its transaction of the next one's. A commit that is after the marker, and says
+// that the last thing before it is of the first leader's time, would make who
+// begins there believe that the broker lost the marker.
+func TestMarkerOfALaterLeader(t *testing.T) {
+	for name, before := range map[string]bool{"after its record was handled": true, "with its record": false} {
+		t.Run(name, func(t *testing.T) {
+			virtual(t, func(t *testing.T) {
+				k := esmtest.NewKafka(t, esmtest.Topic("orders", 1))
+				tx, err := kgo.NewClient(kgo.SeedBrokers(k.Brokers()...), k.Dialer(), kgo.TransactionalID("tx"), kgo.ProducerLinger(0), kgo.DefaultProduceTopic("orders"))
+				if err != nil {
+					t.Fatal(err)
+				}
+				defer tx.Close()
+				var resets list[esm.ResetInfo]
+				inv := esmtest.NewInvoker(t).Takes(time.Second) // the marker is there before its record is settled
+				run := func() (committed int64) {
+					m := esmtest.Start(t, k.Source("orders", "billing"), inv, quiet(), esm.WithHooks(esm.Hooks{PositionReset: resets.add}))
+					time.Sleep(10 * time.Second)
+					if err := m.Stop(t.Context()); err != nil {
+						t.Fatal(err)
+					}
+					return k.Committed("billing", "orders", 0)
+				}
+				if err := tx.BeginTransaction(); err != nil {
+					t.Fatal(err)
+				}
+				if err := tx.ProduceSync(t.Context(), kgo.StringRecord("a")).FirstErr(); err != nil {
+					t.Fatal(err)
+				}
+				if before {
+					run()
+				}
+				if err := k.Cluster().MoveTopicPartition("orders", 0, k.Cluster().LeaderFor("orders", 0)); err != nil {
+					t.Fatal(err)
+				}
+				if err := tx.EndTransaction(t.Context(), kgo.TryCommit); err != nil {
+					t.Fatal(err)
+				}
+				for range 2 {
+					if got := run(); got != 2 {
+						t.Errorf("committed %d", got)
+					}
+				}
+				if got := resets.all(); len(got) > 0 {
+					t.Errorf("%+v", got)
+				}
+				if got := inv.Values(); len(got) != 1 {
+					t.Errorf("handled %v", got)
+				}
+			})
+		})
+	}
+}
+
 func TestSourceThatIsWrong(t *testing.T) {
 	virtual(t, func(t *testing.T) {
 		k := esmtest.NewKafka(t, esmtest.Topic("orders", 1))
