@@ -80,6 +80,9 @@ func (e *engine) offer(l *lease, dest Destination, d *Discard) (err error) {
 	if dest == nil {
 		return errNoDestination
 	}
+	if cause := l.takenAway(); cause != nil {
+		return cause // while hooks were told of the record before, or earlier
+	}
 	failure := guard.Call(func() {
 		ctx, done := context.WithTimeoutCause(l.ctx, deliverTimeout, ErrDeliverTimeout)
 		defer done()
@@ -111,8 +114,7 @@ func (e *engine) delivered(l *lease, p *part, dest Destination, err error, took 
 	now := time.Now()
 	e.progress = now
 	lane, r := p.lane, &p.left[0]
-	cause := context.Cause(l.ctx)
-	cut := err != nil && (cause == ErrStopping || cause == ErrRevoked)
+	cut := err != nil && l.takenAway() != nil
 	switch {
 	case err == nil:
 		e.counted(lane, dest, r, took)

@@ -7,6 +7,7 @@ import (
 	"runtime"
 	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -59,6 +60,50 @@ func fails(poison func(r *kgo.Record) bool) func(context.Context, *esm.Batch) er
 }
 
 func isPoison(r *kgo.Record) bool { return string(r.Value) == "poison" }
+
+// TestNothingIsDeliveredOfAPartitionThatWasLost: a hook is told of the record
+// before, and meanwhile the partition goes.
+func TestNothingIsDeliveredOfAPartitionThatWasLost(t *testing.T) {
+	virtual(t, func(t *testing.T) {
+		k := esmtest.NewKafka(t, esmtest.Topic("orders", 1))
+		for range 5 {
+			k.Produce("orders", "poison")
+		}
+		inv := esmtest.NewInvoker(t).Always(func(context.Context, *esm.Batch) error { return esm.Permanent(errBilling) })
+		var delivered, late atomic.Int64
+		dest := esm.DestinationFunc(func(ctx context.Context, _ *esm.Discard) error {
+			delivered.Add(1)
+			if ctx.Err() != nil {
+				late.Add(1)
+			}
+			return nil
+		})
+		var once sync.Once
+		var revoked list[esm.RevokedInfo]
+		esmtest.Start(t, quick(k.Source("orders", "billing")), inv, quiet(), esm.WithDestination(dest), esm.WithHooks(esm.Hooks{
+			Revoked: revoked.add,
+			Discarded: func(esm.DiscardedInfo) {
+				once.Do(func() {
+					k.Cluster().Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.Heartbeat}, TopLevel: true, Err: kerr.UnknownMemberID})
+					time.Sleep(3 * time.Second)
+				})
+			},
+		}))
+		time.Sleep(time.Minute)
+		if got := revoked.all(); len(got) == 0 || !got[0].Lost {
+			t.Fatalf("it was not lost: %+v", got)
+		}
+		if late.Load() > 0 {
+			t.Errorf("%d of %d were delivered although the partition was lost", late.Load(), delivered.Load())
+		}
+		if got := delivered.Load(); got != 6 { // the first is delivered again
+			t.Errorf("%d were delivered", got)
+		}
+		if got := k.Committed("billing", "orders", 0); got != 5 {
+			t.Errorf("committed %d", got)
+		}
+	})
+}
 
 // TestPoisonAmongTenThousand: bisection finds it, and nobody else waits.
 func TestPoisonAmongTenThousand(t *testing.T) {

@@ -123,9 +123,9 @@ func (e *engine) invoke(l *lease) (v verdict) {
 			v = failed(l, &guard.Failure{Value: r, Goexit: r == nil, Stack: guard.Stack()})
 		}
 	}()
-	if cause := context.Cause(l.ctx); cause == ErrStopping || cause == ErrRevoked {
-		// It was taken away since it was leased: hooks ran in between, or the
-		// whole process stood still.
+	if cause := l.takenAway(); cause != nil {
+		// Since it was leased: hooks ran in between, or the whole process stood
+		// still.
 		returned = true
 		return verdict{outcome: OutcomeAbandoned, err: cause}
 	}
@@ -134,6 +134,14 @@ func (e *engine) invoke(l *lease) (v verdict) {
 	v = l.judge(err)
 	returned = true
 	return v
+}
+
+// takenAway is why a lease counts for nothing any more, nil if it does.
+func (l *lease) takenAway() error {
+	if cause := context.Cause(l.ctx); cause == ErrStopping || cause == ErrRevoked {
+		return cause
+	}
+	return nil
 }
 
 // judge makes the verdict of a call that returned err.
