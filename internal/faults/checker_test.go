@@ -701,6 +701,18 @@ func TestWhatAHostSaysOfItself(t *testing.T) {
 	} {
 		t.Run(want, func(t *testing.T) { reject(t, want, tell) })
 	}
+	busy := func(s *story, seconds int) *story {
+		for range seconds {
+			s.say("a", line{Kind: lineStats, Fetches: tooManyFetches})
+		}
+		return s
+	}
+	t.Run("busy seconds while a broker is broken", func(t *testing.T) {
+		accept(t, func(s *story) { busy(s.broken(false), tooLongBroken-1) })
+		accept(t, func(s *story) { busy(s.broken(false).healed(), tooLong) })
+		reject(t, "fetches in one second", func(s *story) { busy(s.broken(false), tooLongBroken) })
+		reject(t, "fetches in one second", func(s *story) { busy(s.broken(false).healed().after(tooLong*time.Second), tooLong) })
+	})
 	t.Run("a busy second now and then", func(t *testing.T) {
 		accept(t, func(s *story) {
 			for range 3 * tooLong {

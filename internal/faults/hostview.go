@@ -3,6 +3,7 @@ package main
 import (
 	"maps"
 	"slices"
+	"time"
 )
 
 // A hostView is what is known of one host.
@@ -166,9 +167,17 @@ func (c *checker) untold(l line, h *hostView) {
 // tooManyFetches is how many fetch requests a second are more than three
 // brokers with little to give make of them, and tooLong for how many seconds:
 // a client that asks a broker that has no answer does so without a pause.
+//
+// A broker may be to blame while another one is broken: one that has just become
+// a leader may have a high watermark below what was read from the one before,
+// and answers at once then, with nothing (its log: "Non-monotonic update of high
+// watermark"). That ends when a replica that is gone has left those in sync:
+// after 4.5 s (replica.lag.time.max.ms and a half), and 9 s later
+// (broker.session.timeout.ms) if it was the controller.
 const (
 	tooManyFetches = 500
 	tooLong        = 5
+	tooLongBroken  = 15
 )
 
 // sample takes a host's statistics of a second.
@@ -187,8 +196,13 @@ func (c *checker) sample(l line, h *hostView) {
 	} else {
 		h.busy++
 		h.busiest = max(h.busiest, h.busy)
-		if h.busy == tooLong {
-			c.broken(l, nil, "%d fetches in one second, and %d or more in each of the %d before", l.Fetches, tooManyFetches, tooLong-1)
+		limit := int64(tooLong)
+		if slices.ContainsFunc(c.faults, func(d disturbance) bool { return d.touches(l.At, tooLong*time.Second) }) {
+			limit = tooLongBroken
+		}
+		if h.busy >= limit {
+			c.broken(l, nil, "%d fetches in one second, and %d or more in each of the %d before", l.Fetches, tooManyFetches, h.busy-1)
+			h.busy = 0 // said
 		}
 	}
 	if h.seen <= 30 {
