@@ -42,41 +42,6 @@ const (
 	updateHost    kind = "update"          // Update
 )
 
-// A track is one row of faults, one after the other. The tracks run beside
-// each other.
-type track int
-
-const (
-	// brokersTrack: one broker is away at most, so the cluster never loses data
-	// by itself.
-	brokersTrack track = iota
-	// hostsTrack: members come and go.
-	hostsTrack
-	// mappingsTrack: what users do with a Mapping that stays, and what its
-	// function and its destination do.
-	mappingsTrack
-)
-
-var tracks = [...]track{brokersTrack, hostsTrack, mappingsTrack}
-
-// kindsOf are the kinds of each track.
-var kindsOf = [...][]kind{
-	brokersTrack:  {killBroker, killController, freezeBroker, moveLeaders, hangBroker, cutBroker},
-	hostsTrack:    {joinHost, leaveHost, killHost, freezeHost, haltHost},
-	mappingsTrack: {throttle, breakDest, pauseHost, haltForAWhile, updateHost},
-}
-
-func (k kind) track() track {
-	for _, t := range tracks {
-		for _, of := range kindsOf[t] {
-			if of == k {
-				return t
-			}
-		}
-	}
-	panic(fmt.Sprintf("%q is of no track", string(k)))
-}
-
 func (f fault) String() string {
 	s := fmt.Sprintf("%7.1fs  %s", f.At.Seconds(), f.Kind)
 	switch f.Kind {
@@ -94,31 +59,4 @@ func (f fault) String() string {
 		s += fmt.Sprintf(" for %.1fs", f.For.Seconds())
 	}
 	return s
-}
-
-// settings are the options of a host that an update changes.
-type settings struct {
-	BatchSize   int
-	Window      time.Duration
-	MaxPollers  int
-	Concurrency int // of a poller
-	Limit       int // of all calls, 0 for none
-	Bisect      bool
-	Budget      int64 // of memory
-}
-
-func (s settings) String() string {
-	limit := "no limit"
-	if s.Limit > 0 {
-		limit = fmt.Sprint("at most ", s.Limit)
-	}
-	return fmt.Sprintf("batches of %d in %s, %d pollers of %d, %s, bisect %t, %d MiB", s.BatchSize, s.Window, s.MaxPollers, s.Concurrency, limit, s.Bisect, s.Budget>>20)
-}
-
-// updates are what hosts change to, and the first is how they begin.
-var updates = []settings{
-	{BatchSize: 50, Window: 50 * time.Millisecond, MaxPollers: 10, Concurrency: 5, Bisect: true, Budget: budget},
-	{BatchSize: 20, Window: 0, MaxPollers: 3, Concurrency: 4, Bisect: true, Budget: budget},
-	{BatchSize: 120, Window: 200 * time.Millisecond, MaxPollers: 20, Concurrency: 2, Limit: 12, Budget: budget * 3 / 4},
-	{BatchSize: 35, Window: 20 * time.Millisecond, MaxPollers: 5, Concurrency: 5, Limit: 20, Bisect: true, Budget: budget},
 }

@@ -187,18 +187,6 @@ func (h *host) source() esm.Source {
 	return s
 }
 
-// options are those that an update sets.
-func (s settings) options() []esm.Option {
-	limit := s.Limit
-	if limit == 0 {
-		limit = esm.Unlimited
-	}
-	return []esm.Option{
-		esm.WithBatchSize(s.BatchSize), esm.WithBatchWindow(s.Window), esm.WithMaxPollers(s.MaxPollers), esm.WithPollerConcurrency(s.Concurrency),
-		esm.WithMaxConcurrency(limit), esm.WithBisect(s.Bisect), esm.WithMemoryBudget(s.Budget),
-	}
-}
-
 func (h *host) options() []esm.Option {
 	level := slog.LevelError + 1
 	if h.Debug {

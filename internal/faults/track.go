@@ -14,6 +14,41 @@ import (
 	"github.com/seed429fd032/esm/internal/kafkatest"
 )
 
+// A track is one row of faults, one after the other. The tracks run beside
+// each other.
+type track int
+
+const (
+	// brokersTrack: one broker is away at most, so the cluster never loses data
+	// by itself.
+	brokersTrack track = iota
+	// hostsTrack: members come and go.
+	hostsTrack
+	// mappingsTrack: what users do with a Mapping that stays, and what its
+	// function and its destination do.
+	mappingsTrack
+)
+
+var tracks = [...]track{brokersTrack, hostsTrack, mappingsTrack}
+
+// kindsOf are the kinds of each track.
+var kindsOf = [...][]kind{
+	brokersTrack:  {killBroker, killController, freezeBroker, moveLeaders, hangBroker, cutBroker},
+	hostsTrack:    {joinHost, leaveHost, killHost, freezeHost, haltHost},
+	mappingsTrack: {throttle, breakDest, pauseHost, haltForAWhile, updateHost},
+}
+
+func (k kind) track() track {
+	for _, t := range tracks {
+		for _, of := range kindsOf[t] {
+			if of == k {
+				return t
+			}
+		}
+	}
+	panic(fmt.Sprintf("%q is of no track", string(k)))
+}
+
 // follow does the faults of one track, one after the other, each at its time or
 // when the one before it is over.
 func (p *parent) follow(ctx context.Context, t track) error {
