@@ -63,7 +63,8 @@ func (s *stage) enter(name string, orders <-chan string) (leave func()) {
 	source := s.k.Source("", group)
 	source.Topics = topicNames()
 	source.Client = append(source.Client, kgo.WithHooks(h), kgo.FetchIsolationLevel(kgo.ReadCommitted()), kgo.ServerSideBalancer())
-	m, err := esm.New(source, esm.InvokerFunc(h.invoke), h.options()...)
+	// Less memory than in a run, so that it takes fewer records to fill it.
+	m, err := esm.New(source, esm.InvokerFunc(h.invoke), append(h.options(), esm.WithMemoryBudget(budget/3))...)
 	if err != nil {
 		s.t.Fatal(err)
 	}
@@ -172,7 +173,7 @@ func TestHostsOfTheRunsKeepEachPromise(t *testing.T) {
 		for i, do := range []struct {
 			order   string
 			records int64 // of each partition
-		}{{"pause 2s", 200}, {"throttle 2s", 200}, {"break 8s", 2200}, {"halt 2s", 200}, {"update 3", 200}} {
+		}{{"pause 2s", 200}, {"throttle 2s", 200}, {"break 8s", 1500}, {"halt 2s", 200}, {"update 3", 200}} {
 			leave := s.enter(fmt.Sprint("goes-", i), nil)
 			tell <- do.order
 			each += do.records
