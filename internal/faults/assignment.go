@@ -8,7 +8,9 @@ import (
 // An assignmentView is what one host did with a partition while it had it.
 type assignmentView struct {
 	host     string
-	from, to int64           // when; to is 0 while it goes on
+	from, to int64 // when; to is 0 while it goes on
+	fromLine int64 // which line said so
+	toLine   int64
 	how      string          // it ended: the empty string is gracefully
 	first    int64           // offset, -1 if nothing was called
 	last     int64           // the largest offset that was called, or is to be delivered
@@ -67,7 +69,7 @@ func (a *assignmentView) above() (n int64) {
 }
 
 func (c *checker) assigned(l line, h *hostView, p *partitionView) {
-	a := &assignmentView{host: l.Host, from: l.At, first: -1, last: -1, called: -1, taken: -1, given: -1, owed: -1, done: map[int64]bool{}, tried: map[int64]tries{}}
+	a := &assignmentView{host: l.Host, from: l.At, fromLine: c.lines, first: -1, last: -1, called: -1, taken: -1, given: -1, owed: -1, done: map[int64]bool{}, tried: map[int64]tries{}}
 	if old := h.has[p.n]; old != nil {
 		c.broken(l, p, "it is assigned twice")
 	}
@@ -118,7 +120,7 @@ func (c *checker) ended(l line, h *hostView, p *partitionView, how string) (abov
 	}
 	delete(h.has, p.n)
 	h.had[p.n] = a
-	a.to, a.how = l.At, how
+	a.to, a.toLine, a.how = l.At, c.lines, how
 	above = a.above()
 	switch {
 	case how == "":

@@ -26,7 +26,7 @@ func (c *checker) called(l line, h *hostView) {
 	leased, ok := h.leased[l.Call]
 	if !ok {
 		c.broken(l, nil, "call %s begins, and no hook said so", l.Call)
-		leased = leasing{l.At, l.At}
+		leased = leasing{c.lines, c.lines}
 	}
 	delete(h.leased, l.Call)
 	h.limits(c, l)
@@ -49,7 +49,7 @@ func (c *checker) start(l line, h *hostView, call *callView, leased leasing) (ju
 	}
 	h.calls[l.Call] = call
 	for _, in := range l.Parts {
-		p, a := c.parts[in.Partition], h.owner(in.Partition, leased.at)
+		p, a := c.parts[in.Partition], h.owner(in.Partition, leased.line)
 		call.parts = append(call.parts, callPart{in, a})
 		for o, seq := range in.offsets {
 			if wrong := p.show(o, seq); wrong != "" {
@@ -63,7 +63,7 @@ func (c *checker) start(l line, h *hostView, call *callView, leased leasing) (ju
 		}
 		h.running[p.n] = call
 		switch {
-		case a == nil || a.to > 0 && a.to < leased.at && call.reason == "": // of a delivery nobody says when it is leased
+		case a == nil || a.to > 0 && a.toLine < leased.line && call.reason == "": // of a delivery nobody says when it is leased
 			c.broken(l, p, "it is called, and is not assigned")
 		case a.to == 0:
 			a.running = call
@@ -82,7 +82,7 @@ func (c *checker) start(l line, h *hostView, call *callView, leased leasing) (ju
 			c.late++
 			by := h.ran(a.to, l.At)
 			c.longest.late = max(c.longest.late, int64(by))
-			if by > aMoment || a.to < leased.told {
+			if by > aMoment || a.toLine < leased.told {
 				c.broken(l, p, "it is called %s after it was gone (%s)", by.Round(time.Millisecond), a.how)
 			}
 		}
@@ -153,7 +153,7 @@ func (c *checker) next(l line, p *partitionView, a *assignmentView, o int64, lef
 // delivers takes the beginning of a call of the destination.
 func (c *checker) delivers(l line, h *hostView) {
 	h.held(c, l)
-	for _, in := range c.start(l, h, &callView{id: l.Call, reason: l.Reason}, leasing{at: l.At}) {
+	for _, in := range c.start(l, h, &callView{id: l.Call, reason: l.Reason}, leasing{line: c.lines}) {
 		p, a, o := c.parts[in.Partition], in.assignment, in.Spans[0][0]
 		old := fateOf(c.seed, p.n, o) == oldFate
 		at, ours := slices.BinarySearch(a.pending, o)

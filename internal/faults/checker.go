@@ -45,6 +45,7 @@ type checker struct {
 	parts      []*partitionView
 	hosts      map[string]*hostView
 	violations []string
+	lines      int64 // how many it has observed
 
 	calls, handled, repeats int64
 	ungraceful              int64 // ends of assignments
@@ -94,6 +95,7 @@ func (c *checker) host(name string) *hostView {
 
 // observe takes the next line.
 func (c *checker) observe(l line) {
+	c.lines++
 	for _, in := range l.Parts {
 		if in.Partition < 0 || in.Partition >= partitions {
 			c.broken(l, nil, "it speaks of a partition that there is not: %+v", l)
@@ -131,12 +133,12 @@ func (c *checker) said(l line, h *hostView) {
 	case lineRevoked:
 		c.revoked(l, h)
 	case lineLeased:
-		h.leased[l.Call] = leasing{l.At, l.At}
+		h.leased[l.Call] = leasing{c.lines, c.lines}
 	case lineHeldUp:
 		// Not of a call that has begun: a host that was frozen may not wait for
 		// its hook.
 		if began, ok := h.leased[l.Call]; ok {
-			h.leased[l.Call] = leasing{began.at, l.At}
+			h.leased[l.Call] = leasing{began.line, c.lines}
 		}
 	case lineCall:
 		c.called(l, h)

@@ -111,6 +111,14 @@ func TestCallThatIsLate(t *testing.T) {
 		call(s.assigned("a").leased("a", "1").lost("a").heldUp("a", "1"))
 	})
 	accept(t, func(s *story) { call(s.assigned("a").leased("a", "1").heldUp("a", "1").lost("a")) })
+	accept(t, func(s *story) { // all of it in one moment: the order of lines counts
+		at := func() *story { return s.after(-time.Millisecond) }
+		s.assigned("a").leased("a", "1")
+		at().broken(false)
+		at().say("a", line{Kind: lineRevoked, Lost: true, Parts: []part{{}}})
+		at().assigned("a")
+		call(at()).ended("a", "1", 0, 9).called("a", "2", 0, 4)
+	})
 	accept(t, func(s *story) { // the hook was not waited for
 		call(s.assigned("a").leased("a", "1")).heldUp("a", "1").ended("a", "1", 0, 9).lost("a")
 	})

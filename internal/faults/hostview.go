@@ -40,9 +40,11 @@ type place struct {
 	offset    int64
 }
 
-// A leasing is when a call was leased, and when the last hook that was told so
-// returned. After that the engine looks whether the call's context has ended.
-type leasing struct{ at, told int64 }
+// A leasing is which line said that a call was leased, and which one that the
+// last hook that was told so returned. After that the engine looks whether the
+// call's context has ended. Lines are counted, because in virtual time many have
+// one time; those of one host are in the order in which it said them.
+type leasing struct{ line, told int64 }
 
 // A telling is what the Mapping has to say of a record, and since when.
 type telling struct {
@@ -56,10 +58,10 @@ func newHostView(name string) *hostView {
 		options: limits{updates[0].BatchSize, updates[0].Limit}}
 }
 
-// owner is the assignment of a partition that a call is of, which was leased at
-// a time, or the last one that there was.
+// owner is the assignment of a partition that a call is of, of whose lease a
+// line told, or the last one that there was.
 func (h *hostView) owner(n int32, leased int64) *assignmentView {
-	if a := h.has[n]; a != nil && a.from <= leased {
+	if a := h.has[n]; a != nil && a.fromLine < leased {
 		return a
 	}
 	return h.had[n]
