@@ -34,20 +34,27 @@ func Constant(d time.Duration) func(attempt int) time.Duration {
 
 // backoffs asks a user's back-off function, which may panic, exit its
 // goroutine, never return, or return nonsense.
-type backoffs struct{ behind atomic.Int32 } // calls that have not returned in time
+type backoffs struct{ behind atomic.Int32 } // calls that took too long and have not returned
 
 // after is how long to wait after the nth failed attempt. Where the function
 // does not say, within a second, it is what the default says.
 func (b *backoffs) after(f func(int) time.Duration, attempt int) time.Duration {
 	if b.behind.Load() < mostBehind {
 		said := make(chan time.Duration, 1)
-		b.behind.Add(1)
+		var over atomic.Bool // it returned, or was left behind
 		failure, ended := guard.Within(leaveSoon, func() {
-			defer b.behind.Add(-1)
+			defer func() {
+				if over.Swap(true) {
+					b.behind.Add(-1)
+				}
+			}()
 			said <- f(attempt)
 		})
-		if ended && failure == nil {
+		switch {
+		case ended && failure == nil:
 			return min(max(<-said, 0), maxBackoff)
+		case !ended && !over.Swap(true):
+			b.behind.Add(1)
 		}
 	}
 	return Exponential(time.Second, time.Minute)(attempt)

@@ -33,7 +33,7 @@ type Batch struct {
 	// with the search for the partition that fails a combined batch.
 	Attempt int
 	// ID identifies the invocation in logs, hooks and errors. It differs for
-	// each, also between processes.
+	// each, even between processes.
 	ID string
 	// Mapping is the name of the Mapping, [WithName].
 	Mapping string

@@ -17,8 +17,8 @@ type callContext struct {
 	context.Context // the lease's: whoever ends the lease cancels it
 	lease           *lease
 
-	// The rest is for a call that has a time. Without one the context is the
-	// lease's in all, so that package context finds that one in it.
+	// The rest is for a call that has a time. Without one, every method is that of
+	// the lease's context, so that package context recognizes it.
 	timed bool
 	done  chan struct{}
 	unset func() bool // of the end of the lease's context

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -247,7 +248,7 @@ func (c *consumer) revoked(ctx context.Context, tps []TopicPartition) {
 	began := time.Now()
 	var ours []*lane
 	drain, done := context.WithTimeout(ctx, c.revokeTimeout)
-	info := RevokedInfo{Mapping: e.watch.name, Partitions: tps}
+	info := RevokedInfo{Mapping: e.watch.name, Partitions: slices.Clone(tps)} // hooks may write into theirs
 	info.Cancelled = e.drain(drain, func() []*lane {
 		for _, tp := range tps {
 			if l := e.lanes[tp]; l != nil {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/seed429fd032/esm/internal/guard"
@@ -49,7 +50,7 @@ func (e *engine) startDeliveries(now time.Time) {
 func (e *engine) deliverer(l *lease) {
 	p := l.work.parts[0]
 	for more := true; more; {
-		if p.exposed && !p.renew(1) {
+		if p.again && !p.renew(1) {
 			now := time.Now()
 			e.giveBack(l, []*part{p}, now)
 			e.mu.Lock()
@@ -58,13 +59,13 @@ func (e *engine) deliverer(l *lease) {
 			return
 		}
 		record := p.handed(0)
-		p.exposed = true
+		p.again = true
 		e.mu.Lock()
 		dest, r := e.cfg.destination, p.left[0]
 		e.mu.Unlock()
 		d := &Discard{
 			Record: record, Reason: r.reason, Attempts: r.attempts, FirstErr: r.account.firstErr, Err: r.account.lastErr,
-			FirstFailed: r.account.firstAt, LastFailed: r.account.lastAt, Mapping: e.watch.name, Group: e.group, Brokers: e.origin.brokers, SourceARN: e.origin.arn,
+			FirstFailed: r.account.firstAt, LastFailed: r.account.lastAt, Mapping: e.watch.name, Group: e.group, Brokers: slices.Clone(e.origin.brokers), SourceARN: e.origin.arn,
 			BatchID: r.account.batchID, BatchRecords: r.account.batchRecords, Delivery: r.deliveries + 1,
 		}
 		began := time.Now()

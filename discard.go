@@ -76,8 +76,8 @@ func (r Reason) String() string {
 // MarshalText is String, for JSON and logs.
 func (r Reason) MarshalText() ([]byte, error) { return []byte(r.String()), nil }
 
-// A Discard is a record that is given up, with what is known of it. It is valid
-// until Deliver returns, and its record is read-only.
+// A Discard is a record that is given up, with what is known of it. It is
+// Deliver's own, as [Destination] says.
 type Discard struct {
 	Record *kgo.Record
 	Reason Reason

@@ -54,7 +54,7 @@ type engine struct {
 	holds  hold     // why nothing is leased
 
 	lanes    map[TopicPartition]*lane
-	busy     map[TopicPartition]*lease // calls that run, also those of lanes that are gone
+	busy     map[TopicPartition]*lease // calls that run, even those of lanes that are gone
 	leases   map[*lease]struct{}
 	queue    readyQueue
 	filling  laneHeap // lanes whose window is open

@@ -736,14 +736,19 @@ func (d *driver) weigh() (held int64) {
 	for p := range parts {
 		missing := 0
 		for _, r := range p.unsettled() {
-			if i, _ := find(p.records, r.offset); p.kafka[i] == nil {
+			i, _ := find(p.records, r.offset)
+			_, said := p.missing[i]
+			if said != (p.kafka[i] == nil) {
+				d.wrong("%v: offset %d is said to be missing: %v", p.lane.TopicPartition, r.offset, said)
+			}
+			if said {
 				missing++
 			}
 		}
-		if missing != p.missing {
-			d.wrong("%v: %d records are said to be missing, and %d are", p.lane.TopicPartition, p.missing, missing)
+		if missing != len(p.missing) {
+			d.wrong("%v: %d records are said to be missing, and %d are", p.lane.TopicPartition, len(p.missing), missing)
 		}
-		if len(p.pieces) == 0 && p.missing == 0 {
+		if len(p.pieces) == 0 && missing == 0 {
 			d.wrong("%v: what is not settled is held by nobody", p.lane.TopicPartition)
 		}
 		for _, m := range p.pieces {
@@ -1045,7 +1050,7 @@ func (d *driver) finish() {
 		for _, l := range d.e.lanes {
 			n, missing := d.lanes[l.TopicPartition], 0
 			if p := l.part(); p != nil {
-				missing = p.missing
+				missing = len(p.missing)
 			}
 			rows += fmt.Sprintf("\n%v: %s, %d queued, next %d, rewinding %v, %d missing, ending %v, %v; arrived %d of %d, draining %v",
 				l.TopicPartition, l.state, l.count, l.next, l.rewinding, missing, l.ending, l.blocker(), n.arrived, len(n.records), n.draining)

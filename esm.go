@@ -56,7 +56,7 @@ func New(source Source, invoker Invoker, opts ...Option) (*Mapping, error) {
 	if source.Group == "" && c.name == "" {
 		c.name = "unnamed" // one mistake is reported once
 	}
-	if isNil(invoker) {
+	if guard.IsNil(invoker) {
 		errs = append(errs, &OptionError{Option: "Invoker", Value: fmt.Sprintf("%T", invoker), Bound: "must not be nil, nor hold a nil"})
 	}
 	errs = append(errs, c.validate())
@@ -162,6 +162,13 @@ func (m *Mapping) Start(ctx context.Context) error {
 	limited, done := context.WithTimeoutCause(starting, cfg.startTimeout, fmt.Errorf("WithStartTimeout, which is %s, is over", cfg.startTimeout))
 	err := r.consumer.start(limited)
 	done()
+	reason := ""
+	if err != nil {
+		if failed := (*StartError)(nil); errors.As(err, &failed) {
+			failed.Err, failed.Last = guard.Keep(failed.Err), guard.Keep(failed.Last)
+		}
+		reason = guard.Text(err) // not with the lock
+	}
 
 	m.mu.Lock()
 	if err == nil {
@@ -186,7 +193,7 @@ func (m *Mapping) Start(ctx context.Context) error {
 	m.mu.Lock()
 	if m.stop == nil {
 		m.start, m.run = nil, nil
-		m.enter(PhaseNew, err.Error())
+		m.enter(PhaseNew, reason)
 		m.mu.Unlock()
 		m.tell()
 		return err
@@ -471,7 +478,7 @@ func (m *Mapping) Ready() error {
 
 // Healthy is nil unless the Mapping has halted or does not get on: for a
 // liveness probe. It is nil before Start, while it starts and while it is
-// paused, and as long as invocations end, also with errors: restarting the
+// paused, and as long as invocations end, even with errors: restarting the
 // process would not help against those.
 func (m *Mapping) Healthy() error {
 	s := m.State()

@@ -129,5 +129,9 @@ func (e *failuresError) Unwrap() []error {
 // for an [Invoker] that wraps another one, and for a server that answers for
 // one. It returns nil if the error is of the whole batch, as [Classify] sees it.
 func FailuresOf(err error) []RecordFailure {
-	return judge(err, nil).said
+	var failed []RecordFailure
+	for _, said := range judge(err, nil).said {
+		failed = append(failed, said.RecordFailure)
+	}
+	return failed
 }

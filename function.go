@@ -2,6 +2,7 @@ package esm
 
 import (
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/seed429fd032/esm/internal/guard"
@@ -12,10 +13,11 @@ import (
 // because nothing else shows it: a call that hangs is no failure, and neither is
 // a throttle.
 type functionWatch struct {
-	since  time.Time // when the first call began of those after the last success
-	last   verdict   // of the last call that was not abandoned,
-	lastAt time.Time // and when
-	ended  time.Time // when the last call ended, however
+	since   time.Time // when the first call began of those after the last success
+	last    Outcome   // of the last call that was not abandoned,
+	lastErr string    // what it returned: a text, since an error may hold one for each record
+	lastAt  time.Time // and when
+	ended   time.Time // when the last call ended, however
 }
 
 const (
@@ -44,8 +46,12 @@ func (f *functionWatch) succeeded(now time.Time, others bool) {
 // reviewFunction raises or clears the problem.
 func (e *engine) reviewFunction(now time.Time) {
 	f := &e.function
-	if len(e.leases) == 0 && !e.queue.any() && len(e.waiting) == 0 && !e.throttledUntil.After(now) {
-		f.since = time.Time{} // there is nothing to do
+	waits := func(l *lane) bool { return !l.discarding() }
+	switch {
+	case e.pool.busy == 0 && !e.queue.any() && !slices.ContainsFunc(e.waiting, waits) && !e.throttledUntil.After(now):
+		f.since = time.Time{} // there is nothing to do for it
+	case e.holds != 0 && !f.since.IsZero():
+		f.since = now // it is not let do it
 	}
 	var err error
 	if most := max(functionTrouble, 2*e.pace.service()); !f.since.IsZero() && now.Sub(f.since) >= most && e.holds == 0 {
@@ -71,17 +77,16 @@ func (e *engine) insteadOfSuccess(now time.Time) string {
 		ran, _ := oldest.ran(now)
 		running = fmt.Sprintf("%s, the longest for %s (batch %s of %s)", plural(n, "call runs", "calls run"), ran.Round(time.Second), oldest.id, describe(oldest.partitions()))
 	}
+	f := &e.function
 	switch {
-	case oldest != nil && e.function.ended.Before(e.function.since):
+	case oldest != nil && (f.ended.Before(f.since) || f.lastErr == ""):
 		return running
-	case e.function.last.err != nil && e.function.last.outcome == OutcomeThrottled:
-		return "it is throttled: " + e.function.last.err.Error()
-	case e.function.last.err != nil:
-		return "it fails: " + e.function.last.err.Error()
-	case oldest != nil:
-		return running
+	case f.lastErr == "":
+		return "none has ended"
+	case f.last == OutcomeThrottled:
+		return "it is throttled: " + f.lastErr
 	}
-	return "none has ended"
+	return "it fails: " + f.lastErr
 }
 
 // noneEnds reports why the Mapping is not healthy, if calls run and none has ended

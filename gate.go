@@ -18,7 +18,7 @@ import (
 // that waits pins the whole response, and the response counts whole until the
 // last of its records is settled. Records that were copied out of it count by
 // the arena. What decoding made counts too, or a record with two thousand empty
-// headers would weigh nothing: see newRecord.
+// headers would weigh nothing: see number.
 //
 // # The gate
 //
@@ -59,7 +59,7 @@ type memory struct {
 type chunk struct {
 	bytes   int64
 	records int    // of it that are not settled
-	anchor  []byte // some of it, which keeps all of it alive
+	anchor  []byte // some of it, which keeps all of it alive: of a copy always, of a response for a while
 }
 
 const (

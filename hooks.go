@@ -21,12 +21,14 @@ import "time"
 // is left behind by that. A log handler that does not return is treated in the
 // same way.
 //
-// Slices in the infos are the callee's to keep.
+// A hook may keep the slices and maps of an info. It should not change them: all
+// Hooks of the Mapping get the same ones. What the Mapping does is not changed by
+// that.
 type Hooks struct {
 	// StateChanged: the Mapping is in another [Phase].
 	StateChanged func(StateInfo)
-	// ProblemRaised: something that is not the function's doing keeps the
-	// Mapping from working, in the broker's words. Called once a problem.
+	// ProblemRaised: something keeps the Mapping from working, see [Problem].
+	// Called once for each problem.
 	ProblemRaised func(ProblemInfo)
 	// ProblemCleared: the problem is gone.
 	ProblemCleared func(ProblemInfo)

@@ -187,7 +187,7 @@ func (s segment) copy() segment {
 		s.kafka[i], s.records[i].content = c, contentOf(c.Key, c.Value, c.Headers)
 	}
 	s.cost = s.bytes + int64(n)*recordOverhead + int64(headers)*headerOverhead
-	s.memory = &chunk{bytes: s.cost, records: n}
+	s.memory = &chunk{bytes: s.cost, records: n, anchor: bytes}
 	return s
 }
 
@@ -214,12 +214,14 @@ func (e *engine) deliver(arrivals []arrival, now time.Time) {
 			}
 		}
 		if a.lane == nil || a.lane.dead || a.lane.ending || a.lane.rewinding {
-			for _, s := range a.segments {
-				e.memory.release(s.memory, len(s.records))
-			}
+			e.discard(a)
 			continue
 		}
-		l := e.receive(a.lane, a, now)
+		l, kept := e.receive(a.lane, a, now)
+		if !kept {
+			e.discard(a)
+			continue
+		}
 		info.Records += len(a.all.records)
 		info.Bytes += a.all.bytes
 		if len(a.all.records) > 0 {
@@ -257,30 +259,39 @@ func (e *engine) deliver(arrivals []arrival, now time.Time) {
 	e.unlock()
 }
 
+// discard frees what nobody wants of what arrived.
+func (e *engine) discard(a *arrival) {
+	for _, s := range a.segments {
+		e.memory.release(s.memory, len(s.records))
+	}
+}
+
 // receive queues what arrived in its lane, and returns the lane, which is
-// another one if the position moved backward.
-func (e *engine) receive(l *lane, a *arrival, now time.Time) *lane {
+// another one if the position moved backward. It reports false if nothing of it
+// is wanted.
+func (e *engine) receive(l *lane, a *arrival, now time.Time) (in *lane, kept bool) {
 	f := a.fetched
 	if end := e.endOf(f); end >= 0 {
 		l.end, l.endAt = end, now
 	}
 	l.logStart = max(l.logStart, f.LogStartOffset)
 	if len(f.Records) == 0 {
-		return l
+		return l, true
 	}
+	// What comes next, or after what is read again: of that refilled finds what
+	// does not come any more.
+	next := max(l.next, l.taken)
 	first, last := f.Records[0].Offset, f.Records[len(f.Records)-1].Offset
 	switch {
 	case l.next < 0:
 		l.place(first, -1)
 	case first < l.next:
 		if l = e.reset(l, first, nil, now); l.rewinding {
-			return l // this is from beyond where it begins anew
+			return l, false // this is from beyond where it begins anew
 		}
-	case l.next < l.taken:
-		// It is read again: what does not come any more is found by refilled.
-	case first > l.next && f.LogStartOffset > l.next:
+	case first > next && f.LogStartOffset > next:
 		// Compaction leaves gaps too, but not below the start of the log.
-		info := LossInfo{Mapping: e.watch.name, TopicPartition: l.TopicPartition, From: l.next, To: min(first, f.LogStartOffset)}
+		info := LossInfo{Mapping: e.watch.name, TopicPartition: l.TopicPartition, From: next, To: min(first, f.LogStartOffset)}
 		e.counts.lost += info.To - info.From
 		e.later(func() { fire(e.watch, func(h *Hooks) func(LossInfo) { return h.RecordsLost }, info) })
 	}
@@ -308,7 +319,7 @@ func (e *engine) receive(l *lane, a *arrival, now time.Time) *lane {
 	if l.rereading() || l.state == laneRereading {
 		e.refilled(l.part(), last+1, now)
 	}
-	return l
+	return l, true
 }
 
 // endOf is how far a partition can be read, as a fetch of it says.

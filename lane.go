@@ -132,6 +132,9 @@ func (s *segment) anchor() []byte {
 func (s *segment) cut(i, j int, bytes int64) segment {
 	c := *s
 	c.records, c.kafka, c.contexts, c.bytes = s.records[i:j:j], s.kafka[i:j:j], s.contexts.cut(i, j), bytes
+	if i < j && len(s.heads.more) > 0 {
+		c.heads = s.heads.cut(s.records[i].offset, s.records[j-1].offset)
+	}
 	if j-i < len(s.records) {
 		c.cost = s.cost * int64(j-i) / int64(len(s.records))
 	}
@@ -151,15 +154,16 @@ type part struct {
 	lane     *lane
 	from     int64 // the offset after what was taken before
 	records  []record
-	kafka    []*kgo.Record // the same records; one is nil while it is read again
+	kafka    []*kgo.Record // the same records; nil are those not read again yet
 	contexts contexts
 	heads    heads
 	pieces   []piece
 	bytes    int64
 	cost     int64
-	left     []portion // what is not settled, to be tried one after the other
-	exposed  bool      // user code had its records
-	missing  int       // how many of what is left are to be read again
+	left     []portion        // what is not settled, to be tried one after the other
+	exposed  bool             // user code had its records, or is about to,
+	again    bool             // and had them before this lease
+	missing  map[int]struct{} // which of what is left are to be read again
 	// renewed are what its first portion was handed over as, if not as it came.
 	renewed []kgo.Record
 }
@@ -318,7 +322,7 @@ func (l *lane) lag(now time.Time) (int64, bool) {
 // held is what the lane has in memory, queued or in work.
 func (l *lane) held() int64 {
 	held := l.cost
-	if p := l.part(); p != nil && p.missing == 0 {
+	if p := l.part(); p != nil && len(p.missing) == 0 {
 		held += p.cost
 	}
 	return held

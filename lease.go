@@ -252,6 +252,7 @@ func (e *engine) newLease(w *work, now time.Time) *lease {
 		p.lane.ticket = 0
 		p.lane.state = laneLeased
 		p.lane.work = w
+		p.again, p.exposed = p.exposed, true
 		e.busy[p.lane.TopicPartition] = l
 	}
 	l.ctx, l.cancel = context.WithCancelCause(e.base)
@@ -448,7 +449,7 @@ func (e *engine) watchCalls(now time.Time) {
 			continue
 		}
 		l.told, l.stuck = due, cause != nil
-		info := InvokeStuckInfo{Mapping: e.watch.name, BatchID: l.id, Running: running, Delivery: l.poller == nil, Partitions: l.partitions(), Cause: guard.Keep(cause)}
+		info := InvokeStuckInfo{Mapping: e.watch.name, BatchID: l.id, Running: running, Delivery: l.poller == nil, Partitions: l.partitions(), Cause: cause}
 		e.later(func() { fire(e.watch, func(h *Hooks) func(InvokeStuckInfo) { return h.InvokeStuck }, info) })
 	}
 }

@@ -63,8 +63,8 @@ var misdeedAnswers = map[string][]string{
 		"left behind after 5 s, 1 s in a Stop or Pause; a Problem; not called while four calls hang",
 		"works; Stop and Pause leave it behind",
 		"",
-		"works: slices are its own",
-		"works; what it does to the batch of InvokeStarted, the function gets",
+		"works",
+		"other hooks see it, and the function what was done to the batch of InvokeStarted; the Mapping does not",
 	},
 	"log handler": {
 		"ignored; New refuses one whose WithAttrs does",

@@ -6,8 +6,9 @@ import (
 	"fmt"
 	"log/slog"
 	"math"
-	"reflect"
 	"time"
+
+	"github.com/seed429fd032/esm/internal/guard"
 )
 
 // Unlimited is for options that take a limit which can be none.
@@ -217,7 +218,7 @@ func WithBisect(on bool) Option { return option(func(c *config) { c.bisect = on 
 
 // WithDestination sets where records go that are given up. Default: none, and
 // then none is: what [Permanent] and [TooLarge] say of single records counts as
-// a failure. [Drop] throws them away. Can be updated, also to nil: what was
+// a failure. [Drop] throws them away. Can be updated, even to nil: what was
 // given up by then waits for another. (AWS: DestinationConfig.OnFailure.)
 func WithDestination(d Destination) Option { return option(func(c *config) { c.destination = d }) }
 
@@ -328,7 +329,7 @@ func (c *config) validate() error {
 	within(c.invokeTimeout == 0 || c.invokeTimeout >= time.Millisecond, "WithInvokeTimeout", c.invokeTimeout, "must be 1ms or more, or 0 for none")
 	within(c.maxRetries <= 10_000, "WithMaxRetries", c.maxRetries, "must be 0 to 10,000, or Unlimited")
 	within(c.maxRecordAge < 0 || 60*time.Second <= c.maxRecordAge && c.maxRecordAge <= 7*24*time.Hour, "WithMaxRecordAge", c.maxRecordAge, "must be 60s to 168h, or Unlimited")
-	within(c.destination == nil || !isNil(c.destination), "WithDestination", fmt.Sprintf("%T", c.destination), "must not hold a nil; nil itself is none")
+	within(c.destination == nil || !guard.IsNil(c.destination), "WithDestination", fmt.Sprintf("%T", c.destination), "must not hold a nil; nil itself is none")
 	within(c.maxRetries < 0 || c.destination != nil, "WithMaxRetries", c.maxRetries, "needs a WithDestination for what is given up; esm.Drop throws it away")
 	within(c.maxRecordAge < 0 || c.destination != nil, "WithMaxRecordAge", c.maxRecordAge, "needs a WithDestination for what is given up; esm.Drop throws it away")
 	within(100*time.Millisecond <= c.stopTimeout && c.stopTimeout <= 24*time.Hour, "WithStopTimeout", c.stopTimeout, "must be 100ms to 24h")
@@ -338,18 +339,6 @@ func (c *config) validate() error {
 	within(c.memoryBudget >= 2*int64(c.batchBytes), "WithMemoryBudget", c.memoryBudget, fmt.Sprintf("must be at least two batches of WithBatchBytes, which is %d", c.batchBytes))
 	within(c.name != "", "WithName", `""`, "must not be empty")
 	return errors.Join(errs...)
-}
-
-// isNil reports whether there is nothing to call in an interface: a nil func, or
-// a nil pointer, which is hardly ever meant.
-func isNil(v any) bool {
-	switch r := reflect.ValueOf(v); r.Kind() {
-	case reflect.Invalid:
-		return true
-	case reflect.Func, reflect.Pointer, reflect.Map, reflect.Slice, reflect.Chan, reflect.Interface:
-		return r.IsNil()
-	}
-	return false
 }
 
 // policy is what they say of failures, with the back-off after this one.

@@ -93,7 +93,7 @@ func (e *HaltError) Unwrap() error { return e.Err }
 // Destination ([WithDestination]). Without one nothing is given up, and this is
 // a failure like any other. err is the reason, which may be nil.
 //
-// It is said of all records of the batch, also of those that were handled. For
+// It is said of all records of the batch, even of those that were handled. For
 // some of them there is [Failures.Add].
 func Permanent(err error) error { return &permanentError{err} }
 

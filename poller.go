@@ -34,7 +34,7 @@ type pool struct {
 
 	all  []*poller
 	size int // how many there should be
-	busy int // invocations of all, also of those that leave
+	busy int // invocations of all, including those that leave
 	free pollerHeap
 	dry  pollerHeap
 	ids  int
@@ -188,7 +188,7 @@ func (p *pool) remove(q *poller) {
 	}
 }
 
-// activeSince counts the pollers that had an invocation since then, also those
+// activeSince counts the pollers that had an invocation since then, including those
 // that are gone.
 func (p *pool) activeSince(t time.Time) int {
 	kept := p.used[:0]

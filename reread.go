@@ -28,12 +28,12 @@ import (
 // rereading reports whether records of the lane's work are read again.
 func (l *lane) rereading() bool {
 	p := l.part()
-	return p != nil && p.missing > 0
+	return p != nil && len(p.missing) > 0
 }
 
 // prepare makes the batch of a lease. It reports false if there is none: parts
 // of it have to be read again, and the lease was given back. It is called
-// without the lock: the parts belong to whoever has the lease.
+// without the lock: what it looks at belongs to whoever has the lease.
 func (e *engine) prepare(l *lease, now time.Time) bool {
 	// The function gets a slice of its own: it may sort it, or keep it.
 	batch := make([]*kgo.Record, 0, l.records)
@@ -41,9 +41,9 @@ func (e *engine) prepare(l *lease, now time.Time) bool {
 	for _, p := range l.work.parts {
 		n := len(p.left[0].records)
 		switch {
-		case !p.exposed && n == len(p.records):
+		case !p.again && n == len(p.records):
 			batch = append(batch, p.kafka...)
-		case !p.exposed:
+		case !p.again:
 			for i := range n {
 				batch = append(batch, p.handed(i))
 			}
@@ -58,9 +58,6 @@ func (e *engine) prepare(l *lease, now time.Time) bool {
 	if changed != nil {
 		e.giveBack(l, changed, now)
 		return false
-	}
-	for _, p := range l.work.parts {
-		p.exposed = true
 	}
 	l.own = Batch{Records: batch, Attempt: l.attempt, ID: l.id, Mapping: e.watch.name, Group: e.group, origin: &e.origin}
 	l.batch = &l.own
@@ -83,8 +80,11 @@ func (p *part) renew(n int) bool {
 
 // handed is what user code got for a record of the first portion.
 func (p *part) handed(i int) *kgo.Record {
-	if p.renewed != nil {
+	switch {
+	case p.renewed != nil:
 		return &p.renewed[i]
+	case len(p.left[0].records) == len(p.records):
+		return p.kafka[i]
 	}
 	j, _ := find(p.records, p.left[0].records[i].offset)
 	return p.kafka[j]
@@ -124,13 +124,14 @@ func (e *engine) lookAgain(p *part, now time.Time) {
 	e.free(p)
 	e.freeQueue(l)
 	l.next, l.rewinding = p.to(), true
+	p.missing = map[int]struct{}{}
 	for _, r := range p.unsettled() {
 		i, _ := find(p.records, r.offset)
-		p.kafka[i] = nil
-		p.missing++
+		p.missing[i] = struct{}{}
 		l.next = min(l.next, r.offset)
 	}
-	e.counts.reread += int64(p.missing)
+	p.kafka = make([]*kgo.Record, len(p.records)) // nor those that are settled: each holds all that came with it
+	e.counts.reread += int64(len(p.missing))
 	if l.paused {
 		l.paused = false
 		e.later(e.repause)
@@ -138,7 +139,7 @@ func (e *engine) lookAgain(p *part, now time.Time) {
 	e.rewinds = append(e.rewinds, l)
 	e.later(e.cutPoll) // what it would bring is not wanted
 	e.schedule(l, now)
-	tp, first, records := l.TopicPartition, l.next, p.missing
+	tp, first, records := l.TopicPartition, l.next, len(p.missing)
 	e.later(func() { e.watch.write(func() { e.watch.logReread(tp, first, records) }) })
 }
 
@@ -147,16 +148,18 @@ func (e *engine) lookAgain(p *part, now time.Time) {
 func (e *engine) refill(l *lane, s segment) segment {
 	n, _ := find(s.records, l.taken)
 	used := 0
-	if p := l.part(); p != nil && p.missing > 0 {
+	if l.rereading() {
+		p := l.part()
 		for i := range s.records[:n] {
-			if j, ok := find(p.records, s.records[i].offset); ok && p.kafka[j] == nil {
+			j, _ := find(p.records, s.records[i].offset)
+			if _, ok := p.missing[j]; ok && p.records[j].offset == s.records[i].offset {
 				p.records[j], p.kafka[j] = s.records[i], s.kafka[i]
+				delete(p.missing, j)
 				used++
 			}
 		}
 		if used > 0 {
 			p.pieces = append(p.pieces, piece{s.memory, used})
-			p.missing -= used
 		}
 	}
 	if n > used {
@@ -173,11 +176,12 @@ func (e *engine) refilled(p *part, below int64, now time.Time) {
 	for _, r := range p.left {
 		kept := r.records[:0:0]
 		for _, rec := range r.records {
-			if i, _ := find(p.records, rec.offset); p.kafka[i] != nil || rec.offset >= below {
+			i, _ := find(p.records, rec.offset)
+			if _, ok := p.missing[i]; !ok || rec.offset >= below {
 				kept = append(kept, rec)
 				continue
 			}
-			p.missing--
+			delete(p.missing, i)
 			e.settle(p, []record{rec})
 			e.counts.lost++
 			info := LossInfo{Mapping: e.watch.name, TopicPartition: l.TopicPartition, From: rec.offset, To: rec.offset + 1}
@@ -189,7 +193,7 @@ func (e *engine) refilled(p *part, below int64, now time.Time) {
 	}
 	p.left = left
 	switch {
-	case p.missing > 0:
+	case len(p.missing) > 0:
 	case len(left) == 0:
 		e.finish(p, now)
 	default:

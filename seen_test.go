@@ -338,10 +338,10 @@ func TestErrorsAreTextInJSON(t *testing.T) {
 			}
 			return esm.Permanent(errBilling)
 		})
-		n := 0
+		var n atomic.Int64 // deliveries run at the same time
 		dest := esm.DestinationFunc(func(_ context.Context, d *esm.Discard) error {
 			infos.add(*d)
-			if n++; n%2 == 1 {
+			if n.Add(1)%2 == 1 {
 				return errBilling
 			}
 			return nil

@@ -46,8 +46,7 @@ func SettledOf(ctx context.Context, b *Batch, err error) []*kgo.Record {
 	var settled []*kgo.Record
 	for i, s := range d.sequels { // none, unless each partition goes on for itself
 		for _, r := range s.settled {
-			j, _ := find(parts[i].records, r.offset)
-			settled = append(settled, parts[i].kafka[j])
+			settled = append(settled, parts[i].kafka[r.content])
 		}
 	}
 	return settled
@@ -70,8 +69,10 @@ func partsOf(b *Batch) (parts []*part, tried []portion) {
 	}
 	for _, p := range parts {
 		slices.SortStableFunc(p.kafka, func(a, b *kgo.Record) int { return cmp.Compare(a.Offset, b.Offset) })
-		for _, k := range p.kafka {
-			p.records = append(p.records, record{offset: k.Offset})
+		for i, k := range p.kafka {
+			// Some may be of one offset by now, so content, which is of no use here,
+			// is the place.
+			p.records = append(p.records, record{offset: k.Offset, content: uint32(i)})
 		}
 		p.left = []portion{{records: p.records}}
 		tried = append(tried, p.left[0])

@@ -4,8 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"time"
-
-	"github.com/seed429fd032/esm/internal/guard"
 )
 
 // A Phase is where a [Mapping] is in its life.
@@ -66,7 +64,7 @@ type State struct {
 	LastResultAt time.Time
 	// Problems are what keeps the Mapping from working as it should, the oldest
 	// first, in the words of who has it. That a call fails is none, but that none
-	// succeeds for five minutes, or for two times as long as a call takes. A
+	// succeeds for five minutes, or for twice as long as a call takes if that is longer. A
 	// problem goes away by itself when it is solved.
 	Problems []Problem
 }
@@ -97,18 +95,18 @@ const (
 func (e *engine) describe(s *State) {
 	e.mu.Lock()
 	s.Problems = e.listProblems()
-	last := e.function.last
+	last, lastErr := e.function.last, e.function.lastErr
 	s.LastResultAt = e.function.lastAt
 	e.unlock()
 	s.Problems = append(s.Problems, e.watch.problems()...)
 	switch {
 	case s.LastResultAt.IsZero():
-	case last.err == nil:
+	case lastErr == "":
 		s.LastResult = callOK
-	case last.outcome == OutcomeThrottled:
-		s.LastResult = callBusy + ": " + guard.Text(last.err)
+	case last == OutcomeThrottled:
+		s.LastResult = callBusy + ": " + lastErr
 	default:
-		s.LastResult = callFailed + ": " + guard.Text(last.err)
+		s.LastResult = callFailed + ": " + lastErr
 	}
 }
 

@@ -17,7 +17,7 @@ type Stats struct {
 	// name.)
 	ProvisionedPollers int
 	// ActivePollers is how many pollers had an invocation in the last five
-	// minutes, also of those that are gone.
+	// minutes, including those that are gone.
 	ActivePollers int
 	// EventPollerUnits is what AWS would bill: one for each 10 pollers, or
 	// for each 20 MB/s that was polled in the last second, if that is more.
@@ -195,10 +195,13 @@ func (e *engine) tally(l *lease, v verdict, took time.Duration, now time.Time) {
 	e.progress = now
 	e.function.ended = now
 	if v.outcome != OutcomeAbandoned {
-		e.function.last, e.function.lastAt = v, now
+		e.function.last, e.function.lastErr, e.function.lastAt = v.outcome, "", now
+		if v.err != nil {
+			e.function.lastErr = v.err.Error() // which keep made
+		}
 	}
 	if v.outcome == OutcomeSuccess || v.outcome == OutcomePartial && len(v.failures) < l.records {
-		e.function.succeeded(now, len(e.leases) > 1)
+		e.function.succeeded(now, e.pool.busy > 0)
 	}
 	switch v.outcome {
 	case OutcomeFailure:

@@ -125,13 +125,14 @@ func (m *Mapping) shutDown(stop *stopping, r *run) {
 	end, done := context.WithTimeout(context.Background(), rest)
 	defer done()
 	stop.doing.Store("the last commit")
-	failed.CommitErr = r.consumer.committer.flush(end)
+	failed.CommitErr = guard.Keep(r.consumer.committer.flush(end))
 	failed.Again = e.settledAbove()
 	stop.doing.Store("leaving the group")
 	failed.Waiting, failed.LeaveErr = r.consumer.close(end)
+	failed.LeaveErr = guard.Keep(failed.LeaveErr)
 	failed.Stuck = e.stuckCalls()
 
-	if failed.Cancelled > 0 || failed.CommitErr != nil || failed.LeaveErr != nil || len(failed.Waiting) > 0 {
+	if failed.Cancelled > 0 || len(failed.Stuck) > 0 || failed.CommitErr != nil || failed.LeaveErr != nil || len(failed.Waiting) > 0 {
 		m.conclude(&failed)
 		return
 	}
@@ -225,11 +226,12 @@ func (m *Mapping) result() error {
 
 // DrainError says what a stop could not bring to an end in its time.
 type DrainError struct {
-	// Stuck are the invocations that ignored that their context ended. Their
-	// goroutines are still there; their records come again.
+	// Stuck are the invocations that ignore that their context ended, even if that
+	// was before the stop, when their partition moved away. Their goroutines are
+	// still there; their records come again.
 	Stuck []StuckCall
 	// Cancelled is how many invocations were cancelled because the time was
-	// over, with those that are stuck.
+	// over.
 	Cancelled int
 	// CommitErr is why the last offsets could not be committed, or nil. What
 	// was settled since the last commit comes again.
@@ -261,7 +263,8 @@ func (e *DrainError) Error() string {
 		msg += fmt.Sprintf(" %d invocations were cancelled;", e.Cancelled)
 	}
 	if len(e.Stuck) > 0 {
-		msg += fmt.Sprintf(" %d of them ignore that their context ended, and their goroutines are left behind (", len(e.Stuck))
+		msg += " " + plural(len(e.Stuck), "call ignores that its context ended, and its goroutine is left behind (",
+			"calls ignore that their context ended, and their goroutines are left behind (")
 		for i, s := range e.Stuck {
 			if i == 3 {
 				msg += ", ..."

@@ -31,9 +31,13 @@ type verdict struct {
 	failures []failure     // which records failed, if that is known: by part, in their order
 	panicked *PanicError   // if it did not return
 
-	said  []RecordFailure // as the function said it
-	whole bool            // all were said to be permanent or too large
-	left  int             // errors that may still be looked at
+	said []remark // as the function said it
+}
+
+// A remark is what a function said of one record, and the outcome that means.
+type remark struct {
+	RecordFailure
+	outcome Outcome
 }
 
 // A failure is what was said of one record of an invocation.
@@ -64,59 +68,59 @@ func (v *verdict) of(part int) []failure {
 // records up. Failures of records beside something that would give all of them
 // up are a plain failure: to settle the others would lose them. So is an error
 // whose own methods panic, or that holds itself.
-func judge(err, cause error) verdict { return judgeWithin(err, cause, maxErrors) }
+func judge(err, cause error) verdict {
+	left := maxErrors
+	return judgeWithin(err, cause, &left)
+}
 
-// judgeWithin is judge, and looks at so many errors at most.
-func judgeWithin(err, cause error, most int) (v verdict) {
+// judgeWithin is judge, and counts the errors that it looks at off left.
+func judgeWithin(err, cause error, left *int) (v verdict) {
 	if err == nil {
 		return verdict{outcome: OutcomeSuccess}
 	}
 	if cause == ErrStopping || cause == ErrRevoked {
 		return verdict{outcome: OutcomeAbandoned, err: err}
 	}
-	v = verdict{err: err, left: most}
 	defer func() {
 		if p := recover(); p != nil {
 			v = verdict{outcome: OutcomeFailure, err: fmt.Errorf("%s (a method of the error panicked: %s)", guard.Text(err), guard.Sprint(p))}
 		}
 	}()
-	v.look(err, maxErrorDepth)
-	if v.left < 0 {
-		// What was found is not all that it says.
-		return verdict{outcome: OutcomeFailure, err: err}
-	}
-	if cause == ErrInvokeTimeout {
-		if v.outcome == OutcomeThrottled && v.said == nil {
-			// The time was over before the function was reached: nothing was
-			// learned about the records, nor about the function.
-			return verdict{outcome: OutcomeAbandoned, err: err}
-		}
-		return verdict{outcome: OutcomeFailure, err: fmt.Errorf("%w: %w", ErrInvokeTimeout, guard.Keep(err))}
-	}
+	r := reading{left: left}
+	r.look(err, maxErrorDepth)
+	r.items()
+	v = verdict{outcome: r.outcome, err: err}
 	switch {
-	case v.outcome == OutcomeSuccess:
-		v.outcome = OutcomeFailure // an error that holds none
-	case v.outcome != OutcomePartial:
-		v.said = nil // it was said of the whole call
-	case v.whole:
+	case r.endless || r.outcome == OutcomeSuccess: // what was found is not all that it says, or it holds no error
+		v.outcome = OutcomeFailure
+	case cause == ErrInvokeTimeout && r.outcome == OutcomeThrottled && r.said == nil:
+		// The time was over before the function was reached: nothing was learned
+		// about the records, nor about the function.
+		v.outcome = OutcomeAbandoned
+	case cause == ErrInvokeTimeout:
+		v = verdict{outcome: OutcomeFailure, err: fmt.Errorf("%w: %w", ErrInvokeTimeout, guard.Keep(err))}
+	case r.said == nil: // it was said of the whole call
+	case r.whole:
 		// Which records would be given up, and which settled, is not said.
-		v.outcome, v.said = OutcomeFailure, nil
+		v.outcome = OutcomeFailure
 	default:
-		if v.items(); v.left < 0 {
-			return verdict{outcome: OutcomeFailure, err: err}
+		v.said = r.said
+		if r.err != nil {
+			v.err = r.err
 		}
 	}
-	if v.outcome != OutcomeThrottled {
-		v.after = 0
+	if v.outcome == OutcomeThrottled {
+		v.after = r.after
 	}
 	return v
 }
 
 // An error may hold itself. One that is deeper or larger than this is not
-// looked through.
+// looked through, nor is that of one record that is larger than maxOfRecord.
 const (
 	maxErrorDepth = 100
 	maxErrors     = 100_000
+	maxOfRecord   = 1000
 )
 
 // strength orders outcomes by which of two in one error holds.
@@ -125,47 +129,78 @@ var strength = [...]int{
 	OutcomeFailure: 4, OutcomeThrottled: 5, OutcomeHalt: 6,
 }
 
+// stronger is the one of two outcomes that holds.
+func stronger(a, b Outcome) Outcome {
+	if strength[b] > strength[a] {
+		return b
+	}
+	return a
+}
+
+// A reading is what was found so far in an error.
+type reading struct {
+	left    *int // errors that may still be looked at
+	endless bool // there were more of them, or deeper ones
+
+	outcome Outcome       // the strongest
+	after   time.Duration // how long the function asked to be left alone
+	said    []remark      // of records, unless something stronger was said of all
+	whole   bool          // all records are said to be permanent or too large
+	err     error         // what was said of a record, if that holds for all
+}
+
 // look finds everything that an error holds. It goes no deeper than what the
 // library made: the reason inside is the user's.
-func (v *verdict) look(err error, depth int) {
-	if v.left--; v.left < 0 || depth == 0 {
-		v.left = -1
+func (r *reading) look(err error, depth int) {
+	if *r.left--; *r.left < 0 || depth == 0 {
+		r.endless = true
 		return
 	}
 	found := OutcomeFailure
 	if says, ok := err.(interface{ Is(error) bool }); ok && says.Is(ErrThrottled) {
-		v.note(OutcomeThrottled) // a user's own kind of error
+		r.outcome = stronger(r.outcome, OutcomeThrottled) // a user's own kind of error
 	}
 	switch e := err.(type) {
 	case *guard.Error:
 		if kept := e.Unwrap(); len(kept) > 0 {
 			for _, err := range kept {
-				v.look(err, depth-1)
+				r.look(err, depth-1)
 			}
 			return
+		}
+	case *PanicError:
+		// The function did not come to the records that it would have named, but
+		// it may have been told not to go on.
+		if inner := e.Unwrap(); inner != nil {
+			of := judgeWithin(inner, nil, r.left)
+			if of.outcome == OutcomeHalt || of.outcome == OutcomeThrottled {
+				found, r.after = of.outcome, max(r.after, of.after)
+			}
 		}
 	case *HaltError:
 		found = OutcomeHalt
 	case *throttledError:
 		found = OutcomeThrottled
-		v.after = max(v.after, e.after)
+		r.after = max(r.after, e.after)
 	case *permanentError:
-		found, v.whole = OutcomePermanent, true
+		found, r.whole = OutcomePermanent, true
 	case *tooLargeError:
-		found, v.whole = OutcomeTooLarge, true
+		found, r.whole = OutcomeTooLarge, true
 	case *failuresError:
 		found = OutcomePartial
-		v.said = append(v.said, e.items...)
+		for _, item := range e.items {
+			r.said = append(r.said, remark{RecordFailure: item})
+		}
 	case interface{ Unwrap() error }:
 		if inner := e.Unwrap(); inner != nil {
-			v.look(inner, depth-1)
+			r.look(inner, depth-1)
 			return
 		}
 	case interface{ Unwrap() []error }:
 		if inner := e.Unwrap(); len(inner) > 0 {
 			for _, err := range inner {
 				if err != nil {
-					v.look(err, depth-1)
+					r.look(err, depth-1)
 				}
 			}
 			return
@@ -174,31 +209,36 @@ func (v *verdict) look(err error, depth int) {
 	if err == ErrThrottled {
 		found = OutcomeThrottled
 	}
-	v.note(found)
+	r.outcome = stronger(r.outcome, found)
 }
 
-// items lets a throttle or a halt that is said of a record hold for the
-// Mapping.
-func (v *verdict) items() {
-	for _, item := range v.said {
-		of := judgeWithin(item.Err, nil, v.left)
-		if v.left = min(v.left-1, of.left); v.left < 0 {
+// items judges what was said of records. A throttle or a halt that is said of one
+// holds for the Mapping.
+func (r *reading) items() {
+	if r.outcome != OutcomePartial || r.whole {
+		if r.outcome != OutcomePartial {
+			r.said = nil // it was said of the whole call
+		}
+		return
+	}
+	for i := range r.said {
+		item := &r.said[i]
+		most := min(*r.left, maxOfRecord)
+		left := most
+		of := judgeWithin(item.Err, nil, &left)
+		*r.left -= most - max(left, 0) + 1
+		if *r.left < 0 {
+			r.endless = true
 			return
 		}
+		item.outcome = of.outcome
 		if of.outcome == OutcomeHalt || of.outcome == OutcomeThrottled {
-			v.after = max(v.after, of.after)
-			if strength[of.outcome] > strength[v.outcome] {
-				v.outcome = of.outcome
-				v.err = fmt.Errorf("%s/%d offset %d: %w", item.Topic, item.Partition, item.Offset, item.Err)
+			r.after = max(r.after, of.after)
+			if s := stronger(r.outcome, of.outcome); s != r.outcome {
+				r.outcome = s
+				r.err = fmt.Errorf("%s/%d offset %d: %w", item.Topic, item.Partition, item.Offset, item.Err)
 			}
 		}
-	}
-}
-
-// note keeps the stronger of two outcomes.
-func (v *verdict) note(found Outcome) {
-	if strength[found] > strength[v.outcome] {
-		v.outcome = found
 	}
 }
 
@@ -245,12 +285,12 @@ func (v *verdict) resolve(parts []*part) {
 		}
 		f, twice := found[at]
 		if err := guard.Keep(said.Err); twice {
-			f.err = errors.Join(f.err, err) // in doubt it is tried again
+			f.err = errors.Join(f.err, err)
 		} else {
 			f.err = err
 		}
-		of := judge(f.err, nil)
-		f.part, f.record, f.outcome, f.stopped = at.part, at.record, of.outcome, f.stopped || said.Stopped
+		// In doubt it is tried again.
+		f.part, f.record, f.outcome, f.stopped = at.part, at.record, stronger(f.outcome, said.outcome), f.stopped || said.Stopped
 		found[at] = f
 	}
 	v.failures = make([]failure, 0, len(found))

@@ -3,10 +3,11 @@ package awslambda
 import (
 	"errors"
 	"fmt"
-	"reflect"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
+
+	"github.com/seed429fd032/esm/internal/guard"
 )
 
 // An Option is a setting of [New].
@@ -84,7 +85,7 @@ func (s *settings) validate(cfg aws.Config, function string) error {
 	if cfg.Credentials == nil {
 		bad("aws.Config.Credentials is nil: config.LoadDefaultConfig finds those of this machine")
 	}
-	if v := reflect.ValueOf(cfg.HTTPClient); v.IsValid() && v.Kind() == reflect.Pointer && v.IsNil() {
+	if cfg.HTTPClient != nil && guard.IsNil(cfg.HTTPClient) {
 		bad("aws.Config.HTTPClient is a nil %T: leave it out for the SDK's own", cfg.HTTPClient)
 	}
 	if s.connections < 1 || s.connections > maxConnections {

@@ -65,7 +65,7 @@ func TestHungCallDoesNotOutliveItsBubble(t *testing.T) {
 				t.Errorf("%d calls run, at most %d", now, most)
 			}
 		})
-		wantFailure(t, failures, "did not stop well", "ignore that their context ended")
+		wantFailure(t, failures, "did not stop well", "1 call ignores that its context ended")
 	})
 }
 

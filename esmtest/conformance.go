@@ -89,7 +89,7 @@ func (e Exemption) String() string {
 //     the same records, as [esm.FailuresOf] sees it. The text of an error is
 //     not looked at, nor how long a throttle is.
 //   - Invoke returns within 5 seconds, with an error, when its context ends,
-//     also if it had ended before. target need not notice.
+//     even if it had ended before. target need not notice.
 //   - each record arrives once, with its topic, partition, offset, timestamp
 //     (to the millisecond), key, value and headers. nil keys and values stay
 //     apart from empty ones; nil and empty header values are the same. The

@@ -13,6 +13,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/seed429fd032/esm"
+	"github.com/seed429fd032/esm/internal/guard"
 )
 
 // A content is the bytes of a record's key, value and headers as somebody saw
@@ -156,7 +157,7 @@ type watcher struct {
 // watched makes a watcher of an Invoker, unless it is exempt, or none, which
 // esm.New says better.
 func watched(t testing.TB, inv esm.Invoker) esm.Invoker {
-	if _, exempt := inv.(mayWrite); exempt || isNil(inv) {
+	if _, exempt := inv.(mayWrite); exempt || guard.IsNil(inv) {
 		return inv
 	}
 	w := &watcher{t: t, next: inv, failed: map[place]digest{}}
@@ -244,7 +245,7 @@ type mayWrite struct{ esm.Invoker }
 // of which it makes no difference what comes again after a failure: because it
 // never fails, or because it writes the same each time.
 func MayWrite(inv esm.Invoker) esm.Invoker {
-	if isNil(inv) {
+	if guard.IsNil(inv) {
 		return inv // which New reports
 	}
 	return mayWrite{inv}

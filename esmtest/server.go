@@ -13,7 +13,6 @@ import (
 	"math/big"
 	"net"
 	"net/http"
-	"reflect"
 	"slices"
 	"strings"
 	"sync"
@@ -87,7 +86,7 @@ func NewTLSServer(t testing.TB, handler http.Handler) *Server {
 
 func newServer(t testing.TB, handler http.Handler, config *tls.Config) *Server {
 	t.Helper()
-	if isNil(handler) {
+	if guard.IsNil(handler) {
 		t.Fatal("esmtest: NewServer without a handler")
 	}
 	needOwn(t, "NewServer")
@@ -350,16 +349,4 @@ func certificate(host string) (tls.Certificate, *x509.CertPool, error) {
 	pool := x509.NewCertPool()
 	pool.AddCert(parsed)
 	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}, pool, nil
-}
-
-// isNil reports whether an interface holds nothing, or a nil of some type.
-func isNil(v any) bool {
-	if v == nil {
-		return true
-	}
-	switch r := reflect.ValueOf(v); r.Kind() {
-	case reflect.Func, reflect.Pointer, reflect.Map, reflect.Slice, reflect.Chan, reflect.Interface:
-		return r.IsNil()
-	}
-	return false
 }

@@ -72,7 +72,7 @@ func TestFunctionThatIgnoresItsContextFailsTheTest(t *testing.T) {
 		k.Produce("orders", "a")
 		<-running
 	})
-	wantFailure(t, failures, "did not stop well", "1 of them ignore that their context ended", "orders/0")
+	wantFailure(t, failures, "did not stop well", "1 call ignores that its context ended", "orders/0")
 }
 
 func TestCommitThatFailsAtTheEndFailsTheTest(t *testing.T) {

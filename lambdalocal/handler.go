@@ -58,7 +58,7 @@ func Handler(handler any, opts ...HandlerOption) (esm.Invoker, error) {
 // inProcess calls a handler.
 //
 // Each invocation that runs has a lambda.Handler of its own. The answer of one
-// is in a buffer that it uses again for its next call, also if that is another
+// is in a buffer that it uses again for its next call, even if that is another
 // goroutine's: it is made for one invocation at a time.
 type inProcess struct {
 	handlerSettings

@@ -61,7 +61,7 @@ func (j *job) spawn(ctx context.Context, progress, stderr io.Writer) (*outcome, 
 		return nil, err
 	}
 	// The end of its input ends the other process: of all that there is, this
-	// works on every system, and also when this process is killed.
+	// works on every system, even when this process is killed.
 	defer context.AfterFunc(ctx, func() { _ = stdin.Close() })()
 	last, err := j.talk(stdin, stdout, progress)
 	_ = stdin.Close() // it may be closed already

@@ -31,12 +31,10 @@ func Keep(err error) error {
 			return e
 		}
 	}
-	text, long := textOf(err)
-	e := &Error{text: text}
+	e := &Error{text: Text(err)}
 	left := maxParts
-	e.kept, _ = keep(err, long, maxDepth, &left)
-	if left < 0 {
-		e.kept = nil
+	if kept, _, ok := keep(err, maxDepth, &left); ok {
+		e.kept = kept
 	}
 	return e
 }
@@ -52,42 +50,33 @@ const (
 	maxParts = 50_000
 )
 
-// keep lists what is kept of an error: it, or if its text is too long those of
-// its parts whose texts are not. It looks at all that it holds, and counts that
-// off left.
-func keep(err error, long bool, depth int, left *int) (found []error, ok bool) {
-	if *left--; *left < 0 {
-		return nil, false
+// keep lists what is kept of an error: it, if its text and those of all that it
+// holds are short, and otherwise those of its parts of which that is true. It
+// counts what it looks at off left, and reports false if that is too much.
+func keep(err error, depth int, left *int) (found []error, whole, ok bool) {
+	if *left--; *left < 0 || depth == 0 {
+		return nil, false, false
 	}
-	if depth == 0 {
-		*left = -1
-		return nil, false
-	}
-	if e, ok := err.(*Error); ok { // what it holds was looked at
-		if long {
-			return e.kept, true
-		}
-		return []error{e}, true
+	if e, is := err.(*Error); is { // what it holds was looked at
+		return []error{e}, true, true
 	}
 	parts, ok := Parts(err)
 	if !ok {
-		*left = -1
+		return nil, false, false
 	}
+	_, long := textOf(err)
+	whole = !long
 	for _, part := range parts {
-		partLong := false
-		if long {
-			_, partLong = textOf(part)
-		}
-		of, ok := keep(part, partLong, depth-1, left)
+		of, all, ok := keep(part, depth-1, left)
 		if !ok {
-			return nil, false
+			return nil, false, false
 		}
-		found = append(found, of...)
+		found, whole = append(found, of...), whole && all
 	}
-	if !long {
+	if whole {
 		found = []error{err}
 	}
-	return found, true
+	return found, whole, true
 }
 
 // Parts lists what an error holds directly, without nil, unless its Unwrap
