@@ -3,6 +3,7 @@ package esm
 import (
 	"context"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -16,9 +17,14 @@ import (
 type callContext struct {
 	context.Context // the lease's: whoever ends the lease cancels it
 	lease           *lease
+	// clock is there if the call has a time, or waits for a place. Without a time,
+	// every method is that of the lease's context, so that package context
+	// recognizes it.
+	clock atomic.Pointer[callClock]
+}
 
-	// The rest is for a call that has a time. Without one, every method is that of
-	// the lease's context, so that package context recognizes it.
+// A callClock is the time of a call, and how much of it does not count.
+type callClock struct {
 	timed bool
 	done  chan struct{}
 	unset func() bool // of the end of the lease's context
@@ -36,6 +42,14 @@ type callContext struct {
 	waited     time.Duration // and how long some did before
 }
 
+// timed is the clock, if the call has a time.
+func (c *callContext) timed() *callClock {
+	if k := c.clock.Load(); k != nil && k.timed {
+		return k
+	}
+	return nil
+}
+
 // An afterCall is what is to be done when the context ends.
 type afterCall struct{ do func() }
 
@@ -48,46 +62,51 @@ func (c *callContext) begin(l *lease, timeout time.Duration) {
 	if timeout <= 0 {
 		return
 	}
-	c.timed, c.done, c.deadline = true, make(chan struct{}), time.Now().Add(timeout)
-	c.timer = time.AfterFunc(timeout, c.expire)
-	c.unset = context.AfterFunc(l.ctx, c.end)
+	k := &callClock{timed: true, done: make(chan struct{}), deadline: time.Now().Add(timeout)}
+	c.clock.Store(k)
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.timer = time.AfterFunc(timeout, func() {
+		if k.expired() {
+			l.cancel(ErrInvokeTimeout) // which ends this one
+		}
+	})
+	k.unset = context.AfterFunc(l.ctx, k.end)
 }
 
 // release ends the context with its call.
 func (c *callContext) release() {
-	if c.timed {
-		c.unset()
-		c.end()
+	if k := c.timed(); k != nil {
+		k.unset()
+		k.end()
 	}
 }
 
-// expire ends the lease's context because the time is over.
-func (c *callContext) expire() {
-	c.mu.Lock()
-	c.over = c.left == 0 && c.err == nil
-	over := c.over
-	c.mu.Unlock()
-	if over {
-		c.lease.cancel(ErrInvokeTimeout) // which ends this one
-	}
+// expired reports whether the time is over.
+func (k *callClock) expired() bool {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.over = k.left == 0 && k.err == nil
+	return k.over
 }
 
-// end ends this context, after the lease's or with the call.
-func (c *callContext) end() {
-	c.mu.Lock()
-	if c.err != nil {
-		c.mu.Unlock()
+// end ends the context of a call that has a time, after the lease's or with the
+// call.
+func (k *callClock) end() {
+	k.mu.Lock()
+	if k.err != nil {
+		k.mu.Unlock()
 		return
 	}
-	c.timer.Stop()
-	c.err = context.Canceled
-	if c.over {
-		c.err = context.DeadlineExceeded
+	k.timer.Stop()
+	k.err = context.Canceled
+	if k.over {
+		k.err = context.DeadlineExceeded
 	}
-	after := c.after
-	c.after = nil
-	c.mu.Unlock()
-	close(c.done)
+	after := k.after
+	k.after = nil
+	k.mu.Unlock()
+	close(k.done)
 	for a := range after {
 		go a.do()
 	}
@@ -96,59 +115,72 @@ func (c *callContext) end() {
 // wait counts who waits for a place within the call, and stops and starts the
 // clock.
 func (c *callContext) wait(n int, now time.Time) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	began, ended := n > 0 && c.waits == 0, n < 0 && c.waits == 1
-	c.waits += n
+	if c.clock.Load() == nil {
+		c.clock.CompareAndSwap(nil, &callClock{})
+	}
+	k := c.clock.Load()
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	began, ended := n > 0 && k.waits == 0, n < 0 && k.waits == 1
+	k.waits += n
 	switch {
 	case began:
-		c.waitsSince = now
-		if c.timed && c.err == nil && c.timer.Stop() {
-			c.left = max(1, c.deadline.Sub(now))
+		k.waitsSince = now
+		if k.timed && k.err == nil && k.timer.Stop() {
+			k.left = max(1, k.deadline.Sub(now))
 		}
 	case ended:
-		c.waited += now.Sub(c.waitsSince)
-		if c.left > 0 && c.err == nil {
-			c.deadline = now.Add(c.left)
-			c.timer.Reset(c.left)
-			c.left = 0
+		k.waited += now.Sub(k.waitsSince)
+		if k.left > 0 && k.err == nil {
+			k.deadline = now.Add(k.left)
+			k.timer.Reset(k.left)
+			k.left = 0
 		}
 	}
 }
 
 // waitedFor reports how long the call has waited for a place, and whether it does.
 func (c *callContext) waitedFor(now time.Time) (d time.Duration, waits bool) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.waits > 0 {
-		return c.waited + now.Sub(c.waitsSince), true
+	k := c.clock.Load()
+	if k == nil {
+		return 0, false
 	}
-	return c.waited, false
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.waits > 0 {
+		return k.waited + now.Sub(k.waitsSince), true
+	}
+	return k.waited, false
 }
 
 // Deadline is when its time is over, unless it stands still.
 func (c *callContext) Deadline() (time.Time, bool) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.deadline, c.timed && c.left == 0
+	k := c.timed()
+	if k == nil {
+		return c.Context.Deadline()
+	}
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.deadline, k.left == 0
 }
 
 // Done is closed when it has ended.
 func (c *callContext) Done() <-chan struct{} {
-	if c.timed {
-		return c.done
+	if k := c.timed(); k != nil {
+		return k.done
 	}
 	return c.Context.Done()
 }
 
 // Err is why.
 func (c *callContext) Err() error {
-	if !c.timed {
+	k := c.timed()
+	if k == nil {
 		return c.Context.Err()
 	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.err
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.err
 }
 
 // Value finds the lease, and what the host gave to Start.
@@ -162,25 +194,26 @@ func (c *callContext) Value(key any) any {
 // AfterFunc is what package context asks a context of somebody else for, so that
 // it needs no goroutine for each context that is made of this one.
 func (c *callContext) AfterFunc(f func()) (stop func() bool) {
-	if !c.timed {
+	k := c.timed()
+	if k == nil {
 		return context.AfterFunc(c.Context, f)
 	}
 	a := &afterCall{f}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.err != nil {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.err != nil {
 		go f()
 		return func() bool { return false }
 	}
-	if c.after == nil {
-		c.after = map[*afterCall]struct{}{}
+	if k.after == nil {
+		k.after = map[*afterCall]struct{}{}
 	}
-	c.after[a] = struct{}{}
+	k.after[a] = struct{}{}
 	return func() bool {
-		c.mu.Lock()
-		defer c.mu.Unlock()
-		_, waits := c.after[a]
-		delete(c.after, a)
+		k.mu.Lock()
+		defer k.mu.Unlock()
+		_, waits := k.after[a]
+		delete(k.after, a)
 		return waits
 	}
 }

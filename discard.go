@@ -49,7 +49,7 @@ type dropper struct{}
 func (dropper) Deliver(context.Context, *Discard) error { return nil }
 
 // A Reason is why a record is given up.
-type Reason int
+type Reason uint8
 
 const (
 	reasonNone Reason = iota
@@ -67,7 +67,7 @@ const (
 // String returns the reason in a word or two.
 func (r Reason) String() string {
 	names := [...]string{"none", "retries-exhausted", "too-old", "too-large", "permanent"}
-	if r < 0 || int(r) >= len(names) {
+	if int(r) >= len(names) {
 		return fmt.Sprintf("Reason(%d)", int(r))
 	}
 	return names[r]

@@ -514,7 +514,7 @@ func scribble(rng *rand.Rand, r *kgo.Record) {
 // outcome invents what a function does with its batch and returns, and which
 // records that is said of.
 func (d *driver) outcome(call *naiveCall) (said []naiveFailure, cause, err error) {
-	b := call.lease.batch
+	b := &call.lease.batch
 	var records []*kgo.Record
 	for _, tp := range call.order {
 		records = append(records, call.had[tp]...)

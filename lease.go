@@ -13,7 +13,6 @@ import (
 type lease struct {
 	poller  *poller // nil for a delivery
 	work    *work
-	batch   *Batch // the function's: it may have changed it. Nil until it is prepared
 	id      string
 	attempt int
 	records int
@@ -28,7 +27,7 @@ type lease struct {
 	told    time.Duration // after how long it was mentioned last
 	stuck   bool          // that it goes on after its context ended
 
-	own   Batch      // what batch is: user code may write into it, and keep it
+	batch Batch      // the function's, once it is prepared: it may write into it, and keep it
 	tried [1]portion // room for what end looks at
 }
 
@@ -101,7 +100,7 @@ func (e *engine) worker(first bool) {
 			l = nil
 			continue
 		}
-		fire(e.watch, func(h *Hooks) func(InvokeStartedInfo) { return h.InvokeStarted }, InvokeStartedInfo{Batch: l.batch})
+		fire(e.watch, func(h *Hooks) func(InvokeStartedInfo) { return h.InvokeStarted }, InvokeStartedInfo{Batch: &l.batch})
 		v := e.invoke(l)
 		ended := l
 		l = nil
@@ -130,7 +129,7 @@ func (e *engine) invoke(l *lease) (v verdict) {
 		return verdict{outcome: OutcomeAbandoned, err: cause}
 	}
 	l.call.begin(l, l.timeout)
-	err := e.invoker.Invoke(&l.call, l.batch)
+	err := e.invoker.Invoke(&l.call, &l.batch)
 	v = l.judge(err)
 	returned = true
 	return v

@@ -131,46 +131,65 @@ const (
 // is the one pass over all records, so it is written out.
 func number(records []*kgo.Record) segment {
 	own := make([]record, len(records))
-	s := segment{records: own, kafka: records, cost: int64(len(records)) * (recordOverhead + framing)}
-	var last head
-	if len(records) > 0 {
-		last = headOf(records[0])
-		s.contexts.all, s.heads.first = records[0].Context, last
+	s := segment{records: own, kafka: records}
+	if len(records) == 0 {
+		return s
 	}
+	bytes, beside := int64(0), int64(len(records))*(recordOverhead+framing)
+	last := headOf(records[0])
+	s.contexts.all, s.heads.first = records[0].Context, last
+	context := words(&records[0].Context)
 	for i, k := range records {
 		size := len(k.Key) + len(k.Value)
-		for j := range k.Headers {
-			h := &k.Headers[j]
-			size += len(h.Key) + len(h.Value)
-			s.cost += headerOverhead + int64(len(h.Key)+15)&^15
+		content := placeOf(k.Key, k.Value)
+		if len(k.Headers) > 0 {
+			content = withHeaders(content, k.Headers)
+			for j := range k.Headers {
+				h := &k.Headers[j]
+				size += len(h.Key) + len(h.Value)
+				beside += headerOverhead + int64(len(h.Key)+15)&^15
+			}
 		}
-		own[i] = record{k.Offset, k.Timestamp.UnixMilli(), int32(size), contentOf(k.Key, k.Value, k.Headers)}
-		s.bytes += int64(size)
+		own[i] = record{k.Offset, k.Timestamp.UnixMilli(), int32(size), content}
+		bytes += int64(size)
 		if k.ProducerID != last.producerID || k.LeaderEpoch != last.epoch || k.ProducerEpoch != last.producerEpoch || k.Attrs != last.attrs {
 			last = headOf(k)
 			s.heads.add(last)
 		}
-		if s.contexts.each != nil || !same(s.contexts.all, k.Context) {
+		if words(&k.Context) != context || s.contexts.each != nil {
 			s.contexts = s.contexts.join(i, contexts{all: k.Context}, 1)
 		}
 	}
-	s.cost += s.bytes
+	s.bytes, s.cost = bytes, bytes+beside
 	return s
 }
 
-// contentOf is a digest of where content is. The products do not wait for each
-// other, which is what makes it cheap.
+// contentOf is a digest of where content is, and how long.
 func contentOf(key, value []byte, headers []kgo.RecordHeader) uint32 {
-	at := func(p *byte) uint64 { return uint64(uintptr(unsafe.Pointer(p))) }
-	sum := at(unsafe.SliceData(key))*0x9E3779B97F4A7C15 + uint64(len(key))*0xC2B2AE3D27D4EB4F +
-		at(unsafe.SliceData(value))*0x165667B19E3779F9 + uint64(len(value))*0xD6E8FEB86659FD93 +
-		uint64(uintptr(unsafe.Pointer(unsafe.SliceData(headers))))*0xA0761D6478BD642F + uint64(len(headers))*0xE7037ED1A0B428DB
+	content := placeOf(key, value)
+	if len(headers) > 0 {
+		content = withHeaders(content, headers)
+	}
+	return content
+}
+
+// place is where something begins, as far as that fits.
+func place(p *byte) uint32 { return uint32(uintptr(unsafe.Pointer(p))) }
+
+// placeOf is the digest without headers. It is simple enough to be made of each
+// record that is read.
+func placeOf(key, value []byte) uint32 {
+	return place(unsafe.SliceData(key))*0x9E3779B1 ^ place(unsafe.SliceData(value)) ^ uint32(len(key))*0x85EBCA77 ^ uint32(len(value))*0xC2B2AE3D
+}
+
+// withHeaders adds headers to a digest. An empty list is taken for none.
+func withHeaders(content uint32, headers []kgo.RecordHeader) uint32 {
+	content += uint32(uintptr(unsafe.Pointer(unsafe.SliceData(headers)))) + uint32(len(headers))*0x27D4EB2F
 	for i := range headers {
 		h := &headers[i]
-		sum = sum*0x100000001B3 + at(unsafe.StringData(h.Key))*0x8EBC6AF09C88C6E3 + uint64(len(h.Key))*0x589965CC75374CC3 +
-			at(unsafe.SliceData(h.Value))*0x1D8E4E27C47D124F + uint64(len(h.Value))*0xEB44ACCAB455D165
+		content = content*0x01000193 + place(unsafe.StringData(h.Key))*0x9E3779B1 ^ place(unsafe.SliceData(h.Value)) ^ uint32(len(h.Key))*0x85EBCA77 ^ uint32(len(h.Value))*0xC2B2AE3D
 	}
-	return uint32(sum >> 32)
+	return content
 }
 
 // renew makes a new kgo.Record of one that user code had, as it came from Kafka.
@@ -194,10 +213,8 @@ type contexts struct {
 	each []context.Context // if not
 }
 
-// same reports whether two contexts are one. To compare them could panic.
-func same(a, b context.Context) bool {
-	return *(*[2]uintptr)(unsafe.Pointer(&a)) == *(*[2]uintptr)(unsafe.Pointer(&b))
-}
+// words is what a context is as an interface. To compare contexts could panic.
+func words(c *context.Context) [2]uintptr { return *(*[2]uintptr)(unsafe.Pointer(c)) }
 
 // at is that of the nth record.
 func (c *contexts) at(n int) context.Context {
@@ -217,7 +234,7 @@ func (c contexts) cut(i, j int) contexts {
 
 // join appends those of m records to those of n.
 func (c contexts) join(n int, more contexts, m int) contexts {
-	if c.each == nil && more.each == nil && same(c.all, more.all) {
+	if c.each == nil && more.each == nil && words(&c.all) == words(&more.all) {
 		return c
 	}
 	each := c.each

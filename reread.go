@@ -59,8 +59,7 @@ func (e *engine) prepare(l *lease, now time.Time) bool {
 		e.giveBack(l, changed, now)
 		return false
 	}
-	l.own = Batch{Records: batch, Attempt: l.attempt, ID: l.id, Mapping: e.watch.name, Group: e.group, origin: &e.origin}
-	l.batch = &l.own
+	l.batch = Batch{Records: batch, Attempt: l.attempt, ID: l.id, Mapping: e.watch.name, Group: e.group, origin: &e.origin}
 	return true
 }
 

@@ -11,17 +11,17 @@ import (
 type portion struct {
 	records  []record
 	attempts int // that failed and were charged
-	// repeats counts those of just these records. searching says that they are
-	// a piece of a batch that failed, split to find what fails it.
-	repeats   int
-	searching bool
+	repeats  int // those of just these records
 	// due is the end of the back-off after an attempt that was charged, the
 	// zero time if there is none.
 	due        time.Time
 	deliveries int // of the first record that failed
 	// reason is why the records are given up, reasonNone while they are not.
-	reason  Reason
-	account account
+	reason Reason
+	// searching is whether they are a piece of a batch that failed, split to find
+	// what fails it.
+	searching bool
+	account   account
 }
 
 // An account is what is told of records that fail.
