@@ -1105,8 +1105,9 @@ func TestEngineAgreesWithANaiveOne(t *testing.T) {
 			if _, err := fmt.Sscanf(*replay, "%d:%d:%d", &seed, &steps, &leftOut); err != nil {
 				t.Fatal(err)
 			}
-			_, err := runScenario(seed, steps, leftOut)
-			t.Logf("%v", err)
+			if _, err := runScenario(seed, steps, leftOut); err != nil {
+				t.Fatal(err)
+			}
 			return
 		}
 		fresh, told, reread := 0, 0, 0

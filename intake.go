@@ -295,6 +295,7 @@ func (e *engine) receive(l *lane, a *arrival, now time.Time) (in *lane, kept boo
 		e.counts.lost += info.To - info.From
 		e.later(func() { fire(e.watch, func(h *Hooks) func(LossInfo) { return h.RecordsLost }, info) })
 	}
+	known := l.settled.End()
 	for _, m := range a.markers {
 		if m.lo < 0 {
 			m.lo = l.next
@@ -312,14 +313,34 @@ func (e *engine) receive(l *lane, a *arrival, now time.Time) (in *lane, kept boo
 		if again {
 			s = e.refill(l, s)
 		}
-		if len(s.records) > 0 {
-			l.push(s)
-		}
+		e.queueNew(l, s, known)
 	}
 	if l.rereading() || l.state == laneRereading {
 		e.refilled(l.part(), last+1, now)
 	}
 	return l, true
+}
+
+// queueNew queues what arrived but for what is settled: after a reset, some above
+// the frontier may be, which an eviction has read again. All of that is below
+// known.
+func (e *engine) queueNew(l *lane, s segment, known int64) {
+	n := len(s.records)
+	if n > 0 && s.records[0].offset >= known {
+		l.push(s)
+		return
+	}
+	for i, j := 0, 0; i < n; i = j {
+		settled := l.settled.Has(s.records[i].offset)
+		for j < n && l.settled.Has(s.records[j].offset) == settled {
+			j++
+		}
+		if settled {
+			e.memory.release(s.memory, j-i)
+		} else {
+			l.push(s.cut(i, j, weight(s.records[i:j])))
+		}
+	}
 }
 
 // endOf is how far a partition can be read, as a fetch of it says.

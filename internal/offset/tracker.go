@@ -2,7 +2,10 @@
 // that the frontier: the offset below which everything is.
 package offset
 
-import "slices"
+import (
+	"cmp"
+	"slices"
+)
 
 // A Tracker holds the frontier of one partition and what is settled above it.
 //
@@ -74,6 +77,20 @@ func (t *Tracker) Above() int {
 		n += t.above[i].records
 	}
 	return n
+}
+
+// Has reports whether an offset is settled.
+func (t *Tracker) Has(at int64) bool {
+	i, found := slices.BinarySearchFunc(t.above, at, func(r settled, at int64) int { return cmp.Compare(r.lo, at) })
+	return at < t.frontier || found || i > 0 && at < t.above[i-1].hi
+}
+
+// End is the offset from which on nothing is settled.
+func (t *Tracker) End() int64 {
+	if n := len(t.above); n > 0 {
+		return t.above[n-1].hi
+	}
+	return t.frontier
 }
 
 // Below returns a tracker of what is settled below an offset: what was settled

@@ -33,6 +33,14 @@ func check(t *testing.T, tr *Tracker, m *model) {
 		}
 		end = r.hi
 	}
+	if got := tr.End(); got != end {
+		t.Fatalf("it ends at %d, and says %d", end, got)
+	}
+	for o := m.frontier - 2; o <= end+1; o++ {
+		if got := tr.Has(o); got != (o < m.frontier || m.done[o]) {
+			t.Fatalf("offset %d settled: %t", o, got)
+		}
+	}
 	for o := m.frontier; o <= end; o++ {
 		in := false
 		for _, r := range tr.above {
