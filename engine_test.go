@@ -19,7 +19,7 @@ import (
 )
 
 var (
-	scenarios = flag.Int("scenarios", 5_000, "how many random scenarios the engine is driven through")
+	scenarios = flag.Int("scenarios", 2_000, "how many random scenarios the engine is driven through")
 	replay    = flag.String("replay", "", "SEED:STEPS:LEFT-OUT of a scenario to run alone, as a failure prints it")
 )
 
