@@ -97,7 +97,7 @@ func (e *engine) kill(l *lane, cause error) {
 	}
 }
 
-// leave takes note that there is no group any more: the partitions, and with
+// leave notes that there is no group any more: the partitions, and with
 // them the lag, are unknown.
 func (e *engine) leave(now time.Time) {
 	e.mu.Lock()

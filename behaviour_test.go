@@ -239,7 +239,7 @@ func (c *crew) join(name string, source esm.Source, opts ...esm.Option) *esm.Map
 	}), opts...)
 }
 
-// handled takes note of a batch, and of the marks that it reached.
+// handled notes a batch, and of the marks that it reached.
 func (c *crew) handled(name string, b *esm.Batch) {
 	c.ledger.handled(name, b)
 	n := c.ledger.different()

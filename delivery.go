@@ -179,7 +179,7 @@ func (e *engine) reviewDestination(now time.Time) {
 	e.problem("destination", nil, now)
 }
 
-// counted takes note of a record that the Destination took.
+// counted notes a record that the Destination took.
 func (e *engine) counted(l *lane, dest Destination, r *portion, took time.Duration) {
 	_, dropped := dest.(dropper)
 	if dropped {

@@ -61,7 +61,7 @@ func fails(poison func(r *kgo.Record) bool) func(context.Context, *esm.Batch) er
 
 func isPoison(r *kgo.Record) bool { return string(r.Value) == "poison" }
 
-// TestNothingIsDeliveredOfAPartitionThatWasLost: a hook is told of the record
+// TestNothingIsDeliveredOfAPartitionThatWasLost: a hook hears of the record
 // before, and meanwhile the partition goes.
 func TestNothingIsDeliveredOfAPartitionThatWasLost(t *testing.T) {
 	virtual(t, func(t *testing.T) {

@@ -178,7 +178,7 @@ type wireStats struct {
 
 func newWireStats() *wireStats { return &wireStats{ahead: map[TopicPartition]bool{}} }
 
-// polled takes note of what was polled.
+// polled notes what was polled.
 func (w *wireStats) polled(fetches kgo.Fetches) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -274,7 +274,7 @@ func (f *fetchSize) reserve(buffered int64) int64 {
 	return all
 }
 
-// polled takes note of a poll that made so much more held, of records of which
+// polled notes a poll that made so much more held, of records of which
 // the client said that they are so much. residue is what was still held of the
 // polls before. It reports whether the client has to be told another size.
 func (f *fetchSize) polled(more, said, residue, budget int64, now time.Time) bool {
@@ -299,7 +299,7 @@ func (f *fetchSize) polled(more, said, residue, budget int64, now time.Time) boo
 	return f.set(n, now)
 }
 
-// drained takes note of what is held after an invocation, and makes the fetches
+// drained notes what is held after an invocation, and makes the fetches
 // larger if the function deals with them as fast as they come. It reports
 // whether the client has to be told. It does not wait for the next poll: by
 // then the client has sent one more of the old size.

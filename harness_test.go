@@ -56,7 +56,7 @@ func newLedger() *ledger {
 	return &ledger{seen: map[esm.TopicPartition]map[int64]int{}, last: map[string]int64{}}
 }
 
-// handled takes note of a batch that a member has handled.
+// handled notes a batch that a member has handled.
 func (l *ledger) handled(member string, b *esm.Batch) {
 	l.mu.Lock()
 	defer l.mu.Unlock()

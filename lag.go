@@ -145,7 +145,7 @@ func (e *engine) assigned() []TopicPartition {
 	return tps
 }
 
-// observe takes note of the ends of partitions. What the brokers refuse to say
+// observe notes the ends of partitions. What the brokers refuse to say
 // is a problem to show. It returns the topics that are not there.
 func (e *engine) observe(ends map[TopicPartition]listed, now time.Time) (gone []string) {
 	refused, missing := map[string]error{}, map[string]bool{}

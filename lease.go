@@ -259,7 +259,7 @@ func (e *engine) newLease(w *work, now time.Time) *lease {
 	return l
 }
 
-// end takes note of what became of an invocation.
+// end notes what became of an invocation.
 func (e *engine) end(l *lease, v verdict) {
 	w := e.consult(l, v)
 

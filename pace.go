@@ -21,7 +21,7 @@ func (a *average) add(v float64) {
 	a.value += (v - a.value) / float64(a.n)
 }
 
-// ended takes note of an invocation that reached the function. full is whether
+// ended notes an invocation that reached the function. full is whether
 // it carried about as much as a batch can.
 func (p *pace) ended(took time.Duration, records int, bytes int64, full bool) {
 	p.completed++

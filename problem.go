@@ -24,7 +24,7 @@ type Problem struct {
 	Since, Last time.Time
 }
 
-// problem takes note of a problem, or with a nil error of its end. The error was
+// problem notes a problem, or with a nil error of its end. The error was
 // kept by guard.
 func (e *engine) problem(with string, err error, now time.Time) {
 	was, known := e.problems[with]
@@ -72,7 +72,7 @@ func problemWith(topic string, partition int32) string {
 	return fmt.Sprintf("topic %s partition %d", topic, partition)
 }
 
-// readable takes note that records came from a partition.
+// readable notes that records came from a partition.
 func (e *engine) readable(tp TopicPartition, now time.Time) {
 	if len(e.problems) > 0 {
 		e.problem("topic "+tp.Topic, nil, now)

@@ -358,7 +358,7 @@ func (s *scaler) need(in *ScaleSample) (pollers, unknown int, why string) {
 	return bySlots, unknown, fmt.Sprintf("a lag of %s, %.0f a second a slot", behind, slotRate)
 }
 
-// look takes note of the setting that is too small now, if there is one.
+// look notes the setting that is too small now, if there is one.
 func (s *shortage) look(option string, lag int64, now time.Time) {
 	if option != s.option || option == "" {
 		*s = shortage{option: option, since: now, lag: lag}

@@ -216,7 +216,7 @@ func (i *Invoker) play(ctx context.Context, b *esm.Batch, f esm.InvokerFunc, del
 	return f(ctx, b)
 }
 
-// begin takes note of a call, judges its batch, and says what it is to do.
+// begin notes a call, judges its batch, and says what it is to do.
 func (i *Invoker) begin(b *esm.Batch) (esm.InvokerFunc, time.Duration) {
 	i.mu.Lock()
 	defer i.mu.Unlock()

@@ -282,7 +282,7 @@ func (s *Server) follow(c net.Conn, state http.ConnState) {
 	}
 }
 
-// gone takes note that a connection is not served any more.
+// gone notes that a connection is not served any more.
 func (s *Server) gone() {
 	if s.open--; s.open == 0 && s.last {
 		close(s.done)

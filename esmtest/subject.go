@@ -28,7 +28,7 @@ type visit struct {
 
 var errPanicked = errors.New("the target panicked")
 
-// watch makes a target that takes note of its visits.
+// watch makes a target that notes its visits.
 func (s *subject) watch(target esm.InvokerFunc) esm.InvokerFunc {
 	return func(ctx context.Context, b *esm.Batch) error {
 		v := visit{batch: &esm.Batch{}, err: errPanicked}

@@ -39,7 +39,7 @@ func newCheck(s scenario) *check {
 	return c
 }
 
-// handled takes note of records that the function is done with. One that
+// handled notes records that the function is done with. One that
 // nobody wrote counts as a duplicate: it is one too many.
 func (c *check) handled(records []*kgo.Record) {
 	c.mu.Lock()

@@ -41,7 +41,7 @@ func newCheck(ends map[int32]int64, poison map[int32][]int64) *check {
 	return c
 }
 
-// handled takes note of records that the function is done with.
+// handled notes records that the function is done with.
 func (c *check) handled(records []*kgo.Record) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -50,7 +50,7 @@ func (c *check) handled(records []*kgo.Record) {
 	}
 }
 
-// taken takes note of a record that the destination got. Order is order between
+// taken notes a record that the destination got. Order is order between
 // the two, too: nothing behind a poison record is handled before it is given up.
 func (c *check) taken(r *kgo.Record) {
 	c.mu.Lock()

@@ -90,7 +90,7 @@ func newSearch(show func(line string)) *search {
 	return &search{show: show, within: map[int32]*hunt{}}
 }
 
-// ended takes note of an invocation.
+// ended notes an invocation.
 func (s *search) ended(c call, outcome esm.Outcome) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -181,7 +181,7 @@ func newWaits(ends map[int32]int64, poison map[int32][]int64) *waits {
 	return w
 }
 
-// started takes note that an invocation begins.
+// started notes that an invocation begins.
 func (w *waits) started(c call) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -195,7 +195,7 @@ func (w *waits) started(c call) {
 	}
 }
 
-// ended takes note of how it ended.
+// ended notes how it ended.
 func (w *waits) ended(c call, outcome esm.Outcome) {
 	if outcome != esm.OutcomeFailure || !c.alone {
 		return
@@ -229,7 +229,7 @@ func (w *waits) end(h *holdUp) {
 	}
 }
 
-// over takes note that the poison was delivered.
+// over notes that the poison was delivered.
 func (w *waits) over(partition int32) {
 	w.mu.Lock()
 	defer w.mu.Unlock()

@@ -56,7 +56,7 @@ func (c *check) busy() (n int) {
 	return n
 }
 
-// handled takes note of records that the function is done with. What is
+// handled notes records that the function is done with. What is
 // outside of the spans is left out: partitions that are new, and records that
 // came after the ends were listed.
 func (c *check) handled(records []*kgo.Record) {

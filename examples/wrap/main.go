@@ -276,7 +276,7 @@ func (k *breaker) ask(now time.Time) (wait time.Duration, probe bool) {
 	return 0, true
 }
 
-// learn takes note of how a call ended.
+// learn notes how a call ended.
 func (k *breaker) learn(ctx context.Context, err error, probe bool, now time.Time) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -371,7 +371,7 @@ func (s *service) Invoke(ctx context.Context, b *esm.Batch) error {
 	return nil
 }
 
-// handle takes note of records that the service is done with.
+// handle notes records that the service is done with.
 func (s *service) handle(b *esm.Batch) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -78,7 +78,7 @@ func (j *judge) keep(l line) {
 	_, _ = fmt.Fprintf(j.lines, "%s %-6s %s\n", clock(l.At), l.Host, b) // for people
 }
 
-// brokenPart takes note of what somebody else saw of a partition.
+// brokenPart notes what somebody else saw of a partition.
 func (j *judge) brokenPart(n int32, format string, args ...any) error {
 	j.mu.Lock()
 	defer j.mu.Unlock()
@@ -87,7 +87,7 @@ func (j *judge) brokenPart(n int32, format string, args ...any) error {
 	return fmt.Errorf("%w: partition %d", errBroken, n)
 }
 
-// broken takes note of what somebody else saw.
+// broken notes what somebody else saw.
 func (j *judge) broken(format string, args ...any) error {
 	j.mu.Lock()
 	defer j.mu.Unlock()
@@ -96,7 +96,7 @@ func (j *judge) broken(format string, args ...any) error {
 	return fmt.Errorf("%w: %s", errBroken, s)
 }
 
-// did takes note of something that was done, and may be the only thing that is
+// did notes something that was done, and may be the only thing that is
 // known of it.
 func (j *judge) did(k kind) {
 	j.mu.Lock()

@@ -77,7 +77,7 @@ func clock(at int64) string { return time.Unix(0, at).Format("15:04:05.000") }
 // handled reports whether somebody handled what is at an offset.
 func (p *partitionView) handled(o int64) bool { return o < int64(len(p.times)) && p.times[o] > 0 }
 
-// count takes note that an offset was handled, and says whether it was before.
+// count notes that an offset was handled, and says whether it was before.
 func (p *partitionView) count(o, at int64) (again bool) {
 	for int64(len(p.times)) <= o {
 		p.times = append(p.times, 0)
@@ -114,7 +114,7 @@ func (p *partitionView) belowAt(at int64) int64 {
 // here: more than there are in a run.
 const farthest = 1 << 20
 
-// pass takes note that somebody took all below an offset for done with. It
+// pass notes that somebody took all below an offset for done with. It
 // returns false if that cannot be: nobody had handled an offset, which is p.below,
 // and there is no hole. Whether there is one, is known later (see whole).
 func (p *partitionView) pass(upto, at int64, who string) bool {
@@ -133,7 +133,7 @@ func (p *partitionView) pass(upto, at int64, who string) bool {
 	return true
 }
 
-// skip takes note that an assignment went from one record to another and saw
+// skip notes that an assignment went from one record to another and saw
 // nothing in between.
 func (p *partitionView) skip(from, to, at int64, who string) {
 	for o := from; o < to; o++ {
@@ -146,7 +146,7 @@ func (p *partitionView) skip(from, to, at int64, who string) {
 	p.grow(at)
 }
 
-// show takes note that a record was shown to a function, by the number that is
+// show notes that a record was shown to a function, by the number that is
 // written in it. It returns what is wrong with that.
 func (p *partitionView) show(o, seq int64) string {
 	if p.kind != transactionHoles {
@@ -159,7 +159,7 @@ func (p *partitionView) show(o, seq int64) string {
 	return p.bookedAsShown(seq)
 }
 
-// ends takes note of how the transaction of a record ended, and says what is
+// ends notes how the transaction of a record ended, and says what is
 // wrong with what was shown of it.
 func (p *partitionView) ends(o, seq int64, outcome string) string {
 	p.books.outcome[seq] = outcome

@@ -76,7 +76,7 @@ func (p *proxy) close() error {
 	return err
 }
 
-// keep takes note of a connection, so that it can be ended.
+// keep notes a connection, so that it can be ended.
 func (p *proxy) keep(c net.Conn) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()

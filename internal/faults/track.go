@@ -89,7 +89,7 @@ func sleep(ctx context.Context, d time.Duration) bool {
 	}
 }
 
-// say takes note of something that the parent does.
+// say notes something that the parent does.
 func (p *parent) say(kind, host string) {
 	p.judge.add(line{At: time.Now().UnixNano(), Host: host, Kind: kind})
 }

@@ -184,7 +184,7 @@ func (c *conn) Read(b []byte) (int, error) {
 	return n, err
 }
 
-// waits takes note that a connection waits for its peer, if it has had no request
+// waits notes that a connection waits for its peer, if it has had no request
 // admitted, and reports whether it has not.
 func (c *conn) waits() (unknown bool) {
 	c.set(func() {
@@ -195,7 +195,7 @@ func (c *conn) waits() (unknown bool) {
 	return unknown
 }
 
-// connState takes note that a connection has sent a request, or has got the
+// connState notes that a connection has sent a request, or has got the
 // answer to one: what the server knows.
 func connState(nc net.Conn, state http.ConnState) {
 	c, ok := nc.(*conn)
@@ -210,10 +210,10 @@ func connState(nc net.Conn, state http.ConnState) {
 	}
 }
 
-// admit takes note that a request of it was admitted.
+// admit notes that a request of it was admitted.
 func (c *conn) admit() { c.set(func() { c.rank = rankAdmitted }) }
 
-// dismiss takes note that a request of it was refused. It is about to end, and
+// dismiss notes that a request of it was refused. It is about to end, and
 // may go at any time.
 func (c *conn) dismiss() { c.set(func() { c.rank, c.dismissed, c.idle = rankNone, true, true }) }
 

@@ -311,7 +311,7 @@ func (p *Pool) shelve(w *worker) {
 	p.pass(w)
 }
 
-// back takes note that a worker asks for an event.
+// back notes that a worker asks for an event.
 func (p *Pool) back(w *worker) {
 	p.mu.Lock()
 	w.away = false

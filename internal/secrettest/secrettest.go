@@ -78,7 +78,7 @@ func (e *Ear) Learn(secret string) string {
 	return secret
 }
 
-// learn takes note of a secret, in each form that it is likely to be said in.
+// learn notes a secret, in each form that it is likely to be said in.
 func (e *Ear) learn(secret string) {
 	if len(secret) < window {
 		e.t.Fatalf("secrettest: %q is too short for a secret", secret)
@@ -102,7 +102,7 @@ func (e *Ear) learn(secret string) {
 // hexWindow is a window in hexadecimal.
 const hexWindow = 2 * window
 
-// listen takes note of all windows of a form of a secret.
+// listen notes all windows of a form of a secret.
 func (e *Ear) listen(form string, size int, secret string) {
 	for i := 0; i+size <= len(form); i++ {
 		if _, ok := e.known[form[i:i+size]]; !ok {
