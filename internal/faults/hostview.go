@@ -58,8 +58,8 @@ func newHostView(name string) *hostView {
 		options: limits{updates[0].BatchSize, updates[0].Limit}}
 }
 
-// owner is the assignment of a partition that a call is of, of whose lease a
-// line told, or the last one that there was.
+// owner is the assignment of a partition that a call belongs to: the one that had
+// it at the line about the lease, or the last one that there was.
 func (h *hostView) owner(n int32, leased int64) *assignmentView {
 	if a := h.has[n]; a != nil && a.fromLine < leased {
 		return a
