@@ -61,7 +61,7 @@ import (
 // with a header Origin, with one that begins with Sec-, or of a browser. (fetch
 // of Node sends Sec-Fetch-Mode. AWS's clients do not use it; a runtime of your
 // own must not either.) The next event is given to one connection at a time: as
-// long as that is open, another one that asks is told of a conflict. And the id
+// long as that is open, another one that asks gets a conflict. And the id
 // of an invocation, without which nothing is answered, cannot be guessed.
 //
 // A process has 32 connections at most. Those of others, which have sent no

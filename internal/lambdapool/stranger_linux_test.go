@@ -26,7 +26,7 @@ func descriptors(t *testing.T) int {
 
 // TestAStrangerHoldsNobodyUp: somebody else on this machine, another user in the
 // plain mode, keeps 3,000 connections to a worker coming. It holds few
-// descriptors of this process, and calls go on, also those of a runtime client
+// descriptors of this process, and calls go on, even those of a runtime client
 // that has a new connection for each request.
 func TestAStrangerHoldsNobodyUp(t *testing.T) {
 	if testing.Short() {
