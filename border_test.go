@@ -230,3 +230,25 @@ func TestNoProblemOfTheFunction(t *testing.T) {
 		})
 	})
 }
+
+// TestManyDeliveriesAreNoSlowCall: each is a call of its own, although one
+// goroutine makes all of a partition.
+func TestManyDeliveriesAreNoSlowCall(t *testing.T) {
+	virtual(t, func(t *testing.T) {
+		k := esmtest.NewKafka(t, esmtest.Topic("orders", 1))
+		fill(k, "orders", 1, 3000)
+		m := esmtest.Start(t, k.Source("orders", "billing"), esm.InvokerFunc(func(context.Context, *esm.Batch) error { return esm.Permanent(errBilling) }),
+			quiet(), esm.WithBatchSize(3000), esm.WithDestination(esm.DestinationFunc(func(context.Context, *esm.Discard) error {
+				time.Sleep(time.Second)
+				return nil
+			})), esm.WithHooks(esm.Hooks{InvokeStuck: func(i esm.InvokeStuckInfo) { t.Errorf("told as slow: %+v", i) }}))
+		time.Sleep(40 * time.Minute)
+		if err := m.Healthy(); err != nil {
+			t.Error(err)
+		}
+		if s := m.Stats(); s.OnFailureDestinationDeliveredEventCount < 2000 || s.SlowSlots != 0 {
+			t.Errorf("%d delivered, %d slow", s.OnFailureDestinationDeliveredEventCount, s.SlowSlots)
+		}
+		stop(t, m)
+	})
+}

@@ -62,6 +62,7 @@ func (e *engine) deliverer(l *lease) {
 		p.again = true
 		e.mu.Lock()
 		dest, r := e.cfg.destination, p.left[0]
+		l.started, l.told = time.Now(), 0 // each record is a call of its own
 		e.mu.Unlock()
 		d := &Discard{
 			Record: record, Reason: r.reason, Attempts: r.attempts, FirstErr: r.account.firstErr, Err: r.account.lastErr,
