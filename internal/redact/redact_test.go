@@ -92,6 +92,9 @@ func FuzzAddress(f *testing.F) {
 			scheme + host + "/" + rest + secret,
 			scheme + host + "?" + rest + "=" + secret + password,
 		} {
+			if scheme == "" && strings.Contains(address, "://") {
+				continue // the parts have made a scheme, so they are others than they were to be
+			}
 			if said := Address(address); strings.Contains(said, "q1w2") {
 				t.Errorf("of %q it says %q", address, said)
 			}
