@@ -33,6 +33,25 @@
 // The SDK tries nothing again: what is tried again, and when, is the Mapping's to
 // decide.
 //
+// # Connections
+//
+// A connection can die without a sign, behind a NAT or a balancer. One of HTTP/2
+// on which nothing comes for 15 s is pinged, and ends if no answer comes in 15 s
+// more; a function may take its 15 minutes even so. On Linux a connection also
+// ends whose other side takes nothing for a minute. After a call that ran out of
+// time no later call uses a connection that was there; those in flight go on. So
+// such a loss costs the calls in flight, or one.
+//
+// A call whose connection ends within a second, without a byte of an answer,
+// because it was closed while it was idle, is sent once more, in a connection of
+// its own, and is no attempt if that succeeds. Calls are made at least once in any
+// case.
+//
+// This holds for the SDK's own HTTP client, whose ResponseHeaderTimeout, if the
+// host sets it, is a limit for functions too. With another client it is the host's:
+// set HTTP2.SendPingTimeout, HTTP2.PingTimeout and IdleConnTimeout of its
+// *http.Transport.
+//
 // # What errors say
 //
 // Of an endpoint they name the host only, and they have none of the credentials
@@ -63,6 +82,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/lambda/types"
 
 	"github.com/seed429fd032/esm"
+	"github.com/seed429fd032/esm/internal/conns"
 	"github.com/seed429fd032/esm/internal/lambdaresult"
 	"github.com/seed429fd032/esm/internal/payload"
 	"github.com/seed429fd032/esm/internal/reach"
@@ -72,7 +92,7 @@ import (
 // An Invoker invokes one function. It may be used by several Mappings.
 type Invoker struct {
 	client    *lambda.Client
-	transport *http.Transport // nil if the host brought its own client
+	conns     *conns.Pool // nil if the host brought its own client
 	function  string
 	qualifier *string
 	context   *string
@@ -88,7 +108,7 @@ var _ esm.Invoker = (*Invoker)(nil)
 const maxEvent = 6 << 20
 
 // errTimeout is why a call was cut short that took too long.
-var errTimeout = errors.New("awslambda: no answer in time (WithTimeout)")
+var errTimeout = errors.New("awslambda: no answer in time (WithTimeout, or the timeout of the SDK's HTTP client)")
 
 // New makes an Invoker of a function: its name, its ARN, or a part of that as
 // Lambda's API takes it.
@@ -150,18 +170,19 @@ func New(cfg aws.Config, function string, opts ...Option) (*Invoker, error) {
 
 // pooled makes a client with a pool of its own.
 func (i *Invoker) pooled(c *awshttp.BuildableClient, connections int) aws.HTTPClient {
-	i.transport = c.GetTransport()
-	if i.transport.MaxResponseHeaderBytes == 0 {
-		i.transport.MaxResponseHeaderBytes = maxHeader
+	t := c.GetTransport()
+	if t.MaxResponseHeaderBytes == 0 {
+		t.MaxResponseHeaderBytes = maxHeader
 	}
-	i.transport.MaxIdleConns = 0
-	i.transport.MaxIdleConnsPerHost = connections
-	i.transport.MaxConnsPerHost = 0 // the Mapping's pollers are the limit
-	return &http.Client{
-		Transport:     i.transport,
-		Timeout:       c.GetTimeout(),
-		CheckRedirect: noRedirect,
+	t.MaxIdleConns = 0
+	t.MaxIdleConnsPerHost = connections
+	t.MaxConnsPerHost = 0 // the Mapping's pollers are the limit
+	if d := c.GetTimeout(); d > 0 {
+		// In the context, where the pool sees that a call ran out of time.
+		i.timeout = min(i.timeout, d)
 	}
+	i.conns = conns.New(t)
+	return &http.Client{Transport: i.conns, CheckRedirect: noRedirect}
 }
 
 // noRedirect keeps a client from following a redirect: a signed request is for
@@ -171,8 +192,8 @@ func noRedirect(*http.Request, []*http.Request) error { return http.ErrUseLastRe
 // Close ends the connections that are idle. Call it after the Mapping stopped.
 // The Invoker can be used even so.
 func (i *Invoker) Close() error {
-	if i.transport != nil {
-		i.transport.CloseIdleConnections()
+	if i.conns != nil {
+		i.conns.CloseIdleConnections()
 	}
 	return nil
 }
@@ -188,7 +209,7 @@ func (i *Invoker) Invoke(ctx context.Context, b *esm.Batch) error {
 	}
 	ctx, done := context.WithTimeoutCause(ctx, i.timeout, errTimeout)
 	defer done()
-	c := &call{payload: p, plain: i.transport != nil, secrets: i.secrets}
+	c := &call{payload: p, plain: i.conns != nil, secrets: i.secrets}
 	ctx = context.WithValue(c.trace.Watch(ctx), callKey{}, c)
 	out, err := i.client.Invoke(ctx, &lambda.InvokeInput{
 		FunctionName: &i.function, Qualifier: i.qualifier, ClientContext: i.context,

@@ -34,6 +34,30 @@
 // answer understood whose header has more than 64 KiB, unless the host brought its
 // own transport.
 //
+// # Connections
+//
+// A connection can die without a sign, behind a NAT or a balancer. One of HTTP/2
+// on which nothing comes for 15 s is pinged, and ends if no answer comes in 15 s
+// more; a function may take as long as [WithTimeout] says even so, since it is its
+// server that answers. On Linux a connection also ends whose other side takes
+// nothing for a minute. After a call that ran out of time no later call uses a
+// connection that was there; those in flight go on. So such a loss costs the calls
+// in flight, or one.
+//
+// A server may close a connection that is idle just when a call is sent. A call
+// whose connection ends within a second, without a byte of an answer, is sent once
+// more, in a connection of its own, and is no attempt if that succeeds. Calls are
+// made at least once in any case. So a server that ends its connection on a
+// batch is called twice for each attempt.
+//
+// Settings of http.DefaultTransport are kept, and its ResponseHeaderTimeout is a
+// limit for calls too. A connection that is used stays where it is when the name
+// of the server moves; one that is idle for 90 s ends.
+//
+// With [WithTransport] all this is the host's: set HTTP2.SendPingTimeout,
+// HTTP2.PingTimeout and IdleConnTimeout of an *http.Transport. HTTP/2 loses calls
+// until the ping says so, and no call is sent twice but where net/http does it.
+//
 // # What errors say
 //
 // Of the URL they name the host only. The user, the path and the query may be
@@ -54,6 +78,7 @@ import (
 	"time"
 
 	"github.com/seed429fd032/esm"
+	"github.com/seed429fd032/esm/internal/conns"
 	"github.com/seed429fd032/esm/internal/lambdaresult"
 	"github.com/seed429fd032/esm/internal/payload"
 	"github.com/seed429fd032/esm/internal/reach"
@@ -63,10 +88,10 @@ import (
 // An Invoker posts batches to one URL. It may be used by several Mappings.
 type Invoker struct {
 	settings
-	url       string
-	secrets   *redact.Secrets // what errors must not say
-	client    *http.Client
-	transport *http.Transport // nil if the host brought its own
+	url     string
+	secrets *redact.Secrets // what errors must not say
+	client  *http.Client
+	conns   *conns.Pool // nil if the host brought its own transport
 }
 
 var _ esm.Invoker = (*Invoker)(nil)
@@ -116,7 +141,8 @@ func New(target string, opts ...Option) (*Invoker, error) {
 		if i.tls != nil {
 			t.TLSClientConfig = i.tls.Clone()
 		}
-		i.transport, rt = t, t
+		i.conns = conns.New(t)
+		rt = i.conns
 	}
 	i.client = &http.Client{Transport: rt, CheckRedirect: sameHost}
 	return i, nil
@@ -151,8 +177,8 @@ func sameHost(r *http.Request, via []*http.Request) error {
 // Close ends the connections that are idle. Call it after the Mapping stopped.
 // The Invoker can be used even so.
 func (i *Invoker) Close() error {
-	if i.transport != nil {
-		i.transport.CloseIdleConnections()
+	if i.conns != nil {
+		i.conns.CloseIdleConnections()
 	}
 	return nil
 }
@@ -248,7 +274,7 @@ func printable(r rune) rune {
 // notAnswered says what a request means that got no answer.
 func (i *Invoker) notAnswered(ctx context.Context, trace *reach.Trace, err error) error {
 	cause := context.Cause(ctx)
-	reached := trace.Reached(err, i.transport != nil)
+	reached := trace.Reached(err, i.conns != nil)
 	err = redact.Error(err, i.secrets)
 	switch {
 	case errors.Is(err, errRedirect):

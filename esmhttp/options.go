@@ -116,8 +116,9 @@ func WithHeader(name, value string) Option {
 func WithTLS(c *tls.Config) Option { return func(s *settings) { s.tls = c } }
 
 // WithTransport sends requests with a transport of the host, in place of one
-// with a pool of connections for this Invoker alone. It excludes [WithTLS] and
-// has to keep enough connections open by itself.
+// with a pool of connections for this Invoker alone. It excludes [WithTLS]. It
+// has to keep enough connections open by itself, and to find those that are dead:
+// see the package comment.
 func WithTransport(t http.RoundTripper) Option {
 	return func(s *settings) { s.roundTripper, s.hasTripper = t, true }
 }

@@ -35,9 +35,10 @@ import (
 // [Server.Transport], or a transport of your own with [Server.DialContext]. The
 // host of its URL exists nowhere else, so that one that is not told so fails.
 //
-// It speaks HTTP/1.1, and keeps connections open as a real one does. A handler
-// that panics fails the test, unless it wants to end its connection that way,
-// by panic(http.ErrAbortHandler).
+// It speaks HTTP/1.1, and HTTP/2 with TLS to a client that asks for it, as a
+// transport with ForceAttemptHTTP2 does. It keeps connections open as a real one
+// does. A handler that panics fails the test, unless it wants to end its
+// connection that way (its stream in HTTP/2), by panic(http.ErrAbortHandler).
 //
 // From Go 1.27 on, httptest.NewTestServer makes such a server too.
 type Server struct {
@@ -58,6 +59,7 @@ type Server struct {
 	mu       sync.Mutex
 	closed   bool
 	last     bool                  // no more connections are taken
+	finished bool                  // done is closed
 	pipes    map[net.Conn]struct{} // the server's ends of the connections
 	open     int                   // connections that are served
 	requests map[*http.Request]time.Time
@@ -115,6 +117,7 @@ func newServer(t testing.TB, handler http.Handler, config *tls.Config) *Server {
 	s.http.TLSConfig = config
 	s.http.Protocols = new(http.Protocols)
 	s.http.Protocols.SetHTTP1(true)
+	s.http.Protocols.SetHTTP2(true) // it takes TLS, and a client that asks for it
 	s.listener = newAcceptor(serverAddr(s.host))
 	go func() {
 		defer close(s.served)
@@ -191,9 +194,7 @@ func (s *Server) Close() {
 	<-s.served
 	s.mu.Lock()
 	s.last = true
-	if s.open == 0 {
-		close(s.done)
-	}
+	s.finish()
 	s.mu.Unlock()
 	patience := patienceWithHandlers
 	if inBubble() {
@@ -250,6 +251,7 @@ func (s *Server) count(handler http.Handler) http.Handler {
 			v := recover() // nil for a Goexit, which goes on
 			s.mu.Lock()
 			delete(s.requests, r)
+			s.finish()
 			s.mu.Unlock()
 			if v == nil {
 				return
@@ -284,7 +286,15 @@ func (s *Server) follow(c net.Conn, state http.ConnState) {
 
 // gone notes that a connection is not served any more.
 func (s *Server) gone() {
-	if s.open--; s.open == 0 && s.last {
+	s.open--
+	s.finish()
+}
+
+// finish notes that all is done, if it is. A handler of HTTP/2 can outlive its
+// connection.
+func (s *Server) finish() {
+	if s.last && !s.finished && s.open == 0 && len(s.requests) == 0 {
+		s.finished = true
 		close(s.done)
 	}
 }

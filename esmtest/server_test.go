@@ -416,3 +416,46 @@ func TestHandlerSeesThatItsClientGaveUp(t *testing.T) {
 		}
 	})
 }
+
+// A client that asks for HTTP/2 has it, and Close waits for handlers that outlive
+// its connection.
+func TestServerSpeaksHTTP2WhereItIsAskedFor(t *testing.T) {
+	both(t, func(t *testing.T) {
+		began, ended := make(chan struct{}), false
+		server := esmtest.NewTLSServer(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if r.URL.Path == "/slow" {
+				close(began)
+				<-r.Context().Done()
+				time.Sleep(10 * time.Millisecond)
+				ended = true
+			}
+			fmt.Fprint(w, r.Proto)
+		}))
+		if proto := get(t, server.Client(), server.URL); proto != "HTTP/1.1" {
+			t.Errorf("without asking: %s", proto)
+		}
+		asks := server.Transport().Clone()
+		asks.ForceAttemptHTTP2 = true
+		defer asks.CloseIdleConnections()
+		client := &http.Client{Transport: asks}
+		if proto := get(t, client, server.URL); proto != "HTTP/2.0" {
+			t.Errorf("asked for: %s", proto)
+		}
+		done := make(chan error)
+		go func() {
+			answer, err := client.Get(server.URL + "/slow")
+			if err == nil {
+				err = answer.Body.Close()
+			}
+			done <- err
+		}()
+		<-began
+		server.Close()
+		if !ended {
+			t.Error("Close did not wait for the handler")
+		}
+		if err := <-done; err == nil {
+			t.Error("it was answered")
+		}
+	})
+}

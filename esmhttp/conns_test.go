@@ -1,0 +1,139 @@
+package esmhttp_test
+
+import (
+	"context"
+	"crypto/tls"
+	"io"
+	"net/http"
+	"reflect"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/seed429fd032/esm"
+	"github.com/seed429fd032/esm/esmhttp"
+	"github.com/seed429fd032/esm/esmtest"
+	"github.com/seed429fd032/esm/internal/connstest"
+)
+
+// reached makes an Invoker with its own transport, and the network that this goes
+// through.
+func reached(t *testing.T, version int, h http.HandlerFunc, opts ...esmhttp.Option) (*esmhttp.Invoker, *connstest.Net) {
+	t.Helper()
+	server := esmtest.NewTLSServer(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.ProtoMajor != version {
+			t.Errorf("the protocol is %s", r.Proto)
+		}
+		_, _ = io.Copy(io.Discard, r.Body)
+		h(w, r)
+	}))
+	net := connstest.New(server.DialContext)
+	usual := http.DefaultTransport
+	own := usual.(*http.Transport).Clone()
+	own.DialContext, own.Proxy, own.ForceAttemptHTTP2 = net.DialContext, nil, version == 2
+	http.DefaultTransport = own
+	defer func() { http.DefaultTransport = usual }()
+	roots := &tls.Config{RootCAs: server.Transport().TLSClientConfig.RootCAs}
+	inv := invoker(t, server.URL, append(opts, esmhttp.WithTLS(roots))...)
+	if own.HTTP2 != nil {
+		t.Error("the host's transport has changed")
+	}
+	return inv, net
+}
+
+// eachVersion runs a test in virtual time with both versions of HTTP.
+func eachVersion(t *testing.T, f func(t *testing.T, version int)) {
+	for version, name := range map[int]string{1: "HTTP/1.1", 2: "HTTP/2"} {
+		t.Run(name, func(t *testing.T) { synctest.Test(t, func(t *testing.T) { f(t, version) }) })
+	}
+}
+
+// outcomes makes n calls at once, and counts what each was.
+func outcomes(inv esm.Invoker, n int) map[esm.Outcome]int {
+	var mu sync.Mutex
+	found := map[esm.Outcome]int{}
+	var all sync.WaitGroup
+	for range n {
+		all.Go(func() {
+			err := inv.Invoke(context.Background(), small())
+			mu.Lock()
+			defer mu.Unlock()
+			found[esm.Classify(context.Background(), err)]++
+		})
+	}
+	all.Wait()
+	return found
+}
+
+func aSecond(http.ResponseWriter, *http.Request) { time.Sleep(time.Second) }
+
+func TestADeadConnectionCostsOneAttempt(t *testing.T) {
+	eachVersion(t, func(t *testing.T, version int) {
+		inv, net := reached(t, version, aSecond, esmhttp.WithTimeout(5*time.Second))
+		outcomes(inv, 10)
+		net.Swallow()
+		failed := 0
+		for range 10 {
+			failed += outcomes(inv, 1)[esm.OutcomeFailure]
+		}
+		if failed != 1 {
+			t.Errorf("%d of 10 calls were attempts", failed)
+		}
+	})
+}
+
+// The time-out of a call is longer than that of a ping, so HTTP/2 says it sooner.
+func TestACallInADeadConnectionEndsWithAPing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		inv, net := reached(t, 2, aSecond, esmhttp.WithTimeout(time.Hour))
+		outcomes(inv, 10)
+		net.Swallow()
+		since := time.Now()
+		if found := outcomes(inv, 5); found[esm.OutcomeFailure] != 5 {
+			t.Errorf("%v", found)
+		}
+		if d := time.Since(since); d > 30*time.Second {
+			t.Errorf("it took %s", d)
+		}
+		if found := outcomes(inv, 5); found[esm.OutcomeSuccess] != 5 {
+			t.Errorf("afterwards: %v", found)
+		}
+	})
+}
+
+func TestAConnectionThatWasClosedIdleIsNoAttempt(t *testing.T) {
+	eachVersion(t, func(t *testing.T, version int) {
+		var calls atomic.Int64
+		inv, net := reached(t, version, func(_ http.ResponseWriter, r *http.Request) {
+			calls.Add(1)
+			for name := range r.Header {
+				if strings.Contains(name, "Idempotency") {
+					t.Errorf("a header %s", name)
+				}
+			}
+		}, esmhttp.WithFormat(esmhttp.CloudEventBatch))
+		for range 10 {
+			outcomes(inv, 5)
+			net.CloseOnWrite(io.EOF)
+		}
+		if found := outcomes(inv, 10); found[esm.OutcomeSuccess] != 10 || calls.Load() != 60 {
+			t.Errorf("%v, with %d calls", found, calls.Load())
+		}
+	})
+}
+
+// A transport of the host is used as it is.
+func TestATransportOfTheHostStaysAsItIs(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		server := esmtest.NewTLSServer(t, http.HandlerFunc(aSecond))
+		server.Transport().HTTP2 = &http.HTTP2Config{SendPingTimeout: time.Minute}
+		inv := invoker(t, server.URL, esmhttp.WithTransport(server.Transport()))
+		outcomes(inv, 3)
+		if h := server.Transport().HTTP2; !reflect.DeepEqual(h, &http.HTTP2Config{SendPingTimeout: time.Minute}) {
+			t.Errorf("%+v", h)
+		}
+	})
+}
