@@ -39,6 +39,7 @@ type driver struct {
 	fresh   int           // records of first attempts
 	told    int           // records that a destination took
 	reread  int           // calls with records that had been changed
+	lost    int           // offsets that were told as taken by retention
 	giving  int           // partitions that are being given up
 	trouble error
 }
@@ -47,6 +48,7 @@ type driver struct {
 type naiveLane struct {
 	records   []naiveRecord
 	arrived   int // what is polled next
+	logStart  int // where its log starts
 	committed int // what the group has
 	epoch     int
 	assigned  bool
@@ -98,6 +100,7 @@ func newDriver(seed uint64) *driver {
 		WithPollerConcurrency(1 + rng.IntN(4)), WithPollerByteRate(Unlimited),
 		WithLogger(slog.New(slog.DiscardHandler)), WithBackoff(Constant(time.Duration(rng.IntN(3)) * time.Second)),
 		WithBisect(rng.IntN(2) == 0),
+		WithHooks(Hooks{RecordsLost: d.lose}),
 	}
 	if rng.IntN(3) > 0 {
 		opts = append(opts, WithDestination(DestinationFunc(d.deliver)))
@@ -236,14 +239,28 @@ func (d *driver) assign(tp TopicPartition) {
 	d.e.place([]placement{{tp: tp, at: int64(at), leaderEpoch: -1, committed: true}})
 }
 
-// poll brings some of a partition's records.
+// poll brings some of a partition's records, or, if retention took them all,
+// none.
 func (d *driver) poll(tp TopicPartition, most int) {
-	n := d.lanes[tp]
-	if had, gets := d.owned(n); !had || !gets {
-		return
+	if had, gets := d.owned(d.lanes[tp]); had && gets {
+		d.bring(tp, d.fetch(tp, most))
 	}
-	fetched := kgo.FetchPartition{Partition: tp.Partition, HighWatermark: int64(len(n.records)) + 1000}
-	arrives := n.arrived
+}
+
+// bring hands over what was fetched.
+func (d *driver) bring(tp TopicPartition, fetched kgo.FetchPartition) {
+	d.e.enqueue(kgo.Fetches{{Topics: []kgo.FetchTopic{{Topic: tp.Topic, Partitions: []kgo.FetchPartition{fetched}}}}}, time.Now())
+	d.position(tp)
+}
+
+// fetch is what a broker answers.
+func (d *driver) fetch(tp TopicPartition, most int) kgo.FetchPartition {
+	n := d.lanes[tp]
+	fetched := kgo.FetchPartition{Partition: tp.Partition, HighWatermark: int64(len(n.records)) + 1000, LogStartOffset: int64(n.logStart)}
+	arrives := max(n.arrived, n.logStart)
+	if arrives > n.arrived && d.rng.IntN(2) == 0 {
+		return fetched
+	}
 	for range 1 + d.rng.IntN(most) {
 		if arrives == len(n.records) {
 			at := time.Now()
@@ -267,8 +284,39 @@ func (d *driver) poll(tp TopicPartition, most int) {
 		fetched.Records = append(fetched.Records, r)
 		arrives++
 	}
-	d.e.enqueue(kgo.Fetches{{Topics: []kgo.FetchTopic{{Topic: tp.Topic, Partitions: []kgo.FetchPartition{fetched}}}}}, time.Now())
-	d.position(tp)
+	return fetched
+}
+
+// retain moves the start of a partition's log. The engine hears of it when a
+// broker is asked, or from what is polled next. A response may be under way
+// meanwhile that has what is gone.
+func (d *driver) retain(tp TopicPartition) {
+	n := d.lanes[tp]
+	underWay := d.fetch(tp, 40)
+	n.logStart += d.rng.IntN(len(n.records) - n.logStart + 1)
+	asks, comes := d.rng.IntN(3) > 0, d.rng.IntN(3) == 0
+	if _, gets := d.owned(n); asks && gets {
+		d.e.observeStarts(map[TopicPartition]listed{tp: {offset: int64(n.logStart), leaderEpoch: 3}}, time.Now())
+		d.position(tp)
+	}
+	if _, gets := d.owned(n); comes && gets {
+		d.bring(tp, underWay)
+	}
+}
+
+// lose hears what retention took.
+func (d *driver) lose(i LossInfo) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	n := d.lanes[i.TopicPartition]
+	for at := int(i.From); at < int(i.To); at++ {
+		r := &n.records[at]
+		if d.trouble == nil && (at >= n.logStart || at < n.arrived || r.done && !r.hole) {
+			d.trouble = fmt.Errorf("%v offset %d is told as lost; the log starts at %d, it was read to %d, and it is %+v", i.TopicPartition, at, n.logStart, n.arrived, *r)
+		}
+		r.done = true
+		d.lost++
+	}
 }
 
 // position is where the client goes on: what the engine asked it to. That it
@@ -341,11 +389,11 @@ func (d *driver) lease() bool {
 		n.inFlight, n.giving = true, -1
 		n.parked = false
 		call.epochs[tp], call.had[tp], call.order = n.epoch, slices.Clone(records), append(call.order, tp)
-		if n.most > 0 && len(records) > n.most {
+		again := n.open()
+		if again && n.most > 0 && len(records) > n.most {
 			d.wrong("%v: %d records after a split that leaves %d at most", tp, len(records), n.most)
 		}
 		n.most = 0
-		again := n.open()
 		if !again {
 			n.together = 0
 			fresh = true
@@ -907,13 +955,15 @@ func (d *driver) step(leftOut uint) {
 		d.commit()
 	case op == 25 || op == 26:
 		d.rewind(d.rng.IntN(2) == 0)
+	case op == 27:
+		d.retain(tp)
 	default:
 		time.Sleep(time.Duration(d.rng.Int64N(int64(3 * time.Second))))
 		synctest.Wait() // whose time is over now has noticed
 	}
 }
 
-const stepKinds = 30
+const stepKinds = 31
 
 // goBack is a broker that lost what came after an offset, and has it again.
 func (d *driver) goBack(tp TopicPartition) {
@@ -1110,10 +1160,10 @@ func TestEngineAgreesWithANaiveOne(t *testing.T) {
 			}
 			return
 		}
-		fresh, told, reread := 0, 0, 0
+		fresh, told, reread, lost := 0, 0, 0, 0
 		for seed := range uint64(*scenarios) {
 			d, err := runScenario(seed, scenarioSteps, 0)
-			fresh, told, reread = fresh+d.fresh, told+d.told, reread+d.reread
+			fresh, told, reread, lost = fresh+d.fresh, told+d.told, reread+d.reread, lost+d.lost
 			if err == nil {
 				continue
 			}
@@ -1121,8 +1171,8 @@ func TestEngineAgreesWithANaiveOne(t *testing.T) {
 			_, least := runScenario(seed, steps, leftOut)
 			t.Fatalf("seed %d: %v\nshrunk: %v\nagain with: go test -run TestEngineAgrees -replay %d:%d:%d .", seed, err, least, seed, steps, leftOut)
 		}
-		if fresh < 10**scenarios || told < *scenarios/10 || reread < *scenarios/10 {
-			t.Errorf("only %d records in %d scenarios, %d given up, and %d calls for records that were changed", fresh, *scenarios, told, reread)
+		if fresh < 10**scenarios || told < *scenarios/10 || reread < *scenarios/10 || lost < *scenarios/10 {
+			t.Errorf("only %d records in %d scenarios, %d given up, %d lost, and %d calls for records that were changed", fresh, *scenarios, told, lost, reread)
 		}
 	})
 }

@@ -276,24 +276,25 @@ func (e *engine) receive(l *lane, a *arrival, now time.Time) (in *lane, kept boo
 	}
 	l.logStart = max(l.logStart, f.LogStartOffset)
 	if len(f.Records) == 0 {
+		e.startsAt(l, f.LogStartOffset, -1, now)
 		return l, true
 	}
-	// What comes next, or after what is read again: of that refilled finds what
-	// does not come any more.
-	next := max(l.next, l.taken)
 	first, last := f.Records[0].Offset, f.Records[len(f.Records)-1].Offset
 	switch {
 	case l.next < 0:
 		l.place(first, -1)
+	case l.late(first):
+		// It was under way when a broker said that it is gone.
 	case first < l.next:
 		if l = e.reset(l, first, nil, now); l.rewinding {
 			return l, false // this is from beyond where it begins anew
 		}
-	case first > next && f.LogStartOffset > next:
+	default:
 		// Compaction leaves gaps too, but not below the start of the log.
-		info := LossInfo{Mapping: e.watch.name, TopicPartition: l.TopicPartition, From: next, To: min(first, f.LogStartOffset)}
-		e.counts.lost += info.To - info.From
-		e.later(func() { fire(e.watch, func(h *Hooks) func(LossInfo) { return h.RecordsLost }, info) })
+		e.startsAt(l, min(first, f.LogStartOffset), f.Records[0].LeaderEpoch, now)
+		if first >= l.expired.to {
+			l.expired = span{} // nothing of it is under way any more
+		}
 	}
 	known := l.settled.End()
 	for _, m := range a.markers {
@@ -306,7 +307,7 @@ func (e *engine) receive(l *lane, a *arrival, now time.Time) (in *lane, kept boo
 		l.leaderEpoch = max(l.leaderEpoch, m.epoch)
 	}
 	again := l.next < l.taken
-	l.next = last + 1
+	l.next = max(l.next, last+1)
 	l.dry = 0
 	e.readable(l.TopicPartition, now)
 	for _, s := range a.segments {

@@ -17,6 +17,10 @@ const (
 	// lagMaxAge is how old the end of a partition may be for the lag to be
 	// known.
 	lagMaxAge = 5 * time.Second
+	// startEvery is how often the brokers are asked where logs start. So a loss
+	// to retention is noticed within six seconds, where nothing is fetched: that
+	// and the second in which the partition is seen to stand.
+	startEvery = 5 * time.Second
 )
 
 // What a ListOffsets request asks for, in the place of a timestamp.
@@ -93,12 +97,13 @@ func listOffsets(ctx context.Context, cl *kgo.Client, tps []TopicPartition, at i
 	return answers
 }
 
-// sampleLag lists the ends of the assigned partitions every second, until ctx
-// ends. A request is not cut short, since that would cost the connection: while
+// sampleLag lists the ends of the assigned partitions every second, and every
+// five seconds where the logs start of those that stand still, until ctx ends. A request is not cut short, since that would cost the connection: while
 // one takes long, the ends grow old, and the lag becomes unknown.
 func (c *consumer) sampleLag(ctx context.Context) {
 	timer := time.NewTimer(lagEvery)
 	defer timer.Stop()
+	var asked time.Time // for starts
 	for {
 		if tps := c.engine.assigned(); len(tps) > 0 {
 			c.countBrokers(tps)
@@ -108,6 +113,14 @@ func (c *consumer) sampleLag(ctx context.Context) {
 			}
 			for _, topic := range c.engine.observe(ends, time.Now()) {
 				c.suspect(topic)
+			}
+			if tps := c.engine.stands(); len(tps) > 0 && time.Since(asked) >= startEvery {
+				asked = time.Now()
+				starts := listOffsets(ctx, c.client, tps, listStart, c.engine.readCommitted)
+				if ctx.Err() != nil {
+					return
+				}
+				c.engine.observeStarts(starts, time.Now())
 			}
 		}
 		timer.Reset(lagEvery)

@@ -71,6 +71,8 @@ type lane struct {
 	end      int64 // the end of the partition, -1 while unknown
 	endAt    time.Time
 	logStart int64 // -1 while unknown
+	expired  span  // what was skipped because it is gone: see retention.go
+	stoodAt  int64 // the position when it was looked at last: see stands
 
 	due     time.Time // the end of the window or of the back-off
 	ticket  uint64    // which entry of the ready queue is the lane's
@@ -181,7 +183,7 @@ type piece struct {
 func (p *part) to() int64 { return p.records[len(p.records)-1].offset + 1 }
 
 func newLane(tp TopicPartition) *lane {
-	return &lane{TopicPartition: tp, next: -1, taken: -1, committed: -1, end: -1, logStart: -1, leaderEpoch: -1, heapIdx: -1, dryEnd: -1}
+	return &lane{TopicPartition: tp, next: -1, taken: -1, committed: -1, end: -1, logStart: -1, stoodAt: -1, leaderEpoch: -1, heapIdx: -1, dryEnd: -1}
 }
 
 // place says where the lane begins. Nothing has arrived yet.

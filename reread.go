@@ -182,9 +182,7 @@ func (e *engine) refilled(p *part, below int64, now time.Time) {
 			}
 			delete(p.missing, i)
 			e.settle(p, []record{rec})
-			e.counts.lost++
-			info := LossInfo{Mapping: e.watch.name, TopicPartition: l.TopicPartition, From: rec.offset, To: rec.offset + 1}
-			e.later(func() { fire(e.watch, func(h *Hooks) func(LossInfo) { return h.RecordsLost }, info) })
+			e.tellLost(l.TopicPartition, span{rec.offset, rec.offset + 1})
 		}
 		if r.records = kept; len(kept) > 0 {
 			left = append(left, r)

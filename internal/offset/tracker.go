@@ -85,6 +85,23 @@ func (t *Tracker) Has(at int64) bool {
 	return at < t.frontier || found || i > 0 && at < t.above[i-1].hi
 }
 
+// Holes calls f with each range of [lo, hi) that is not settled, in order.
+func (t *Tracker) Holes(lo, hi int64, f func(lo, hi int64)) {
+	lo = max(lo, t.frontier)
+	for _, r := range t.above {
+		if r.lo >= hi {
+			break
+		}
+		if lo < r.lo {
+			f(lo, r.lo)
+		}
+		lo = max(lo, r.hi)
+	}
+	if lo < hi {
+		f(lo, hi)
+	}
+}
+
 // End is the offset from which on nothing is settled.
 func (t *Tracker) End() int64 {
 	if n := len(t.above); n > 0 {

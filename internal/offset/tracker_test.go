@@ -41,6 +41,22 @@ func check(t *testing.T, tr *Tracker, m *model) {
 			t.Fatalf("offset %d settled: %t", o, got)
 		}
 	}
+	// The holes between any two offsets are what is not settled there.
+	lo, hi, hole := m.frontier-2, end+1, map[int64]bool{}
+	last := lo - 1
+	tr.Holes(lo, hi, func(from, to int64) {
+		if from <= last || to <= from || to > hi {
+			t.Fatalf("hole [%d, %d) after %d, up to %d", from, to, last, hi)
+		}
+		for last = to; from < to; from++ {
+			hole[from] = true
+		}
+	})
+	for o := lo; o < hi; o++ {
+		if hole[o] == tr.Has(o) {
+			t.Fatalf("offset %d settled: %t, a hole: %t", o, tr.Has(o), hole[o])
+		}
+	}
 	for o := m.frontier; o <= end; o++ {
 		in := false
 		for _, r := range tr.above {
