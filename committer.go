@@ -49,6 +49,10 @@ type committer struct {
 
 	asked chan *commitWait
 	gone  chan struct{} // closed when nobody runs it any more
+
+	// Guarded by the engine's lock.
+	refusals map[TopicPartition]uncommitted // what was not committed when it was tried last
+	sending  *sentCommit                    // the request that has no answer yet, or nil
 }
 
 // A commitEntry is the frontier of a lane at one moment.
@@ -67,7 +71,7 @@ type commitWait struct {
 const commitEvery = time.Second
 
 func newCommitter(e *engine, commit func(context.Context, []commitEntry, func(TopicPartition) bool) (map[TopicPartition]error, error)) *committer {
-	return &committer{engine: e, every: commitEvery, commit: commit, asked: make(chan *commitWait), gone: make(chan struct{})}
+	return &committer{engine: e, every: commitEvery, commit: commit, asked: make(chan *commitWait), gone: make(chan struct{}), refusals: map[TopicPartition]uncommitted{}}
 }
 
 // run commits until ctx ends. It then does not commit once more: who stops
@@ -136,7 +140,9 @@ func (c *committer) once(ctx context.Context) error {
 		return nil
 	}
 	began := time.Now()
+	answered := c.await(entries, began)
 	failed, err := c.commit(ctx, entries, c.check(entries))
+	answered()
 	refused := make([]refusedCommit, len(entries))
 	for i, entry := range entries {
 		of := err
@@ -193,6 +199,9 @@ func (c *committer) collect() []commitEntry {
 		entries = append(entries, commitEntry{l, at, l.leaderEpoch})
 	}
 	e.dirty = e.dirty[:0]
+	if len(entries) == 0 {
+		c.review(time.Now()) // there may be nothing any more that could be refused
+	}
 	return entries
 }
 
@@ -206,7 +215,7 @@ func (c *committer) conclude(entries []commitEntry, refused []refusedCommit, too
 	e.mu.Lock()
 	defer e.unlock()
 	info := CommittedInfo{Mapping: e.watch.name, Offsets: map[TopicPartition]int64{}, Failed: map[TopicPartition]int64{}, Took: took}
-	passing := false
+	now := time.Now()
 	for i, entry := range entries {
 		l := entry.lane
 		if refused[i].gone || l.dead {
@@ -215,11 +224,13 @@ func (c *committer) conclude(entries []commitEntry, refused []refusedCommit, too
 		if err := refused[i].err; err != nil {
 			info.Failed[l.TopicPartition] = entry.at
 			if info.Err == nil {
-				info.Err, passing = err, refused[i].transient
+				info.Err = err
 			}
+			c.refuse(l.TopicPartition, refused[i], took, now)
 			e.soil(l)
 			continue
 		}
+		delete(c.refusals, l.TopicPartition)
 		info.Offsets[l.TopicPartition] = entry.at
 		if l.committed >= 0 && entry.at > l.committed {
 			e.counts.committed += entry.at - l.committed
@@ -228,21 +239,20 @@ func (c *committer) conclude(entries []commitEntry, refused []refusedCommit, too
 		}
 		l.committed, l.anchor = entry.at, false
 	}
+	c.review(now)
 	if len(info.Offsets)+len(info.Failed) == 0 {
 		return nil
 	}
 	if info.Err != nil {
 		e.counts.commitErrors++
 	}
-	if !passing {
-		e.problem("commit", info.Err, time.Now())
-	}
 	e.later(func() { fire(e.watch, func(h *Hooks) func(CommittedInfo) { return h.Committed }, info) })
 	return info.Err
 }
 
 // transient reports whether a failed commit is of the kind that a rebalance or
-// a move of the coordinator brings, and that goes away by itself.
+// a move of the coordinator brings, and that goes away by itself. If it does not
+// within passingFor, it is a problem like any other.
 func transient(err error) bool {
 	for _, t := range []error{
 		kerr.RebalanceInProgress, kerr.IllegalGeneration, kerr.UnknownMemberID, kerr.StaleMemberEpoch, kerr.FencedMemberEpoch,

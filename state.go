@@ -141,6 +141,10 @@ func (e *engine) healthy(now time.Time) error {
 	if err := e.noneEnds(now); err != nil {
 		return err
 	}
+	// Calls may go well for hours meanwhile, and all of it would come again.
+	if p := e.problems["commit"]; p != nil && now.Sub(p.Since) > noProgressAfter {
+		return fmt.Errorf("esm: not healthy: nothing of some partitions is committed: %w", p.Err)
+	}
 	if now.Sub(e.progress) < noProgressAfter || e.pool.busy > 0 || len(e.waiting) > 0 || e.throttledUntil.After(now) {
 		return nil
 	}
