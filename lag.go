@@ -3,6 +3,7 @@ package esm
 import (
 	"context"
 	"errors"
+	"strings"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kerr"
@@ -105,6 +106,7 @@ func (c *consumer) sampleLag(ctx context.Context) {
 	defer timer.Stop()
 	var asked time.Time // for starts
 	for {
+		c.engine.forgetEnds(time.Now())
 		if tps := c.engine.assigned(); len(tps) > 0 {
 			c.countBrokers(tps)
 			ends := listOffsets(ctx, c.client, tps, listEnd, c.engine.readCommitted)
@@ -114,7 +116,7 @@ func (c *consumer) sampleLag(ctx context.Context) {
 			for _, topic := range c.engine.observe(ends, time.Now()) {
 				c.suspect(topic)
 			}
-			if tps := c.engine.stands(); len(tps) > 0 && time.Since(asked) >= startEvery {
+			if tps := c.engine.stands(); time.Since(asked) >= startEvery {
 				asked = time.Now()
 				starts := listOffsets(ctx, c.client, tps, listStart, c.engine.readCommitted)
 				if ctx.Err() != nil {
@@ -158,6 +160,33 @@ func (e *engine) assigned() []TopicPartition {
 	return tps
 }
 
+// What problems with where logs end and start begin with.
+const (
+	endProblem   = "end of topic "
+	startProblem = "start of topic "
+)
+
+// forgetEnds drops what is known to be wrong with topics of which no partition
+// is here any more: nobody asks for them again.
+func (e *engine) forgetEnds(now time.Time) {
+	e.mu.Lock()
+	defer e.unlock()
+	if len(e.problems) == 0 {
+		return
+	}
+	topics := map[string]bool{}
+	for tp := range e.lanes {
+		topics[tp.Topic] = true
+	}
+	for with := range e.problems {
+		for _, prefix := range []string{endProblem, startProblem} {
+			if topic, ok := strings.CutPrefix(with, prefix); ok && !topics[topic] {
+				e.problem(with, nil, now)
+			}
+		}
+	}
+}
+
 // observe notes the ends of partitions. What the brokers refuse to say
 // is a problem to show. It returns the topics that are not there.
 func (e *engine) observe(ends map[TopicPartition]listed, now time.Time) (gone []string) {
@@ -187,7 +216,7 @@ func (e *engine) observe(ends map[TopicPartition]listed, now time.Time) (gone []
 		topics[tp.Topic] = true
 	}
 	for t := range topics {
-		e.problem("end of topic "+t, refused[t], now)
+		e.problem(endProblem+t, refused[t], now)
 		if missing[t] {
 			gone = append(gone, t)
 		}

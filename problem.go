@@ -14,6 +14,7 @@ import (
 type Problem struct {
 	// With is what it is about: "connection to host:9092", "group", "commit",
 	// "topic orders", "topic orders partition 3", "end of topic orders",
+	// "start of topic orders",
 	// "client", "start", "function" and "destination" for those, "hooks" and
 	// "log" for what does not return, or "lag" for a limit under which the lag
 	// grows.

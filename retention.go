@@ -1,6 +1,10 @@
 package esm
 
-import "time"
+import (
+	"time"
+
+	"github.com/seed429fd032/esm/internal/guard"
+)
 
 // Retention moves the start of a partition's log, whether records are read or
 // not. What it took before it was read is told once, with its range, and is
@@ -114,10 +118,20 @@ func (e *engine) stands() (tps []TopicPartition) {
 	return tps
 }
 
-// observeStarts notes where logs start.
+// observeStarts notes where logs start. What the brokers refuse to say is a
+// problem to show, until they say it or nobody asks.
 func (e *engine) observeStarts(starts map[TopicPartition]listed, now time.Time) {
+	refused := map[string]error{}
+	for tp, s := range starts {
+		if s.err != nil {
+			refused[tp.Topic] = guard.Keep(s.err)
+		}
+	}
 	e.mu.Lock()
 	defer e.unlock()
+	for tp := range e.lanes {
+		e.problem(startProblem+tp.Topic, refused[tp.Topic], now)
+	}
 	for tp, s := range starts {
 		l := e.lanes[tp]
 		if l == nil || l.ending || s.err != nil {

@@ -1,0 +1,109 @@
+package esm
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kerr"
+)
+
+// startsAtOffset is what a broker says of where the only partition starts.
+func startsAtOffset(at int64) map[TopicPartition]listed {
+	return map[TopicPartition]listed{onlyPartition: {offset: at, leaderEpoch: -1}}
+}
+
+// TestLossWhileACallRuns: what the call has and what is queued is handled, and
+// what was never read is lost at once.
+func TestLossWhileACallRuns(t *testing.T) {
+	var lost []LossInfo
+	release, called := make(chan struct{}), make(chan struct{}, 10)
+	var handled []int64
+	e := engineOf(func(_ context.Context, b *Batch) error {
+		called <- struct{}{}
+		<-release
+		for _, r := range b.Records {
+			handled = append(handled, r.Offset)
+		}
+		return nil
+	}, WithBatchSize(10), WithHooks(Hooks{RecordsLost: func(i LossInfo) { lost = append(lost, i) }}))
+	e.enqueue(brings(0, numbered(0, 20)...), time.Now())
+	<-called
+	e.observeStarts(startsAtOffset(50), time.Now())
+	// A response was under way, and the broker is asked once more.
+	e.enqueue(brings(0, numbered(20, 35)...), time.Now())
+	e.observeStarts(startsAtOffset(50), time.Now())
+	e.enqueue(brings(50, numbered(55, 5)...), time.Now())
+	e.mu.Lock()
+	if f := e.lanes[onlyPartition].frontier(); f != 0 {
+		t.Errorf("the frontier is %d while the call runs", f)
+	}
+	e.unlock()
+	close(release)
+	e.until(func(l *lane) bool { return l.frontier() == 60 })
+	e.idle()
+	if len(lost) != 1 || lost[0].From != 20 || lost[0].To != 50 || e.counts.lost != 30 || e.counts.resets != 0 {
+		t.Errorf("lost %+v, counted %d, %d resets", lost, e.counts.lost, e.counts.resets)
+	}
+	// 50 to 54 were read: they came with what was under way.
+	want := numbered(0, 20)
+	want = append(want, numbered(50, 10)...)
+	if len(handled) != len(want) || !slices.IsSorted(handled) || handled[20] != 50 {
+		t.Errorf("handled %v", handled)
+	}
+	if e.memory.held != 0 {
+		t.Errorf("%d bytes are held", e.memory.held)
+	}
+}
+
+// TestCommitAfterALossDoesNotNameAnOlderEpoch: what was lost may be of a later
+// one, and who begins there would believe that the broker lost it.
+func TestCommitAfterALossDoesNotNameAnOlderEpoch(t *testing.T) {
+	for _, tt := range []struct{ said, want int32 }{{-1, -1}, {7, 7}, {2, 3}} {
+		l := newLane(onlyPartition)
+		l.place(0, 3)
+		if _, moved := l.expire(10, tt.said); !moved || l.frontier() != 10 || l.leaderEpoch != tt.want {
+			t.Errorf("a log that starts in epoch %d: frontier %d, epoch %d, want %d", tt.said, l.frontier(), l.leaderEpoch, tt.want)
+		}
+	}
+}
+
+// TestRefusedStartsAreAProblem, until they are said, nobody asks, or nothing of
+// the topic is here.
+func TestRefusedStartsAreAProblem(t *testing.T) {
+	e := engineOf(func(context.Context, *Batch) error { return nil })
+	problems := func() (with []string) {
+		e.mu.Lock()
+		defer e.unlock()
+		for _, p := range e.listProblems() {
+			with = append(with, p.With)
+		}
+		return with
+	}
+	want := func(want string) {
+		t.Helper()
+		if got := strings.Join(problems(), " "); got != want {
+			t.Errorf("%q, want %q", got, want)
+		}
+	}
+	no := map[TopicPartition]listed{onlyPartition: {offset: -1, err: kerr.UnknownServerError}}
+	e.observeStarts(no, time.Now())
+	want("start of topic orders")
+	e.observeStarts(startsAtOffset(0), time.Now())
+	want("")
+	e.observeStarts(no, time.Now())
+	e.observeStarts(nil, time.Now())
+	want("")
+	e.observeStarts(no, time.Now())
+	e.observe(map[TopicPartition]listed{onlyPartition: {offset: -1, err: errors.New("no")}}, time.Now())
+	e.forgetEnds(time.Now())
+	if got := problems(); len(got) != 2 {
+		t.Errorf("%q", got)
+	}
+	e.lose([]TopicPartition{onlyPartition}, time.Now())
+	e.forgetEnds(time.Now())
+	want("")
+}
