@@ -26,7 +26,7 @@ type permit struct {
 // give back what they queued, which is read again later. When nothing that runs
 // or is ready can free memory, because all that is held waits for its windows
 // to end, it ends the oldest.
-func (e *engine) admit(buffered int64, now time.Time) permit {
+func (e *engine) admit(buffered int64, now time.Time) (p permit) {
 	if e.holds != 0 {
 		return permit{}
 	}
@@ -34,7 +34,8 @@ func (e *engine) admit(buffered int64, now time.Time) permit {
 		return permit{evict: lanes}
 	}
 	m := &e.memory
-	reserve := m.fetch.reserve(buffered)
+	reserve := m.fetch.reserve(buffered, m.fetch.ready(buffered, now), m.budget)
+	defer func() { m.allow(p.poll, reserve) }()
 	m.makeRoom(reserve)
 	if m.admits(reserve, false) {
 		e.limitedAt = time.Time{}
@@ -213,8 +214,9 @@ func (e *engine) pauses() map[TopicPartition]bool {
 	e.mu.Lock()
 	defer e.unlock()
 	var tps map[TopicPartition]bool
+	way := e.givesWay(time.Now())
 	for tp, l := range e.lanes {
-		if l.paused || l.gone {
+		if l.paused || l.gone || way && l.aside < pushedAside {
 			if tps == nil {
 				tps = map[TopicPartition]bool{}
 			}

@@ -104,8 +104,8 @@ func newConsumer(e *engine, s *Source) *consumer {
 }
 
 // options are what the engine is built upon. They come after the user's, so
-// they win.
-func (c *consumer) options() []kgo.Opt {
+// they win. decompressor is the user's, or the client's own.
+func (c *consumer) options(decompressor kgo.Decompressor) []kgo.Opt {
 	f := &c.engine.memory.fetch
 	opts := append([]kgo.Opt{kgo.MetadataMinAge(metadataMinAge), kgo.HeartbeatInterval(heartbeatInterval)}, c.source.Client...)
 	opts = append(opts,
@@ -117,6 +117,7 @@ func (c *consumer) options() []kgo.Opt {
 		kgo.FetchMaxWait(fetchMaxWait),
 		kgo.FetchMaxBytes(f.max),
 		kgo.FetchMaxPartitionBytes(f.perPartition),
+		kgo.WithDecompressor(allower{decompressor, &f.wire.expansion}),
 		kgo.MetadataMaxAge(metadataMaxAge),
 		kgo.RebalanceTimeout(c.revokeTimeout+commitMargin),
 		kgo.ConsumeStartOffset(kgo.NewOffset().AtStart()),
@@ -154,11 +155,12 @@ func partitionsOf(m map[string][]int32) []TopicPartition {
 // returns when the first assignment was handled. If it fails, close must be
 // called all the same.
 func (c *consumer) start(ctx context.Context) error {
-	if err := c.source.conflicts(newProbe); err != nil {
+	decompressor, err := c.source.conflicts(newProbe)
+	if err != nil {
 		return err
 	}
 	life, abort := context.WithCancel(context.Background())
-	cl, err := kgo.NewClient(append(c.options(), kgo.WithContext(life))...)
+	cl, err := kgo.NewClient(append(c.options(decompressor), kgo.WithContext(life))...)
 	if err != nil {
 		abort()
 		return fmt.Errorf("esm: Source.Client: %w", err)
@@ -337,14 +339,21 @@ func (c *consumer) pollOnce(ctx context.Context, evict []*lane) bool {
 		return true
 	}
 
+	e.memory.fetch.wire.polling()
 	fetches := c.client.PollFetches(poll)
-	e.memory.fetch.wire.polled(fetches)
-	failed := false
-	fetches.EachError(func(_ string, _ int32, err error) { failed = failed || !ended(err) })
+	e.memory.fetch.wire.polled(fetches, time.Now())
+	failed, aside := false, false
+	fetches.EachError(func(_ string, _ int32, err error) {
+		aside = aside || refused(err)
+		failed = failed || !ended(err) && !refused(err)
+	})
 	if failed {
 		c.troubles(fetches)
 	}
 	e.enqueue(fetches, time.Now())
+	if aside && fetches.Empty() {
+		pause(ctx, refusedPause)
+	}
 	return !failed || !fetches.Empty()
 }
 

@@ -84,6 +84,7 @@ type engine struct {
 	fedAt     time.Time // when starved lanes were looked for,
 	fedPolls  int64     // and after how many polls
 	fed       ration    // what each lane may have, when one was paused last
+	wayUntil  time.Time // until when lanes give way to those that are pushed aside
 	counts    counters
 	pace      pace
 	problems  map[string]*Problem

@@ -13,7 +13,8 @@ import (
 // # The invariant
 //
 // What is held is at most the budget and one poll, whatever the lag and the
-// number of partitions and brokers. Held is what the process really cannot
+// number of partitions and brokers, and what one poll brings is bounded: see
+// expansion. Held is what the process really cannot
 // free: a record aliases the fetch response that it came in, so one record
 // that waits pins the whole response, and the response counts whole until the
 // last of its records is settled. Records that were copied out of it count by
@@ -158,39 +159,70 @@ type fetchSize struct {
 	// beside is how much more is held of records than the client says that it
 	// has ready: it does not count what decoding made.
 	beside float64
-	polls  int // that brought something
-	wire   *wireStats
+	// overhead is that part of expansion that compression has no part in: how
+	// much more is held of records than they were when they were decompressed.
+	overhead float64
+	unpacked float64 // a sum that forgets, like sent
+	polls    int     // that brought something
+	wire     *wireStats
+
+	// seen is how many batches had been read at a look, and seenAt is when that
+	// was another number.
+	seen   int64
+	seenAt time.Time
 }
 
 // wireStats counts what the client reads from the brokers. It is filled by
 // hooks of the client, on its goroutines.
 type wireStats struct {
 	bytes        atomic.Int64 // of fetch responses
-	packed       atomic.Int64 // of record batches since the last poll, as they were read
+	packed       atomic.Int64 // of record batches since the last poll, as they were read,
+	unpacked     atomic.Int64 // and what they became
 	batches      atomic.Int64
 	largestBatch atomic.Int64
 
+	expansion expansion
+
 	mu sync.Mutex
 	// ahead are the partitions of which the client has records that were not
-	// polled. To pause one of them now would have it read again.
-	ahead map[TopicPartition]bool
+	// polled, and the brokers that sent them. To pause one of them now would have
+	// it read again.
+	ahead map[TopicPartition]int32
 }
 
-func newWireStats() *wireStats { return &wireStats{ahead: map[TopicPartition]bool{}} }
+func newWireStats() *wireStats {
+	w := &wireStats{ahead: map[TopicPartition]int32{}}
+	w.expansion.tallies = map[int32]*tally{}
+	w.expansion.allowance.Store(perPartition)
+	return w
+}
 
-// polled notes what was polled.
-func (w *wireStats) polled(fetches kgo.Fetches) {
+// polling notes that a poll begins.
+func (w *wireStats) polling() {
+	w.mu.Lock()
+	w.expansion.begins()
+	w.mu.Unlock()
+}
+
+// polled notes what it brought.
+func (w *wireStats) polled(fetches kgo.Fetches, now time.Time) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	fetches.EachPartition(func(p kgo.FetchTopicPartition) {
-		delete(w.ahead, TopicPartition{p.Topic, p.Partition})
+		tp := TopicPartition{p.Topic, p.Partition}
+		if broker, ok := w.ahead[tp]; ok {
+			delete(w.ahead, tp)
+			w.expansion.brought(broker)
+		}
 	})
+	w.expansion.expire(now)
 }
 
 func (w *wireStats) isAhead(tp TopicPartition) bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	return w.ahead[tp]
+	_, ok := w.ahead[tp]
+	return ok
 }
 
 var _ interface {
@@ -201,19 +233,30 @@ var _ interface {
 const fetchKey = 1 // Kafka's number of the Fetch request
 
 // OnBrokerRead counts what fetches bring.
-func (w *wireStats) OnBrokerRead(_ kgo.BrokerMetadata, key int16, bytes int, _, _ time.Duration, err error) {
+func (w *wireStats) OnBrokerRead(from kgo.BrokerMetadata, key int16, bytes int, _, _ time.Duration, err error) {
 	if key == fetchKey && err == nil {
 		w.bytes.Add(int64(bytes))
+		w.mu.Lock()
+		w.expansion.arrives(from.NodeID)
+		w.mu.Unlock()
 	}
 }
 
-// OnFetchBatchRead counts record batches.
-func (w *wireStats) OnFetchBatchRead(_ kgo.BrokerMetadata, topic string, partition int32, b kgo.FetchBatchMetrics) {
+// OnFetchBatchRead counts record batches. It comes right after a batch was
+// decompressed, on the same goroutine.
+func (w *wireStats) OnFetchBatchRead(from kgo.BrokerMetadata, topic string, partition int32, b kgo.FetchBatchMetrics) {
 	const header = 61
-	w.mu.Lock()
-	w.ahead[TopicPartition{topic, partition}] = true
-	w.mu.Unlock()
-	w.packed.Add(int64(b.CompressedBytes))
+	// One that was refused, or is from before what was asked for, is compressed and
+	// has no records.
+	if b.CompressionType == 0 || b.NumRecords > 0 {
+		size := int64(max(b.UncompressedBytes, b.CompressedBytes))
+		w.mu.Lock()
+		w.ahead[TopicPartition{topic, partition}] = from.NodeID
+		w.expansion.count(from.NodeID, size+int64(b.NumRecords)*recordOverhead)
+		w.mu.Unlock()
+		w.packed.Add(int64(b.CompressedBytes))
+		w.unpacked.Add(size)
+	}
 	w.batches.Add(1)
 	for size := int64(b.CompressedBytes) + header; ; {
 		was := w.largestBatch.Load()
@@ -240,7 +283,7 @@ const (
 )
 
 func newFetchSize(wire *wireStats) fetchSize {
-	f := fetchSize{brokers: 1, expansion: 1, beside: 1, wire: wire}
+	f := fetchSize{brokers: 1, expansion: 1, beside: 1, overhead: 1, wire: wire}
 	// Little at first: how large it becomes is not known yet.
 	f.set(perPartition, time.Time{})
 	return f
@@ -263,15 +306,22 @@ func (f *fetchSize) clamp(n int64) int32 {
 }
 
 // reserve is what the next poll may make held. buffered is what the client has
-// ready to be polled, with what its records cost.
-func (f *fetchSize) reserve(buffered int64) int64 {
-	one := int64(float64(max(int64(max(f.max, f.before)), f.wire.largestBatch.Load())) * f.expansion)
-	all := int64(f.brokers) * one
+// ready to be polled, with what its records cost, and ready is that and what it
+// is about to make ready.
+//
+// It is not more than a poll can bring: that is bounded by the allowance, or by
+// what brokers send as it is. If it were, all polls would wait until nothing is
+// held, which a batch in back-off can keep from coming.
+func (f *fetchSize) reserve(buffered, ready, budget int64) int64 {
+	wire := max(int64(max(f.max, f.before)), f.wire.largestBatch.Load())
+	one := int64(float64(wire) * f.expansion)
+	n := int64(f.brokers) * one
 	if buffered > 0 {
 		// A broker has one response, either ready or on its way.
-		return min(all, int64(float64(buffered)*f.beside)+int64(f.brokers-1)*one)
+		n = min(n, int64(float64(buffered)*f.beside)+int64(f.brokers-1)*one)
 	}
-	return all
+	n = max(n, int64(float64(ready)*f.beside))
+	return min(n, max(most(budget), int64(f.brokers)*int64(float64(wire)*f.overhead)))
 }
 
 // polled notes a poll that made so much more held, of records of which
@@ -286,7 +336,9 @@ func (f *fetchSize) polled(more, said, residue, budget int64, now time.Time) boo
 	}
 	f.heldOf = f.heldOf*0.8 + float64(more)
 	f.sent = f.sent*0.8 + float64(max(1, f.wire.packed.Swap(0)))
+	f.unpacked = f.unpacked*0.8 + float64(max(1, f.wire.unpacked.Swap(0)))
 	f.expansion = max(1, f.expansion*0.99, f.heldOf/f.sent)
+	f.overhead = max(1, f.overhead*0.99, f.heldOf/f.unpacked)
 	f.beside = max(1, f.beside*0.99, float64(more)/float64(max(1, said)))
 	f.lastHeld, f.lastAt, f.halved = more, now, false
 	if f.polls++; f.polls == 1 {

@@ -27,7 +27,7 @@ func TestReserveIsWhatAPollBrings(t *testing.T) {
 		underWay := f.max // what was asked for the last time
 		for poll := range 200 {
 			now = now.Add(time.Duration(rng.Int64N(int64(300 * time.Millisecond))))
-			reserve := f.reserve(0)
+			reserve := f.reserve(0, 0, budget)
 			more := int64(0)
 			for range f.brokers {
 				bytes := rng.Int64N(int64(max(underWay, 1)))
@@ -85,7 +85,7 @@ func TestFetchesGrowWhileTheFunctionKeepsUpAndShrinkWhenRecordsQueue(t *testing.
 	if f.max > 9<<20 {
 		t.Errorf("fetches of %d when records queue", f.max)
 	}
-	if most := f.reserve(0); most > budget/8 {
+	if most := f.reserve(0, 0, budget); most > budget/8 {
 		t.Errorf("%d are kept free", most)
 	}
 }

@@ -217,6 +217,7 @@ func (e *engine) deliver(arrivals []arrival, now time.Time) {
 			e.discard(a)
 			continue
 		}
+		e.noteRefusal(a.lane, a.fetched, now)
 		l, kept := e.receive(a.lane, a, now)
 		if !kept {
 			e.discard(a)

@@ -81,6 +81,7 @@ type lane struct {
 	gone    bool      // nor if its topic was deleted
 	dry     int       // polls made for its sake that brought nothing
 	dryEnd  int64     // the end that it had then
+	aside   int       // polls in a row that brought nothing but a refusal of it
 
 	since time.Time // when its work failed first
 	told  bool      // that it is held up

@@ -265,8 +265,17 @@ func WithStartCheck(f func(ctx context.Context) error) Option {
 // 1 MiB or more, and at least two batches ([WithBatchBytes]); default 128 MiB.
 // What it holds is counted as it really is, with the whole of a fetch response
 // while one record of it is in use, and may pass the budget by one poll: one
-// fetch of each broker. The process needs about twice the budget, for the
-// garbage collector's sake. Can be updated.
+// fetch of each broker, if the budget is smaller than that, or else one batch of
+// Kafka of each broker.
+//
+// Compressed batches count as what they become, however far they compress. What
+// the client has decompressed ahead of the next poll is at most two fifths of the
+// budget and one batch of each broker; what would be more is fetched again later.
+// How large one batch may become is kgo.MaxDecompressBatchBytes in [Source].Client
+// (default 1 GiB). A decompressor that is given there is used.
+//
+// The process needs about twice the budget, for the garbage collector's sake. Can
+// be updated.
 func WithMemoryBudget(bytes int64) Option {
 	return option(func(c *config) { c.memoryBudget = bytes })
 }

@@ -213,6 +213,7 @@ func (e *engine) due(now time.Time) {
 	if !e.memory.keptUntil.After(now) {
 		e.memory.forget()
 	}
+	e.endWay(now)
 	for len(e.filling) > 0 && !e.filling[0].due.After(now) {
 		l := heap.Pop(&e.filling).(*lane)
 		e.queue.addLane(l, laneThin)
@@ -239,6 +240,7 @@ func (e *engine) nextDue(now time.Time) time.Time {
 		sooner(e.waiting[0].due)
 	}
 	sooner(e.memory.keptUntil)
+	sooner(e.wayUntil)
 	switch {
 	case e.holds != 0 || !e.queue.any() || e.saturated():
 		// What comes next for them is not a matter of time.

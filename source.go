@@ -174,18 +174,19 @@ func (s *Source) validate(now time.Time) (errs []error) {
 
 // conflicts says which of the client options belong to the Mapping, by asking
 // a client that has only them. The client's context is over before it is made,
-// so it never opens a connection.
-func (s *Source) conflicts(newClient func(...kgo.Opt) (*kgo.Client, error)) error {
+// so it never opens a connection. It returns what that client decompresses with:
+// the user's own, or the client's, with the user's limit of a batch.
+func (s *Source) conflicts(newClient func(...kgo.Opt) (*kgo.Client, error)) (kgo.Decompressor, error) {
 	plain, err := newClient(kgo.SeedBrokers(s.Brokers...), kgo.ConsumerGroup(ours))
 	if err != nil {
-		return fmt.Errorf("esm: Source.Brokers: %w", redact.Error(err, nil))
+		return nil, fmt.Errorf("esm: Source.Brokers: %w", redact.Error(err, nil))
 	}
 	defer plain.Close()
 	// Some options are refused without a group, so there is one, which
 	// another one overrides.
 	users, err := newClient(append([]kgo.Opt{kgo.ConsumerGroup(ours)}, s.Client...)...)
 	if err != nil {
-		return fmt.Errorf("esm: Source.Client: %w", redact.Error(err, nil))
+		return nil, fmt.Errorf("esm: Source.Client: %w", redact.Error(err, nil))
 	}
 	defer users.Close()
 
@@ -195,7 +196,11 @@ func (s *Source) conflicts(newClient func(...kgo.Opt) (*kgo.Client, error)) erro
 			errs = append(errs, &OptionError{Option: "Source.Client", Value: "kgo." + o.name, Bound: "is set by the Mapping: " + o.instead})
 		}
 	}
-	return errors.Join(errs...)
+	decompressor, ok := users.OptValue(kgo.WithDecompressor).(kgo.Decompressor)
+	if !ok {
+		errs = append(errs, errors.New("esm: the Kafka client does not say what it decompresses with: this library needs another version of it"))
+	}
+	return decompressor, errors.Join(errs...)
 }
 
 // ours is the group of a client that only answers questions.

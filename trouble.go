@@ -26,7 +26,7 @@ func (c *consumer) troubles(fetches kgo.Fetches) {
 			tooLarge *kgo.ErrDecompressTooLarge
 		)
 		switch {
-		case ended(err):
+		case ended(err), refused(err):
 		case errors.As(err, &loss):
 			c.dataLoss(loss)
 		case errors.As(err, &session):
