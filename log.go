@@ -144,6 +144,14 @@ func (w *watch) logKept(batchID string, outcome Outcome, err error) {
 		"batch", batchID, "outcome", outcome.String(), "err", err)
 }
 
+// logLate writes that a Mapping starts without a partition, of which nobody says
+// where it ends.
+func (w *watch) logLate(tp TopicPartition, why string, err error) {
+	w.write(func() {
+		w.logger.Warn("a partition is started later, as soon as the cluster says where it begins: "+why, "topic", tp.Topic, "partition", tp.Partition, "err", err)
+	})
+}
+
 // sparse logs ten lines at once and then one a second.
 type sparse struct {
 	l     *slog.Logger

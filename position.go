@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"slices"
 	"sync"
 	"time"
 
@@ -18,7 +19,7 @@ import (
 // # Latest
 //
 // "The end" must be one moment, or records between two looks at it are lost.
-// That moment is the start of the Mapping: if the group has no commit at all,
+// That moment is in the start of the Mapping: if the group has no commit at all,
 // the ends of all partitions are listed once, before the group is joined. A
 // partition that is assigned without a commit begins there, even when it comes
 // minutes later from a process that died before it could commit anything. A
@@ -29,19 +30,71 @@ import (
 // comes in between two owners. Asking at the assignment whether the group has
 // commits goes wrong when two processes start together: the first one's commits
 // make the second one's partitions look new.
+//
+// # Ends that nobody would say
+//
+// A start does not wait for ever for the end of one partition: that is owed, and
+// found out when somebody answers, which is later than the moment. What was
+// written in between must not be passed.
+//
+// A partition that had no leader at the moment could not be written to, and each
+// leader has an epoch of its own, so what is written from the moment on is of a
+// later epoch than the one that the metadata named then. The end of that epoch,
+// which Kafka keeps to find out where logs diverge, is the end at the moment:
+// exactly, however late it is asked for. If the metadata was old, and there was a
+// leader by then, the end of the epoch is earlier: that reads more, not less.
+//
+// A leader that was there and did not answer us may have been written to by others,
+// in the same epoch. Then only the time of the records tells, and that is the
+// producers'. The partition begins with its first record that is at most owedMargin
+// older than the start. That is read again, and nothing is lost unless a producer
+// stamps a record that much earlier than it writes it. The same is done where the
+// end of the epoch is not known.
+//
+// The rejected designs: the end when it is first told loses what came since the
+// leader did. The time of the start without a margin loses what producers had
+// buffered: they stamp a record when they get it, not when they can write it.
+//
+// What is owed is known to this process only, and so is what it promised. If it
+// ends before it could commit a position, the group has commits of other partitions
+// and the next process takes this one for new: it is read from its start.
 type positions struct {
 	start         StartingPosition
 	readCommitted bool
 
 	mu   sync.Mutex
 	ends map[TopicPartition]int64 // for Latest
+	owed map[TopicPartition]owedEnd
 }
+
+// An owedEnd is the end of a partition that nobody would say when the Mapping
+// started.
+type owedEnd struct {
+	since time.Time
+	epoch int32 // in which it had no leader; -1 if it had one, or may have had
+}
+
+// owedMargin is how much older than the start a record may be, by its timestamp,
+// that is written after it: by default a producer gives a record up after two
+// minutes (delivery.timeout.ms). The rest is for clocks that differ.
+const owedMargin = 5 * time.Minute
 
 // remember says where the end of a partition was when the Mapping started.
 func (p *positions) remember(tp TopicPartition, end int64) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.ends[tp] = end
+	delete(p.owed, tp)
+}
+
+// owe says that nobody would say the end of a partition.
+func (p *positions) owe(tp TopicPartition, o owedEnd) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.owed == nil {
+		p.owed = map[TopicPartition]owedEnd{}
+	}
+	p.owed[tp] = o
 }
 
 // forget makes all partitions of a topic new.
@@ -49,61 +102,109 @@ func (p *positions) forget(topic string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	maps.DeleteFunc(p.ends, func(tp TopicPartition, _ int64) bool { return tp.Topic == topic })
+	maps.DeleteFunc(p.owed, func(tp TopicPartition, _ owedEnd) bool { return tp.Topic == topic })
 }
 
 // listTimeout is how long an assignment waits for brokers that do not say
-// where a partition begins, before it is left to the client to find out.
+// where a partition begins, before it is left to the client to find out. Start
+// waits as long for the ends of Latest.
 const listTimeout = 10 * time.Second
 
 // resolve says where partitions begin. A partition that is not in the answer
 // is one that no broker would say it of.
 func (p *positions) resolve(ctx context.Context, cl *kgo.Client, tps []TopicPartition) map[TopicPartition]listed {
 	answer := make(map[TopicPartition]listed, len(tps))
-	var atStart, atTime []TopicPartition
+	ctx, done := context.WithTimeout(ctx, listTimeout)
+	defer done()
+	for {
+		p.ask(ctx, cl, tps, answer)
+		tps = slices.DeleteFunc(slices.Clone(tps), func(tp TopicPartition) bool { _, ok := answer[tp]; return ok })
+		if len(tps) == 0 || !pause(ctx, fetchMaxWait) {
+			return answer
+		}
+	}
+}
+
+// ask asks once where partitions begin, and adds what it is told to the answer.
+// It may be asked again for what is not in there.
+func (p *positions) ask(ctx context.Context, cl *kgo.Client, tps []TopicPartition, answer map[TopicPartition]listed) {
+	var atStart []TopicPartition
+	since := map[TopicPartition]time.Time{} // what begins with the first record of a time
+	epochs := map[TopicPartition]int32{}
 	p.mu.Lock()
 	for _, tp := range tps {
-		switch p.start.kind {
-		case startLatest:
-			if end, ok := p.ends[tp]; ok {
-				answer[tp] = listed{offset: end, leaderEpoch: -1}
-				continue
+		end, known := p.ends[tp]
+		owed, isOwed := p.owed[tp]
+		switch {
+		case p.start.kind == startAtTimestamp:
+			since[tp] = p.start.at
+		case p.start.kind == startLatest && known:
+			answer[tp] = listed{offset: end, leaderEpoch: -1}
+		case p.start.kind == startLatest && isOwed:
+			since[tp] = owed.since.Add(-owedMargin)
+			if owed.epoch >= 0 {
+				epochs[tp] = owed.epoch
 			}
-			atStart = append(atStart, tp)
-		case startAtTimestamp:
-			atTime = append(atTime, tp)
 		default:
 			atStart = append(atStart, tp)
 		}
 	}
 	p.mu.Unlock()
-	ctx, done := context.WithTimeout(ctx, listTimeout)
-	defer done()
 	p.list(ctx, cl, atStart, listStart, answer)
-	p.list(ctx, cl, atTime, p.start.at.UnixMilli(), answer)
-	var none []TopicPartition
-	for _, tp := range atTime {
-		if a, ok := answer[tp]; ok && a.offset < 0 {
-			delete(answer, tp)
-			none = append(none, tp)
+	if len(epochs) > 0 {
+		ends, ask := endsOfEpochs(ctx, cl, epochs)
+		maps.Copy(answer, ends)
+		for tp := range epochs {
+			if !ask[tp] { // it is answered, or has no leader yet
+				delete(since, tp)
+			}
 		}
+		p.settle(ends)
 	}
-	p.list(ctx, cl, none, listEnd, answer)
-	return answer
+	if len(since) > 0 {
+		found := p.firstSince(ctx, cl, since)
+		maps.Copy(answer, found)
+		p.settle(found)
+	}
 }
 
-// list asks until all partitions are answered or ctx ends.
-func (p *positions) list(ctx context.Context, cl *kgo.Client, tps []TopicPartition, at int64, answer map[TopicPartition]listed) {
-	for len(tps) > 0 {
-		var again []TopicPartition
-		for tp, l := range listOffsets(ctx, cl, tps, at, p.readCommitted) {
-			if l.err != nil {
-				again = append(again, tp)
-				continue
-			}
-			answer[tp] = l
+// settle remembers ends that were owed.
+func (p *positions) settle(found map[TopicPartition]listed) {
+	if p.start.kind != startLatest {
+		return
+	}
+	for tp, l := range found {
+		p.remember(tp, l.offset)
+	}
+}
+
+// firstSince finds the first record of each partition that is of a time or later,
+// or the end. The end is asked for first: a record that is written between the two
+// questions is found by the second.
+func (p *positions) firstSince(ctx context.Context, cl *kgo.Client, since map[TopicPartition]time.Time) map[TopicPartition]listed {
+	ends, found := map[TopicPartition]listed{}, map[TopicPartition]listed{}
+	p.list(ctx, cl, slices.Collect(maps.Keys(since)), listEnd, ends)
+	at := map[int64][]TopicPartition{}
+	for tp := range ends {
+		ms := since[tp].UnixMilli()
+		at[ms] = append(at[ms], tp)
+	}
+	for ms, tps := range at {
+		p.list(ctx, cl, tps, ms, found)
+	}
+	for tp, l := range found {
+		if l.offset < 0 {
+			found[tp] = ends[tp]
 		}
-		if tps = again; len(tps) == 0 || !pause(ctx, fetchMaxWait) {
-			return
+	}
+	return found
+}
+
+// list asks once for an offset of each partition.
+func (p *positions) list(ctx context.Context, cl *kgo.Client, tps []TopicPartition, at int64, answer map[TopicPartition]listed) {
+	for tp, l := range listOffsets(ctx, cl, tps, at, p.readCommitted) {
+		if l.err == nil {
+			answer[tp] = l
 		}
 	}
 }
@@ -187,4 +288,82 @@ func groupCommits(ctx context.Context, cl *kgo.Client, group string) (bool, erro
 		}
 	}
 	return false, nil
+}
+
+// endsOfEpochs asks where the epochs of partitions ended: the offset at which the
+// next leader began. It also says of which partitions nobody knows that, although
+// they have a leader. Those in neither have none yet, or one that does not answer.
+func endsOfEpochs(ctx context.Context, cl *kgo.Client, epochs map[TopicPartition]int32) (ends map[TopicPartition]listed, unknown map[TopicPartition]bool) {
+	ends, unknown = map[TopicPartition]listed{}, map[TopicPartition]bool{}
+	leaders, err := leadersOf(ctx, cl, slices.Collect(maps.Keys(epochs)))
+	if err != nil {
+		return ends, unknown
+	}
+	req := kmsg.NewPtrOffsetForLeaderEpochRequest()
+	req.ReplicaID = -1
+	topics := map[string]int{}
+	for tp, leader := range leaders {
+		switch {
+		case leader.Leader < 0 || leader.ErrorCode != 0:
+			continue
+		case leader.LeaderEpoch <= epochs[tp]: // no other epoch has begun
+			unknown[tp] = true
+			continue
+		}
+		i, ok := topics[tp.Topic]
+		if !ok {
+			i = len(req.Topics)
+			topics[tp.Topic] = i
+			t := kmsg.NewOffsetForLeaderEpochRequestTopic()
+			t.Topic = tp.Topic
+			req.Topics = append(req.Topics, t)
+		}
+		ask := kmsg.NewOffsetForLeaderEpochRequestTopicPartition()
+		ask.Partition, ask.CurrentLeaderEpoch, ask.LeaderEpoch = tp.Partition, leader.LeaderEpoch, epochs[tp]
+		req.Topics[i].Partitions = append(req.Topics[i].Partitions, ask)
+	}
+	if len(req.Topics) == 0 {
+		return ends, unknown
+	}
+	for _, shard := range cl.RequestSharded(ctx, req) {
+		if shard.Err != nil {
+			continue
+		}
+		for _, t := range shard.Resp.(*kmsg.OffsetForLeaderEpochResponse).Topics {
+			for _, p := range t.Partitions {
+				tp := TopicPartition{t.Topic, p.Partition}
+				switch {
+				case p.ErrorCode == kerr.UnsupportedVersion.Code:
+					unknown[tp] = true
+				case p.ErrorCode != 0:
+				case p.EndOffset < 0:
+					unknown[tp] = true
+				default:
+					ends[tp] = listed{offset: p.EndOffset, leaderEpoch: -1}
+				}
+			}
+		}
+	}
+	return ends, unknown
+}
+
+// leadersOf asks who leads partitions. One that is not there is left out.
+func leadersOf(ctx context.Context, cl *kgo.Client, tps []TopicPartition) (map[TopicPartition]kmsg.MetadataResponseTopicPartition, error) {
+	names, wanted := map[string]bool{}, map[TopicPartition]bool{}
+	for _, tp := range tps {
+		names[tp.Topic], wanted[tp] = true, true
+	}
+	topics, err := topicMetadata(ctx, cl, slices.Collect(maps.Keys(names)))
+	if err != nil {
+		return nil, err
+	}
+	found := map[TopicPartition]kmsg.MetadataResponseTopicPartition{}
+	for _, t := range topics {
+		for _, p := range t.Partitions {
+			if tp := (TopicPartition{*t.Topic, p.Partition}); t.ErrorCode == 0 && wanted[tp] {
+				found[tp] = p
+			}
+		}
+	}
+	return found, nil
 }

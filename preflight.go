@@ -40,15 +40,72 @@ func (c *consumer) preflight(ctx context.Context) error {
 	if err := c.runChecks(ctx); err != nil || c.source.Start.kind != startLatest || any {
 		return err
 	}
-	return insist(ctx, c.engine, "find the starting position", func() error {
-		for tp, l := range listOffsets(ctx, c.client, partitions, listEnd, c.positions.readCommitted) {
-			if l.err != nil {
-				return fmt.Errorf("%s/%d: %w", tp.Topic, tp.Partition, l.err)
+	return c.findEnds(ctx, partitions)
+}
+
+// electionTimeout is how long Start with Latest waits for partitions to get a
+// leader: those of a topic that was just made have none for a moment.
+const electionTimeout = 2 * time.Second
+
+// findEnds finds out where Latest is. If most of the partitions can be read, it
+// does not wait long for the others: see positions.
+func (c *consumer) findEnds(ctx context.Context, open []TopicPartition) error {
+	began, all := time.Now(), len(open)
+	var owed map[TopicPartition]owedEnd
+	var refused error
+	err := insist(ctx, c.engine, "find the starting position", func() error {
+		limited, done := context.WithTimeout(ctx, listTimeout)
+		defer done()
+		var left []TopicPartition
+		refused = nil
+		for tp, l := range listOffsets(limited, c.client, open, listEnd, c.positions.readCommitted) {
+			if l.err == nil {
+				c.positions.remember(tp, l.offset)
+				continue
 			}
-			c.positions.remember(tp, l.offset)
+			left = append(left, tp)
+			if refused == nil || final(l.err) {
+				refused = fmt.Errorf("%s/%d: %w", tp.Topic, tp.Partition, l.err)
+			}
+		}
+		if open = left; len(open) == 0 {
+			return nil
+		}
+		took := time.Since(began)
+		if final(refused) || took < electionTimeout {
+			return refused
+		}
+		leaders, err := leadersOf(ctx, c.client, open)
+		if err != nil {
+			return err
+		}
+		leaderless := 0
+		owed = make(map[TopicPartition]owedEnd, len(open))
+		for _, tp := range open {
+			o := owedEnd{since: began, epoch: -1}
+			if p, ok := leaders[tp]; ok && p.ErrorCode == kerr.LeaderNotAvailable.Code {
+				o.epoch = p.LeaderEpoch
+				leaderless++
+			}
+			owed[tp] = o
+		}
+		if leaderless < len(open) && (took < listTimeout || len(open) == all) {
+			return refused
 		}
 		return nil
 	})
+	if err != nil {
+		return err
+	}
+	for _, tp := range open {
+		c.positions.owe(tp, owed[tp])
+		why := "its leader does not say where it ends"
+		if owed[tp].epoch >= 0 {
+			why = "it has no leader"
+		}
+		c.engine.watch.logLate(tp, why, guard.Keep(refused))
+	}
+	return nil
 }
 
 // runChecks runs what the user wants checked.
@@ -146,6 +203,10 @@ func advice(err error) string {
 
 // metadata asks the cluster for topics, without making them.
 func (c *consumer) metadata(ctx context.Context, topics []string) ([]kmsg.MetadataResponseTopic, error) {
+	return topicMetadata(ctx, c.client, topics)
+}
+
+func topicMetadata(ctx context.Context, cl *kgo.Client, topics []string) ([]kmsg.MetadataResponseTopic, error) {
 	req := kmsg.NewPtrMetadataRequest()
 	req.IncludeTopicAuthorizedOperations = true
 	for _, name := range topics {
@@ -153,7 +214,7 @@ func (c *consumer) metadata(ctx context.Context, topics []string) ([]kmsg.Metada
 		t.Topic = kmsg.StringPtr(name)
 		req.Topics = append(req.Topics, t)
 	}
-	resp, err := req.RequestWith(ctx, c.client)
+	resp, err := req.RequestWith(ctx, cl)
 	if err != nil {
 		return nil, err
 	}

@@ -100,12 +100,21 @@ const (
 // StartingPosition. (AWS: TRIM_HORIZON.)
 var TrimHorizon = StartingPosition{}
 
-// Latest begins with the records that are produced after [Mapping.Start]
-// began, and loses none of those: the ends of the partitions are committed as
-// soon as they are assigned, so that a partition that moves to another process
-// before its first record goes on where it stood. It applies if the group has
-// no committed offset at all; if it has some, a partition without one is new
-// and is read from its beginning. (AWS: LATEST, which may lose records.)
+// Latest begins at the ends that the partitions have while [Mapping.Start] runs,
+// and loses none of the records that are produced after Start has returned: the
+// ends are committed as soon as the partitions are assigned, so that a partition
+// that moves to another process before its first record goes on where it stood. It
+// applies if the group has no committed offset at all; if it has some, a partition
+// without one is new and is read from its beginning. (AWS: LATEST, which may lose
+// records.)
+//
+// A partition whose end no broker says does not hold the others up for more than
+// 10 s. One that has no leader begins where it stood, exactly, as soon as it has
+// one. One whose leader does not answer begins with the first record that is
+// by its timestamp at most 5 minutes older than the start; a producer that writes
+// records more than 5 minutes after it stamped them may lose these. If the process
+// ends before it could commit where such a partition begins, the next one reads it
+// from its beginning.
 func Latest() StartingPosition { return StartingPosition{kind: startLatest} }
 
 // AtTimestamp begins with the first record whose timestamp is t or later, or
