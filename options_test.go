@@ -70,6 +70,8 @@ func TestBadInput(t *testing.T) {
 		{name: "nil check", opts: []esm.Option{esm.WithStartCheck(nil)}, want: []string{"WithStartCheck"}},
 		{name: "empty source", source: esm.Source{Topics: []string{}}, want: []string{"Source.Brokers", "Source.Topics", "Source.Group"}},
 		{name: "empty broker", source: source(func(s *esm.Source) { s.Brokers = []string{""} }), want: []string{"Source.Brokers"}},
+		{name: "several brokers in one string", source: source(func(s *esm.Source) { s.Brokers = []string{"a:9092,b:9092"} }), want: []string{`Source.Brokers: "a:9092,b:9092" must be host:port, with a port of 1 to 65535, or host: it holds 2 brokers; give each a string of its own`}},
+		{name: "listener", source: source(func(s *esm.Source) { s.Brokers = []string{"SASL_SSL://a:9092"} }), want: []string{`Source.Brokers: "SASL_SSL://a:9092" must be host:port, with a port of 1 to 65535, or host: leave out SASL_SSL://`}},
 		{name: "port", source: source(func(s *esm.Source) { s.Brokers = []string{"a:0", "b:99999", "c:x", "d:1:2", "[::1]:9", "::1", "e"} }), want: []string{"Source.Brokers", "Source.Brokers", "Source.Brokers", "Source.Brokers"}},
 		{name: "empty topic", source: source(func(s *esm.Source) { s.Topics = []string{"a", ""} }), want: []string{"Source.Topics"}},
 		{name: "topic twice", source: source(func(s *esm.Source) { s.Topics = []string{"a", "a"} }), want: []string{"Source.Topics"}},

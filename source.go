@@ -145,8 +145,8 @@ func (s *Source) validate(now time.Time) (errs []error) {
 		bad("Brokers", s.Brokers, "must name at least one broker, as host:port")
 	}
 	for i, b := range s.Brokers {
-		if !hostport.Valid(b) {
-			bad("Brokers", redact.Entry(i, b), "must be host:port, with a port of 1 to 65535, or host")
+		if why := hostport.Wrong(b); why != "" {
+			bad("Brokers", hostport.Entry(i, b), why)
 		}
 	}
 	if len(s.Topics) == 0 {

@@ -86,8 +86,8 @@ func (c *Config) validate() error {
 		bad("Brokers", c.Brokers, "must name at least one broker, as host:port")
 	}
 	for i, b := range c.Brokers {
-		if !hostport.Valid(b) {
-			bad("Brokers", redact.Entry(i, b), "must be host:port, with a port of 1 to 65535, or host")
+		if why := hostport.Wrong(b); why != "" {
+			bad("Brokers", hostport.Entry(i, b), why)
 		}
 	}
 	switch topic, isURL := strings.CutPrefix(c.Topic, "kafka://"); {

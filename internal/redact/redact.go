@@ -101,7 +101,7 @@ func Program(s string) string {
 func isScheme(s string) bool {
 	for i, c := range []byte(s) {
 		letter := c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z'
-		if !letter && (i == 0 || c != '+' && c != '.' && c != '-' && (c < '0' || c > '9')) {
+		if !letter && (i == 0 || c != '+' && c != '.' && c != '-' && c != '_' && (c < '0' || c > '9')) {
 			return false
 		}
 	}
