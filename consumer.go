@@ -43,6 +43,7 @@ type consumer struct {
 	committer *committer
 	pauser    *pauser
 	positions positions
+	network   network
 	scaler    scaler
 	lagBell   bell
 	checkBell bell

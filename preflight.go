@@ -30,7 +30,7 @@ func (c *consumer) preflight(ctx context.Context) error {
 		return err
 	}
 	var any bool
-	err = insist(ctx, c.engine, "find the group", func() (err error) {
+	err = c.insist(ctx, "find the group", func() (err error) {
 		any, err = groupCommits(ctx, c.client, c.source.Group)
 		return err
 	})
@@ -53,7 +53,7 @@ func (c *consumer) findEnds(ctx context.Context, open []TopicPartition) error {
 	began, all := time.Now(), len(open)
 	var owed map[TopicPartition]owedEnd
 	var refused error
-	err := insist(ctx, c.engine, "find the starting position", func() error {
+	err := c.insist(ctx, "find the starting position", func() error {
 		limited, done := context.WithTimeout(ctx, listTimeout)
 		defer done()
 		var left []TopicPartition
@@ -135,8 +135,8 @@ const checkName = "pass a check (WithStartCheck)"
 // partitions.
 func (c *consumer) checkTopics(ctx context.Context) ([]TopicPartition, error) {
 	var partitions []TopicPartition
-	missing, hungUp := 0, 0
-	err := insist(ctx, c.engine, "read the topics", func() error {
+	missing, hungUp, strange := 0, 0, 0
+	err := c.insist(ctx, "read the topics", func() error {
 		topics, err := c.metadata(ctx, c.source.Topics)
 		if eof := (*kgo.ErrFirstReadEOF)(nil); errors.As(err, &eof) {
 			// The brokers may want TLS or a login, and say so only by ending
@@ -144,6 +144,10 @@ func (c *consumer) checkTopics(ctx context.Context) ([]TopicPartition, error) {
 			// the topics are known, all that is spoken is right.
 			hungUp++
 			return &refusal{err, hungUp >= 4}
+		}
+		if err != nil && strings.HasPrefix(diagnose(guard.Keep(err)).what, "is no Kafka") {
+			strange++
+			return &refusal{err, strange >= 4}
 		}
 		if err != nil {
 			return err
@@ -240,7 +244,8 @@ func (r *refusal) Unwrap() error { return r.err }
 // insist does something until it succeeds, is refused for good, or ctx ends. A
 // cluster that cannot be reached may be about to start; a wrong password does
 // not become right.
-func insist(ctx context.Context, e *engine, doing string, f func() error) error {
+func (c *consumer) insist(ctx context.Context, doing string, f func() error) error {
+	e := c.engine
 	var last error
 	for wait := fetchMaxWait; ; wait = min(2*wait, 2*time.Second) {
 		err := f()
@@ -249,7 +254,9 @@ func insist(ctx context.Context, e *engine, doing string, f func() error) error 
 			return nil
 		}
 		if ctx.Err() != nil {
-			if last == nil {
+			if why, ok := c.network.last(func(breakdown) bool { return true }); ok {
+				last = why
+			} else if last == nil {
 				last = e.lastProblem()
 			}
 			return &StartError{Doing: doing, Err: context.Cause(ctx), Last: last}
@@ -258,11 +265,11 @@ func insist(ctx context.Context, e *engine, doing string, f func() error) error 
 			if r := (*refusal)(nil); errors.As(err, &r) {
 				err = r.err
 			}
-			return &StartError{Doing: doing, Err: err}
+			return &StartError{Doing: doing, Err: c.network.of(err)}
 		}
 		last = err
 		if !e.disconnected() {
-			e.raise("start", err)
+			e.raise("start", c.network.of(err))
 		}
 		pause(ctx, wait)
 	}

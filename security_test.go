@@ -7,6 +7,7 @@ import (
 	"errors"
 	"net"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -195,11 +196,11 @@ func TestWhoIsNotLetInIsToldAtOnce(t *testing.T) {
 		}, "read the topics", "SASL_AUTHENTICATION_FAILED"},
 		{"no login", all, func(v *vault) {
 			v.come(v.security.SASL, v.principal, nil, kgo.DialTLSConfig(v.security.Config()))
-		}, "read the topics", "is SASL missing?"},
+		}, "read the topics", "it wants a login, or is no Kafka; give kgo.SASL in Source.Client"},
 		{"a mechanism that is not spoken", all, func(v *vault) {
 			v.come(v.security.SASL, v.principal, nil, kgo.DialTLSConfig(v.security.Config()),
 				kgo.SASL(scram.Auth{User: kafkatest.User, Pass: kafkatest.Password}.AsSha256Mechanism()))
-		}, "read the topics", "UNSUPPORTED_SASL_MECHANISM"},
+		}, "read the topics", "does not know this kind of login"},
 		{"a certificate that is not trusted", all, func(v *vault) {
 			v.come(v.security.TLS, v.principal, nil, kgo.DialTLSConfig(&tls.Config{RootCAs: x509.NewCertPool()}))
 		}, "read the topics", "certificate signed by unknown authority"},
@@ -213,10 +214,13 @@ func TestWhoIsNotLetInIsToldAtOnce(t *testing.T) {
 		}, "read the topics", "certificate"},
 		{"no TLS where it is wanted", all, func(v *vault) {
 			v.come(v.security.TLS, v.principal, nil)
-		}, "read the topics", "TLS"},
+		}, "read the topics", "give kgo.DialTLSConfig in Source.Client"},
 		{"TLS where there is none", all, func(v *vault) {
 			v.come(v.brokers, v.principal, nil, kgo.DialTLSConfig(v.security.Config()))
-		}, "read the topics", "is TLS misconfigured on the client or the broker?"},
+		}, "read the topics", "ends connections when TLS begins: it does not speak TLS, or is no Kafka; leave kgo.DialTLSConfig out"},
+		{"a login where there is none", all, func(v *vault) {
+			v.come(v.brokers, v.principal, nil, withScram(kafkatest.Password))
+		}, "read the topics", "takes no login; leave kgo.SASL out of Source.Client"},
 		{"no right to the topic", []right{groupReading}, nil, "read the topics", "TOPIC_AUTHORIZATION_FAILED"},
 		{"no right to read the topic", []right{topicDescribe, groupReading}, nil, "read the topics", "TOPIC_AUTHORIZATION_FAILED"},
 		{"no right to the group", []right{topicReading}, nil, "find the group", "GROUP_AUTHORIZATION_FAILED"},
@@ -243,6 +247,25 @@ func TestWhoIsNotLetInIsToldAtOnce(t *testing.T) {
 				t.Errorf("it took %s", took)
 			}
 		})
+	}
+}
+
+// TestABrokerThatAdvertisesWhatCannotBeReachedFromHere: a real one, whose seed is
+// behind another address, as a container's port is.
+func TestABrokerThatAdvertisesWhatCannotBeReachedFromHere(t *testing.T) {
+	t.Parallel()
+	v := newVault(t, topicReading, groupReading)
+	inside := v.brokers[0]
+	v.come([]string{"seed.test:29092"}, v.principal, nil, kgo.Dialer(func(ctx context.Context, network, address string) (net.Conn, error) {
+		if address == "seed.test:29092" {
+			return new(net.Dialer).DialContext(ctx, network, inside)
+		}
+		return nil, &net.OpError{Op: "dial", Net: network, Err: syscall.ECONNREFUSED}
+	}))
+	err := esmtest.New(t, v.source, esmtest.NewInvoker(t), quiet(), esm.WithStartTimeout(5*time.Second)).Start(t.Context())
+	want := "the seed seed.test:29092 answers and says that broker 1 is at " + inside + ", which is this machine itself: set advertised.listeners"
+	if err == nil || !strings.Contains(err.Error(), want) {
+		t.Errorf("%v\nwant %q", err, want)
 	}
 }
 

@@ -27,10 +27,17 @@ import (
 //	                        UNKNOWN_TOPIC_OR_PARTITION                from Source.Start
 //	unreachable             read the topics, when the time is over:   connection to HOST:PORT; the lag
 //	                        what the dialer said                      is unknown, then not Ready
+//	a broker elsewhere      find the group, when the time is over:    connection to HOST:PORT
+//	than it says            the seed answers, what broker N says
+//	                        of itself (advertised.listeners) not
+//	no Kafka                read the topics, in seconds, or when      connection to HOST:PORT
+//	                        the time is over: what it does
 //	refused login           read the topics, at once:                 connection to HOST:PORT
 //	                        SASL_AUTHENTICATION_FAILED
-//	TLS or login missing    read the topics, at once: what the        connection to HOST:PORT
-//	                        client makes of the hang-up
+//	TLS or login missing,   read the topics, in seconds, or when      connection to HOST:PORT
+//	or one too many         the time is over: which, and what to do
+//	a partition without     Latest waits for 2 s for a leader, 10 s   end of topic NAME
+//	a leader                for one that does not answer, and starts
 //	no right to the topic   read the topics, at once:                 topic NAME
 //	(Describe, Read)        TOPIC_AUTHORIZATION_FAILED
 //	no right to the group   find the group or join the group, at      group; not Ready

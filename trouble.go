@@ -203,6 +203,7 @@ func (h clientHooks) OnBrokerConnect(b kgo.BrokerMetadata, _ time.Duration, _ ne
 	if errors.Is(err, context.Canceled) || errors.Is(err, kgo.ErrClientClosed) {
 		return
 	}
+	err = h.c.network.explain(b, err)
 	h.c.engine.raise(connectionProblem+net.JoinHostPort(b.Host, strconv.Itoa(int(b.Port))), err)
 }
 
