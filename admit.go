@@ -82,6 +82,14 @@ func (e *engine) rewound() (lanes []*lane) {
 	return lanes
 }
 
+// rewind has the client go back, or on, to a lane's position.
+func (e *engine) rewind(l *lane) {
+	l.rewinding = true
+	e.rewinds = append(e.rewinds, l)
+	e.gateBell.ring()
+	e.later(e.cutPoll) // what it would bring is not wanted
+}
+
 // feedEvery is how often lanes are looked through while memory is short and
 // nothing comes.
 const feedEvery = 10 * time.Millisecond
@@ -147,7 +155,7 @@ func (e *engine) feed(urgent, fetched bool, now time.Time) bool {
 func (e *engine) evictable(missing int64) []*lane {
 	var lanes []*lane
 	for _, l := range e.waiting {
-		if l.count > 0 {
+		if l.count > 0 && l.skipping == nil {
 			lanes = append(lanes, l)
 		}
 	}
@@ -216,7 +224,7 @@ func (e *engine) pauses() map[TopicPartition]bool {
 	var tps map[TopicPartition]bool
 	way := e.givesWay(time.Now())
 	for tp, l := range e.lanes {
-		if l.paused || l.gone || way && l.aside < pushedAside {
+		if l.paused || l.gone || l.unplaced || l.unreadable != nil || way && l.aside < pushedAside {
 			if tps == nil {
 				tps = map[TopicPartition]bool{}
 			}

@@ -36,6 +36,7 @@ type placement struct {
 	leaderEpoch int32
 	committed   bool // the group has this offset already
 	anchor      bool // commit it at once, although nothing was settled
+	late        bool // the client has it at a placeholder
 }
 
 // place says where lanes begin that nothing has arrived for. Others go on, or
@@ -49,6 +50,14 @@ func (e *engine) place(ps []placement) {
 			continue
 		}
 		l.place(p.at, p.leaderEpoch)
+		l.said = nil
+		if l.unplaced {
+			l.unplaced = false
+			if p.late {
+				e.rewind(l) // until then what arrives is from the placeholder
+			}
+			e.later(e.repause)
+		}
 		if p.committed {
 			l.committed = p.at
 		}
@@ -89,10 +98,11 @@ func (e *engine) kill(l *lane, cause error) {
 	}
 	if e.lanes[l.TopicPartition] == l {
 		delete(e.lanes, l.TopicPartition)
+		e.problem(problemWith(l.Topic, l.Partition), nil, time.Now())
 	}
 	e.reviewDestination(time.Now())
 	e.gateBell.ring()
-	if l.paused || l.gone {
+	if l.paused || l.gone || l.unplaced || l.unreadable != nil {
 		e.later(e.repause)
 	}
 }
@@ -213,12 +223,17 @@ func (e *engine) reset(l *lane, to int64, err error, now time.Time) *lane {
 	from := l.next
 	n := newLane(l.TopicPartition)
 	n.committed, n.end, n.endAt, n.logStart = l.committed, l.end, l.endAt, l.logStart
-	at := to
+	at, lowered := to, false
 	if l.next >= 0 {
 		at = min(to, l.settled.Frontier())
 	}
 	n.place(at, -1)
-	if l.rereading() {
+	if u := l.passing(); u != nil && u.From < to {
+		// Nor would what was to be passed over be met again.
+		at, lowered = min(at, u.From), true
+		n.place(at, -1)
+	}
+	if l.rereading() || lowered {
 		// What is missing below the new position would not come.
 		n.rewinding = true
 		e.rewinds = append(e.rewinds, n)

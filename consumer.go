@@ -43,10 +43,13 @@ type consumer struct {
 	committer *committer
 	pauser    *pauser
 	positions positions
-	network   network
-	scaler    scaler
-	lagBell   bell
-	checkBell bell
+	// decompressor is the user's, or the client's own with the user's limit.
+	decompressor kgo.Decompressor
+	network      network
+	scaler       scaler
+	lagBell      bell
+	checkBell    bell
+	lateBell     bell
 
 	revokeTimeout time.Duration
 
@@ -95,7 +98,7 @@ const (
 func newConsumer(e *engine, s *Source) *consumer {
 	e.group, e.origin = s.Group, origin{s.ARN, s.Brokers}
 	return &consumer{
-		engine: e, source: s, lagBell: newBell(), checkBell: newBell(),
+		engine: e, source: s, lagBell: newBell(), checkBell: newBell(), lateBell: newBell(),
 		topicIDs: map[string][16]byte{}, suspects: map[string]bool{},
 		purged:  map[string]time.Time{},
 		started: make(chan error, 1), first: make(chan struct{}),
@@ -166,7 +169,7 @@ func (c *consumer) start(ctx context.Context) error {
 		abort()
 		return fmt.Errorf("esm: Source.Client: %w", err)
 	}
-	c.client, c.abort = cl, abort
+	c.client, c.abort, c.decompressor = cl, abort, decompressor
 	isolation, _ := cl.OptValue(kgo.FetchIsolationLevel).(int8) // Kafka's number: 1 is read committed
 	c.engine.readCommitted = isolation == 1
 	c.positions.readCommitted = c.engine.readCommitted
@@ -190,7 +193,7 @@ func (c *consumer) start(ctx context.Context) error {
 	}
 	run, cancel := context.WithCancel(context.Background())
 	c.cancel = cancel
-	for _, f := range []func(context.Context){c.engine.keepTime, c.poll, c.sampleLag, c.control} {
+	for _, f := range []func(context.Context){c.engine.keepTime, c.poll, c.sampleLag, c.control, c.mend, c.placeLate} {
 		c.group.Go(func() { f(run) })
 	}
 	c.group.Go(func() {
@@ -330,12 +333,13 @@ func (c *consumer) pollOnce(ctx context.Context, evict []*lane) bool {
 		c.pollEnded.fire()
 		e.unlock()
 	}()
-	back := e.evict(evict)
+	nudged, back := e.evict(evict)
 	e.unlock()
 	if len(back) > 0 {
 		// As with a poll, no new assignment begins meanwhile, so this cannot
 		// hit the position of one.
 		c.pauser.reconcile()
+		c.client.SetOffsets(nudged)
 		c.client.SetOffsets(back)
 		return true
 	}
@@ -364,12 +368,19 @@ func ended(err error) bool {
 }
 
 // evict gives back what lanes have queued, and says from where lanes are to be
-// read again.
-func (e *engine) evict(lanes []*lane) map[string]map[int32]kgo.EpochOffset {
+// read again. Lanes to nudge are to be set elsewhere before: the client does
+// nothing about a partition that is where it is told to go.
+func (e *engine) evict(lanes []*lane) (nudged, back map[string]map[int32]kgo.EpochOffset) {
 	if len(lanes) == 0 {
-		return nil
+		return nil, nil
 	}
-	back := map[string]map[int32]kgo.EpochOffset{}
+	nudged, back = map[string]map[int32]kgo.EpochOffset{}, map[string]map[int32]kgo.EpochOffset{}
+	set := func(in map[string]map[int32]kgo.EpochOffset, l *lane, at int64) {
+		if in[l.Topic] == nil {
+			in[l.Topic] = map[int32]kgo.EpochOffset{}
+		}
+		in[l.Topic][l.Partition] = kgo.EpochOffset{Epoch: -1, Offset: at}
+	}
 	for _, l := range lanes {
 		if !l.rewinding {
 			e.counts.evicted += int64(l.count)
@@ -377,12 +388,13 @@ func (e *engine) evict(lanes []*lane) map[string]map[int32]kgo.EpochOffset {
 			l.next = l.taken
 		}
 		l.rewinding = false // what is polled from now on is from there
-		if back[l.Topic] == nil {
-			back[l.Topic] = map[int32]kgo.EpochOffset{}
+		if l.nudge {
+			set(nudged, l, l.next+1)
+			l.nudge = false
 		}
-		back[l.Topic][l.Partition] = kgo.EpochOffset{Epoch: -1, Offset: l.next}
+		set(back, l, l.next)
 	}
-	return back
+	return nudged, back
 }
 
 // cutPoll ends the poll under way.
@@ -405,38 +417,27 @@ func (c *consumer) hold(h hold) {
 	}
 }
 
-// control decides about the pollers once a second, or when there is news, and
-// looks after topics that may have been made again.
+// control decides about the pollers once a second, or when there is news.
 func (c *consumer) control(ctx context.Context) {
 	e := c.engine
 	timer := time.NewTimer(scaleEvery)
 	defer timer.Stop()
-	var checked time.Time
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case <-timer.C:
 		case <-e.scaleBell:
-		case <-c.checkBell:
 		}
 		timer.Reset(scaleEvery)
 		now := time.Now()
 		c.scale(now)
-		e.forgetProblems(now)
+		e.watchLanes(func() bool { return c.inPoll }, now)
 		e.watch.askLevel()
-		c.readd(ctx, now.Add(-readdAfter))
-		if now.Sub(checked) >= recheckEvery {
-			checked = now
-			c.recreated(ctx)
-		}
 	}
 }
 
-const (
-	scaleEvery   = time.Second
-	recheckEvery = 5 * time.Second
-)
+const scaleEvery = time.Second
 
 // scale asks the scaler and does what it says.
 func (c *consumer) scale(now time.Time) {

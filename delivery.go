@@ -7,6 +7,8 @@ import (
 	"slices"
 	"time"
 
+	"github.com/twmb/franz-go/pkg/kgo"
+
 	"github.com/seed429fd032/esm/internal/guard"
 )
 
@@ -50,7 +52,10 @@ func (e *engine) startDeliveries(now time.Time) {
 func (e *engine) deliverer(l *lease) {
 	p := l.work.parts[0]
 	for more := true; more; {
-		if p.again && !p.renew(1) {
+		if p.left[0].reason == ReasonUnreadable {
+			// There is nothing to make it of.
+			p.kafka[0] = &kgo.Record{Topic: p.lane.Topic, Partition: p.lane.Partition, Offset: p.heads.first.from, Timestamp: time.UnixMilli(-1)}
+		} else if p.again && !p.renew(1) {
 			now := time.Now()
 			e.giveBack(l, []*part{p}, now)
 			e.mu.Lock()
@@ -62,6 +67,9 @@ func (e *engine) deliverer(l *lease) {
 		p.again = true
 		e.mu.Lock()
 		dest, r := e.cfg.destination, p.left[0]
+		if dest == nil && r.reason == ReasonUnreadable {
+			dest = Drop // SkipUnreadable was that said aloud
+		}
 		l.started, l.told = time.Now(), 0 // each record is a call of its own
 		e.mu.Unlock()
 		d := &Discard{

@@ -62,11 +62,14 @@ const (
 	// ReasonPermanent: the function said that trying again makes no sense
 	// ([Permanent]).
 	ReasonPermanent
+	// ReasonUnreadable: it cannot be read, and [Mapping.SkipUnreadable] was
+	// called.
+	ReasonUnreadable
 )
 
 // String returns the reason in a word or two.
 func (r Reason) String() string {
-	names := [...]string{"none", "retries-exhausted", "too-old", "too-large", "permanent"}
+	names := [...]string{"none", "retries-exhausted", "too-old", "too-large", "permanent", "unreadable"}
 	if int(r) >= len(names) {
 		return fmt.Sprintf("Reason(%d)", int(r))
 	}
@@ -79,6 +82,9 @@ func (r Reason) MarshalText() ([]byte, error) { return []byte(r.String()), nil }
 // A Discard is a record that is given up, with what is known of it. It is
 // Deliver's own, as [Destination] says.
 type Discard struct {
+	// Record is what is given up. With [ReasonUnreadable] it stands for all
+	// records of a batch and has only the coordinates of the first; Err then has
+	// an [*UnreadableError], for errors.As, which says up to where.
 	Record *kgo.Record
 	Reason Reason
 	// Attempts is how many attempts failed: 0 if it was too old for the first.

@@ -79,16 +79,17 @@ type engine struct {
 
 	alarmAt time.Time // when the timekeeper wakes
 
-	member    bool      // the group gave this process an assignment
-	limitedAt time.Time // since when memory keeps the Mapping from polling
-	fedAt     time.Time // when starved lanes were looked for,
-	fedPolls  int64     // and after how many polls
-	fed       ration    // what each lane may have, when one was paused last
-	wayUntil  time.Time // until when lanes give way to those that are pushed aside
-	counts    counters
-	pace      pace
-	problems  map[string]*Problem
-	ids       uint64
+	member       bool      // the group gave this process an assignment
+	limitedAt    time.Time // since when memory keeps the Mapping from polling
+	fedAt        time.Time // when starved lanes were looked for,
+	fedPolls     int64     // and after how many polls
+	watchedPolls int64     // polls when lanes were looked at
+	fed          ration    // what each lane may have, when one was paused last
+	wayUntil     time.Time // until when lanes give way to those that are pushed aside
+	counts       counters
+	pace         pace
+	problems     map[string]*Problem
+	ids          uint64
 }
 
 // hold is why nothing is leased and nothing polled.

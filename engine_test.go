@@ -340,7 +340,7 @@ func (d *driver) rewind(evict bool) {
 			l.paused = false
 		}
 	}
-	back := d.e.evict(lanes)
+	_, back := d.e.evict(lanes)
 	d.e.unlock()
 	for topic, ps := range back {
 		for p := range ps {

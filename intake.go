@@ -213,7 +213,7 @@ func (e *engine) deliver(arrivals []arrival, now time.Time) {
 				e.memory.hold(s.memory)
 			}
 		}
-		if a.lane == nil || a.lane.dead || a.lane.ending || a.lane.rewinding {
+		if a.lane == nil || a.lane.dead || a.lane.ending || a.lane.rewinding || a.lane.unplaced {
 			e.discard(a)
 			continue
 		}
@@ -310,7 +310,7 @@ func (e *engine) receive(l *lane, a *arrival, now time.Time) (in *lane, kept boo
 	again := l.next < l.taken
 	l.next = max(l.next, last+1)
 	l.dry = 0
-	e.readable(l.TopicPartition, now)
+	e.readable(l, now)
 	for _, s := range a.segments {
 		if again {
 			s = e.refill(l, s)

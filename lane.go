@@ -83,6 +83,17 @@ type lane struct {
 	dryEnd  int64     // the end that it had then
 	aside   int       // polls in a row that brought nothing but a refusal of it
 
+	// unplaced is whether it is not known where to begin: the client has it at a
+	// placeholder and does not fetch it. See placer.go.
+	unplaced   bool
+	nudge      bool             // the client is to be set back even to where it is
+	still      standstill       // whether it gets on
+	said       error            // the client's last words about it, nil once something came
+	saidAt     time.Time        // and when it said them
+	named      bool             // there is a Problem with it
+	unreadable *UnreadableError // what cannot be read of it
+	skipping   *UnreadableError // what is to be passed over when nothing is left that comes before
+
 	since time.Time // when its work failed first
 	told  bool      // that it is held up
 }

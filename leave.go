@@ -66,7 +66,7 @@ func (c *consumer) close(ctx context.Context) (waiting []string, leaveErr error)
 
 // leave leaves the group, or says that this static member will be back. The
 // second is up to the client, which knows which protocol is spoken; but for
-// KIP-848 it leaves out the instance (v1.22.2), and the broker refuses that.
+// KIP-848 it leaves out the instance (v1.22.3), and the broker refuses that.
 // The partitions would then wait for the end of the session, and the member,
 // restarted, would be refused for as long. So it is said again here.
 func (c *consumer) leave(ctx context.Context) error {

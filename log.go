@@ -137,6 +137,12 @@ func (w *watch) logReread(tp TopicPartition, offset int64, records int) {
 		"topic", tp.Topic, "partition", tp.Partition, "offset", offset, "records", records)
 }
 
+// logSetBack writes that the client has stopped reading a partition.
+func (w *watch) logSetBack(tp TopicPartition, position int64, stood time.Duration) {
+	w.logger.Warn("the Kafka client does not read a partition although its leader sends records; it is set back to its position",
+		"topic", tp.Topic, "partition", tp.Partition, "position", position, "for", stood.Round(time.Second))
+}
+
 // logKept writes that the function wants records given up, and nobody says where
 // they should go.
 func (w *watch) logKept(batchID string, outcome Outcome, err error) {

@@ -105,19 +105,15 @@ func (p *positions) forget(topic string) {
 	maps.DeleteFunc(p.owed, func(tp TopicPartition, _ owedEnd) bool { return tp.Topic == topic })
 }
 
-// listTimeout is how long an assignment waits for brokers that do not say
-// where a partition begins, before it is left to the client to find out. Start
-// waits as long for the ends of Latest.
-const listTimeout = 10 * time.Second
-
-// resolve says where partitions begin. A partition that is not in the answer
-// is one that no broker would say it of.
+// resolve says where partitions begin, asking until all are answered, but for
+// listTimeout at most. A partition that is not in the answer is one that no broker
+// would say it of.
 func (p *positions) resolve(ctx context.Context, cl *kgo.Client, tps []TopicPartition) map[TopicPartition]listed {
 	answer := make(map[TopicPartition]listed, len(tps))
 	ctx, done := context.WithTimeout(ctx, listTimeout)
 	defer done()
 	for {
-		p.ask(ctx, cl, tps, answer)
+		p.ask(ctx, cl, tps, answer, nil)
 		tps = slices.DeleteFunc(slices.Clone(tps), func(tp TopicPartition) bool { _, ok := answer[tp]; return ok })
 		if len(tps) == 0 || !pause(ctx, fetchMaxWait) {
 			return answer
@@ -125,9 +121,10 @@ func (p *positions) resolve(ctx context.Context, cl *kgo.Client, tps []TopicPart
 	}
 }
 
-// ask asks once where partitions begin, and adds what it is told to the answer.
-// It may be asked again for what is not in there.
-func (p *positions) ask(ctx context.Context, cl *kgo.Client, tps []TopicPartition, answer map[TopicPartition]listed) {
+// ask asks once where partitions begin, and adds what it is told to the answer, or
+// why it is not told to what was refused, unless that is nil. It may be asked again
+// for what is not in the answer.
+func (p *positions) ask(ctx context.Context, cl *kgo.Client, tps []TopicPartition, answer map[TopicPartition]listed, refused map[TopicPartition]error) {
 	var atStart []TopicPartition
 	since := map[TopicPartition]time.Time{} // what begins with the first record of a time
 	epochs := map[TopicPartition]int32{}
@@ -150,7 +147,7 @@ func (p *positions) ask(ctx context.Context, cl *kgo.Client, tps []TopicPartitio
 		}
 	}
 	p.mu.Unlock()
-	p.list(ctx, cl, atStart, listStart, answer)
+	p.list(ctx, cl, atStart, listStart, answer, refused)
 	if len(epochs) > 0 {
 		ends, ask := endsOfEpochs(ctx, cl, epochs)
 		maps.Copy(answer, ends)
@@ -162,7 +159,7 @@ func (p *positions) ask(ctx context.Context, cl *kgo.Client, tps []TopicPartitio
 		p.settle(ends)
 	}
 	if len(since) > 0 {
-		found := p.firstSince(ctx, cl, since)
+		found := p.firstSince(ctx, cl, since, refused)
 		maps.Copy(answer, found)
 		p.settle(found)
 	}
@@ -181,16 +178,16 @@ func (p *positions) settle(found map[TopicPartition]listed) {
 // firstSince finds the first record of each partition that is of a time or later,
 // or the end. The end is asked for first: a record that is written between the two
 // questions is found by the second.
-func (p *positions) firstSince(ctx context.Context, cl *kgo.Client, since map[TopicPartition]time.Time) map[TopicPartition]listed {
+func (p *positions) firstSince(ctx context.Context, cl *kgo.Client, since map[TopicPartition]time.Time, refused map[TopicPartition]error) map[TopicPartition]listed {
 	ends, found := map[TopicPartition]listed{}, map[TopicPartition]listed{}
-	p.list(ctx, cl, slices.Collect(maps.Keys(since)), listEnd, ends)
+	p.list(ctx, cl, slices.Collect(maps.Keys(since)), listEnd, ends, refused)
 	at := map[int64][]TopicPartition{}
 	for tp := range ends {
 		ms := since[tp].UnixMilli()
 		at[ms] = append(at[ms], tp)
 	}
 	for ms, tps := range at {
-		p.list(ctx, cl, tps, ms, found)
+		p.list(ctx, cl, tps, ms, found, refused)
 	}
 	for tp, l := range found {
 		if l.offset < 0 {
@@ -201,10 +198,12 @@ func (p *positions) firstSince(ctx context.Context, cl *kgo.Client, since map[To
 }
 
 // list asks once for an offset of each partition.
-func (p *positions) list(ctx context.Context, cl *kgo.Client, tps []TopicPartition, at int64, answer map[TopicPartition]listed) {
+func (p *positions) list(ctx context.Context, cl *kgo.Client, tps []TopicPartition, at int64, answer map[TopicPartition]listed, refused map[TopicPartition]error) {
 	for tp, l := range listOffsets(ctx, cl, tps, at, p.readCommitted) {
 		if l.err == nil {
 			answer[tp] = l
+		} else if refused != nil {
+			refused[tp] = l.err
 		}
 	}
 }
@@ -236,24 +235,34 @@ func (c *consumer) adjust(ctx context.Context, offsets map[string]map[int32]kgo.
 			}
 		}
 	}
+	late := c.engine.unanswered(offsets)
 	if len(missing) > 0 {
 		found := c.positions.resolve(ctx, c.client, missing)
+		if ctx.Err() != nil {
+			return nil, context.Cause(ctx)
+		}
 		for _, tp := range missing {
 			at, ok := found[tp]
-			switch {
-			case ok:
-				offsets[tp.Topic][tp.Partition] = kgo.NewOffset().At(at.offset)
-				placements = append(placements, placement{tp: tp, at: at.offset, leaderEpoch: -1, anchor: c.positions.start.kind == startLatest})
-			case ctx.Err() != nil:
-				return nil, context.Cause(ctx)
-			case c.positions.start.kind == startAtTimestamp:
-				offsets[tp.Topic][tp.Partition] = kgo.NewOffset().AfterMilli(c.positions.start.at.UnixMilli())
-			default:
-				offsets[tp.Topic][tp.Partition] = kgo.NewOffset().AtStart()
+			if !ok {
+				delete(offsets[tp.Topic], tp.Partition)
+				late = append(late, tp)
+				continue
 			}
+			offsets[tp.Topic][tp.Partition] = kgo.NewOffset().At(at.offset)
+			placements = append(placements, placement{tp: tp, at: at.offset, leaderEpoch: -1, anchor: c.positions.start.kind == startLatest})
 		}
 	}
 	c.engine.place(placements)
+	if len(late) > 0 {
+		for tp, at := range c.engine.postpone(late) {
+			if offsets[tp.Topic] == nil {
+				offsets[tp.Topic] = map[int32]kgo.Offset{}
+			}
+			offsets[tp.Topic][tp.Partition] = at
+		}
+		c.pauser.reconcile() // before the client consumes them
+		c.lateBell.ring()
+	}
 	c.countBrokers(c.engine.assigned())
 	c.lagBell.ring()
 	c.joined()

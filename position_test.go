@@ -376,7 +376,7 @@ func TestTopicThatIsDeletedAndMadeAgain(t *testing.T) {
 }
 
 // TestTopicMadeAgainIsAssignedOnce: if a group of KIP-848 assigns a topic
-// before the client knows its partitions, the client (v1.22.2) assigns it a
+// before the client knows its partitions, the client (v1.22.3) assigns it a
 // second time, while it fetches already. Slow metadata brings that about.
 func TestTopicMadeAgainIsAssignedOnce(t *testing.T) {
 	virtual(t, func(t *testing.T) {

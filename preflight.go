@@ -47,6 +47,9 @@ func (c *consumer) preflight(ctx context.Context) error {
 // leader: those of a topic that was just made have none for a moment.
 const electionTimeout = 2 * time.Second
 
+// endsTimeout is how long it waits for leaders that do not answer.
+const endsTimeout = 10 * time.Second
+
 // findEnds finds out where Latest is. If most of the partitions can be read, it
 // does not wait long for the others: see positions.
 func (c *consumer) findEnds(ctx context.Context, open []TopicPartition) error {
@@ -54,7 +57,7 @@ func (c *consumer) findEnds(ctx context.Context, open []TopicPartition) error {
 	var owed map[TopicPartition]owedEnd
 	var refused error
 	err := c.insist(ctx, "find the starting position", func() error {
-		limited, done := context.WithTimeout(ctx, listTimeout)
+		limited, done := context.WithTimeout(ctx, endsTimeout)
 		defer done()
 		var left []TopicPartition
 		refused = nil
@@ -89,7 +92,7 @@ func (c *consumer) findEnds(ctx context.Context, open []TopicPartition) error {
 			}
 			owed[tp] = o
 		}
-		if leaderless < len(open) && (took < listTimeout || len(open) == all) {
+		if leaderless < len(open) && (took < endsTimeout || len(open) == all) {
 			return refused
 		}
 		return nil

@@ -54,30 +54,19 @@ func (e *engine) raise(with string, err error) {
 
 func (e *engine) clear(with string) { e.raise(with, nil) }
 
-// forgetProblems drops problems of whose end nobody hears: a connection that is
-// not tried any more, a topic from which nothing comes. They are raised again
-// and again while they last.
-func (e *engine) forgetProblems(now time.Time) {
-	e.mu.Lock()
-	defer e.unlock()
-	for with, p := range e.problems {
-		passing := strings.HasPrefix(with, connectionProblem) || strings.HasPrefix(with, "topic ") || with == "client"
-		if passing && now.Sub(p.Last) > time.Minute {
-			e.problem(with, nil, now)
-		}
-	}
-}
-
 // problemWith names a partition.
 func problemWith(topic string, partition int32) string {
 	return fmt.Sprintf("topic %s partition %d", topic, partition)
 }
 
-// readable notes that records came from a partition.
-func (e *engine) readable(tp TopicPartition, now time.Time) {
+// readable notes that a lane can be read: records came, or its broker was asked
+// and gave some.
+func (e *engine) readable(l *lane, now time.Time) {
+	l.said, l.unreadable = nil, nil
 	if len(e.problems) > 0 {
-		e.problem("topic "+tp.Topic, nil, now)
-		e.problem(problemWith(tp.Topic, tp.Partition), nil, now)
+		e.problem("topic "+l.Topic, nil, now)
+		e.problem(problemWith(l.Topic, l.Partition), nil, now)
+		l.named = false
 	}
 }
 

@@ -135,8 +135,7 @@ func (e *engine) lookAgain(p *part, now time.Time) {
 		l.paused = false
 		e.later(e.repause)
 	}
-	e.rewinds = append(e.rewinds, l)
-	e.later(e.cutPoll) // what it would bring is not wanted
+	e.rewind(l)
 	e.schedule(l, now)
 	tp, first, records := l.TopicPartition, l.next, len(p.missing)
 	e.later(func() { e.watch.write(func() { e.watch.logReread(tp, first, records) }) })

@@ -139,6 +139,9 @@ func (f *fifo) pop() entry {
 // group.
 func (e *engine) schedule(l *lane, now time.Time) {
 	e.unfile(l)
+	if l.skipping != nil && l.work == nil && l.count == 0 && !l.dead && !l.ending {
+		l.work = e.skipped(l, now)
+	}
 	switch {
 	case l.dead || l.ending:
 		l.state = laneIdle

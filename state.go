@@ -145,6 +145,9 @@ func (e *engine) healthy(now time.Time) error {
 	if p := e.problems["commit"]; p != nil && now.Sub(p.Since) > noProgressAfter {
 		return fmt.Errorf("esm: not healthy: nothing of some partitions is committed: %w", p.Err)
 	}
+	if err := e.ailing(now); err != nil {
+		return err
+	}
 	if now.Sub(e.progress) < noProgressAfter || e.pool.busy > 0 || len(e.waiting) > 0 || e.throttledUntil.After(now) {
 		return nil
 	}

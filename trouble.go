@@ -26,24 +26,45 @@ func (c *consumer) troubles(fetches kgo.Fetches) {
 			tooLarge *kgo.ErrDecompressTooLarge
 		)
 		switch {
-		case ended(err), refused(err):
-		case errors.As(err, &loss):
-			c.dataLoss(loss)
 		case errors.As(err, &session):
 			c.engine.raise("group", session.Err)
+		case topic == "" && ended(err), refused(err):
+		case errors.As(err, &loss):
+			c.dataLoss(loss)
 		case errors.As(err, &tooLarge):
-			c.engine.raise(problemWith(topic, partition), err)
+			c.engine.said(TopicPartition{topic, partition}, err, tooLarge.NextOffset)
 		case errors.Is(err, kerr.UnknownTopicID), errors.Is(err, kerr.UnknownTopicOrPartition):
 			c.engine.raise("topic "+topic, err)
 			c.suspect(topic)
 		case topic == "":
 			c.engine.raise("client", err)
-		case errors.Is(err, kerr.TopicAuthorizationFailed):
+		case errors.Is(err, kerr.TopicAuthorizationFailed), partition < 0:
 			c.engine.raise("topic "+topic, err)
 		default:
-			c.engine.raise(problemWith(topic, partition), err)
+			c.engine.said(TopicPartition{topic, partition}, err, -1)
 		}
 	})
+}
+
+// said keeps what the client said about a partition: it may have been the last
+// thing, since it says some things once and then leaves the partition alone. If
+// what comes up to some offset cannot be read, it said that, and will not try
+// again.
+func (e *engine) said(tp TopicPartition, err error, unreadable int64) {
+	err = guard.Keep(err)
+	now := time.Now()
+	e.mu.Lock()
+	defer e.unlock()
+	l := e.lanes[tp]
+	if l == nil {
+		return // it was taken away meanwhile
+	}
+	l.said, l.saidAt, l.named = err, now, true
+	if l.next >= 0 && l.next < unreadable {
+		e.unread(l, &UnreadableError{tp, l.next, unreadable, err}, now)
+		return
+	}
+	e.problem(problemWith(tp.Topic, tp.Partition), err, now)
 }
 
 // dataLoss moves a lane back to where the broker's log diverged.
@@ -159,7 +180,7 @@ const (
 // and holds that up until the client knows those of the new topic. Meanwhile
 // the client does not tell a group of KIP-848 what it subscribes to. A group
 // that knew could assign the topic before the client has its metadata, and
-// when it gets that, the client (v1.22.2) would assign the topic once more,
+// when it gets that, the client (v1.22.3) would assign the topic once more,
 // beside its own fetches. If no rebalance comes, or another one than that, it
 // still can, though seldom; assign is ready for it.
 func (c *consumer) readd(ctx context.Context, before time.Time) {
@@ -198,13 +219,16 @@ var _ interface {
 	kgo.HookGroupManageError
 } = clientHooks{}
 
-// OnBrokerConnect keeps what goes wrong with connections.
+// OnBrokerConnect keeps what goes wrong with connections, until it goes well.
 func (h clientHooks) OnBrokerConnect(b kgo.BrokerMetadata, _ time.Duration, _ net.Conn, err error) {
 	if errors.Is(err, context.Canceled) || errors.Is(err, kgo.ErrClientClosed) {
 		return
 	}
-	err = h.c.network.explain(b, err)
-	h.c.engine.raise(connectionProblem+net.JoinHostPort(b.Host, strconv.Itoa(int(b.Port))), err)
+	h.c.engine.raise(connectionProblem+hostPort(b.Host, b.Port), h.c.network.explain(b, err))
+}
+
+func hostPort(host string, port int32) string {
+	return net.JoinHostPort(host, strconv.Itoa(int(port)))
 }
 
 // OnGroupManageError hears why the group could not be joined.

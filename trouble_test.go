@@ -41,12 +41,24 @@ type cutNetwork struct {
 	mu    sync.Mutex
 	conns []net.Conn
 	down  bool
+	none  string // an address that cannot be reached
+}
+
+// refuse cuts what there is with an address, and keeps new connections to it, and
+// only it, from being made.
+func (n *cutNetwork) refuse(address string) {
+	n.mu.Lock()
+	n.none = address
+	n.mu.Unlock()
+	if address != "" {
+		n.cut(false)
+	}
 }
 
 func (n *cutNetwork) dial(ctx context.Context, network, address string) (net.Conn, error) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	if n.down {
+	if n.down || n.none == address {
 		return nil, &net.OpError{Op: "dial", Net: network, Err: os.NewSyscallError("connect", syscall.ECONNREFUSED)}
 	}
 	c, err := n.k.Dial(ctx, network, address)

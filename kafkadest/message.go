@@ -43,7 +43,9 @@ const (
 	//     if it was in none.
 	//   - condition is "RetriesExhausted", or "MaximumPayloadSizeExceeded" for a
 	//     record that is too large. AWS has no word for the others:
-	//     "RecordAgeExceeded" for one that is too old, and "PermanentFailure".
+	//     "RecordAgeExceeded" for one that is too old, "PermanentFailure", and
+	//     "RecordsUnreadable" for a batch that cannot be read, which is one
+	//     message, with null for key and value; esm-error says which offsets.
 	//   - responseContext is null where no function answered: for a record that
 	//     is too large, and for one that was never tried. Otherwise it is always
 	//     the same. What the function said is in the header esm-error.
@@ -127,6 +129,8 @@ func condition(r esm.Reason) string {
 		return awsevent.RecordAgeExceeded
 	case esm.ReasonPermanent:
 		return awsevent.PermanentlyRefused
+	case esm.ReasonUnreadable:
+		return awsevent.Unreadable
 	}
 	return r.String()
 }

@@ -44,7 +44,7 @@ func TestErrorsOfTheUserAreTakenAsTheyAre(t *testing.T) {
 func TestEveryReasonHasACondition(t *testing.T) {
 	for reason, want := range map[esm.Reason]string{
 		esm.ReasonRetriesExhausted: "RetriesExhausted", esm.ReasonTooLarge: "MaximumPayloadSizeExceeded",
-		esm.ReasonTooOld: "RecordAgeExceeded", esm.ReasonPermanent: "PermanentFailure", 99: "Reason(99)",
+		esm.ReasonTooOld: "RecordAgeExceeded", esm.ReasonPermanent: "PermanentFailure", esm.ReasonUnreadable: "RecordsUnreadable", 99: "Reason(99)",
 	} {
 		g := &esm.Discard{Record: &kgo.Record{Topic: "t"}, Reason: reason, Attempts: 1}
 		var doc struct {

@@ -15,6 +15,7 @@ const (
 	PayloadTooLarge    = "MaximumPayloadSizeExceeded"
 	RecordAgeExceeded  = "RecordAgeExceeded"
 	PermanentlyRefused = "PermanentFailure"
+	Unreadable         = "RecordsUnreadable"
 )
 
 // A Document tells an on-failure destination of a record.

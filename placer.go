@@ -1,0 +1,225 @@
+package esm
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"github.com/seed429fd032/esm/internal/guard"
+)
+
+// Partitions of which nobody says where they begin, when they are assigned, are
+// placed late.
+//
+// The client asks the coordinator for commits once. A partition that is refused
+// (rights, a coordinator that moves, a code that a broker made up) it says an
+// error of, once, and never reads again. A partition without a commit begins at
+// an offset that its leader knows, and that may be away. To wait for either would
+// keep all other partitions of the assignment waiting.
+//
+// So these get a placeholder in the client, and are paused: it consumes them but
+// does not fetch (adjust). placeLate asks for commits, and for offsets, until
+// both are known. Then the lane is placed, and the poll loop sets the client, as
+// it does after an eviction: no assignment can come in between.
+//
+// The rejected design is to refuse the whole assignment: the client would leave
+// the group and join again, which stops every member, and meet the same.
+
+// placeholder is where the client has a partition that is not fetched.
+var placeholder = kgo.NewOffset().At(0)
+
+// errNotAnswered is why nothing is known of a partition that an answer leaves out.
+var errNotAnswered = errors.New("no broker has answered for this partition yet")
+
+// listTimeout is how long an assignment waits for brokers that do not say where
+// a partition begins.
+const listTimeout = 2 * time.Second
+
+// lateMost is the longest time between two questions for where a partition
+// begins.
+const lateMost = 15 * time.Second
+
+// unanswered lists the lanes that were to be placed and are not among what the
+// coordinator answered.
+func (e *engine) unanswered(answered map[string]map[int32]kgo.Offset) (tps []TopicPartition) {
+	e.mu.Lock()
+	defer e.unlock()
+	for tp, l := range e.lanes {
+		if _, ok := answered[tp.Topic][tp.Partition]; !ok && l.next < 0 && !l.unplaced && !l.ending {
+			tps = append(tps, tp)
+		}
+	}
+	return tps
+}
+
+// postpone says where the client is to have partitions whose beginning is not
+// known yet, and has them not fetched. A lane that has begun already, since it
+// was assigned without being taken away, goes on where it is. One that is not
+// here any more is not in the answer.
+func (e *engine) postpone(tps []TopicPartition) map[TopicPartition]kgo.Offset {
+	at := map[TopicPartition]kgo.Offset{}
+	e.mu.Lock()
+	defer e.unlock()
+	for _, tp := range tps {
+		switch l := e.lanes[tp]; {
+		case l == nil:
+		case l.next >= 0:
+			at[tp] = kgo.NewOffset().At(l.next)
+		default:
+			l.unplaced = true
+			at[tp] = placeholder
+		}
+	}
+	return at
+}
+
+// late lists the partitions that are to be placed.
+func (e *engine) late() (tps []TopicPartition) {
+	e.mu.Lock()
+	defer e.unlock()
+	for tp, l := range e.lanes {
+		if l.unplaced && !l.ending && !l.gone {
+			tps = append(tps, tp)
+		}
+	}
+	return tps
+}
+
+// placeLate places such lanes, until ctx ends.
+func (c *consumer) placeLate(ctx context.Context) {
+	timer := time.NewTimer(time.Hour)
+	defer timer.Stop()
+	wait := time.Duration(0)
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-c.lateBell:
+			wait = 0
+		case <-timer.C:
+		}
+		tps := c.engine.late()
+		if len(tps) == 0 {
+			continue
+		}
+		c.placeThese(ctx, tps)
+		wait = min(max(fetchMaxWait, 2*wait), lateMost)
+		timer.Reset(wait)
+	}
+}
+
+// placeThese asks once for all.
+func (c *consumer) placeThese(ctx context.Context, tps []TopicPartition) {
+	e := c.engine
+	answers := c.commits(ctx, tps)
+	var placements []placement
+	var missing []TopicPartition
+	refused := map[TopicPartition]error{}
+	for tp, a := range answers {
+		switch {
+		case a.err != nil:
+			refused[tp] = a.err
+		case a.offset >= 0:
+			placements = append(placements, placement{tp: tp, at: a.offset, leaderEpoch: a.leaderEpoch, committed: true, late: true})
+		default:
+			missing = append(missing, tp)
+		}
+	}
+	found := map[TopicPartition]listed{}
+	c.positions.ask(ctx, c.client, missing, found, refused)
+	if ctx.Err() != nil {
+		return
+	}
+	for _, tp := range missing {
+		if a, ok := found[tp]; ok {
+			delete(refused, tp)
+			placements = append(placements, placement{tp: tp, at: a.offset, leaderEpoch: -1, anchor: c.positions.start.kind == startLatest, late: true})
+		} else if refused[tp] == nil {
+			refused[tp] = errNotAnswered
+		}
+	}
+	e.refused(refused, time.Now())
+	e.place(placements)
+	c.lagBell.ring()
+}
+
+// refused notes why lanes cannot be placed yet.
+func (e *engine) refused(why map[TopicPartition]error, now time.Time) {
+	for tp, err := range why {
+		why[tp] = guard.Keep(err)
+	}
+	e.mu.Lock()
+	defer e.unlock()
+	for tp, err := range why {
+		if l := e.lanes[tp]; l != nil && l.unplaced {
+			l.said, l.saidAt, l.named = err, now, true
+			e.problem(problemWith(tp.Topic, tp.Partition), err, now)
+		}
+	}
+}
+
+// commits asks the coordinator for the commits of partitions, as the member that
+// the client is: a group of KIP-848 answers only those. Each is in the answer; an
+// offset of -1 says that there is none.
+func (c *consumer) commits(ctx context.Context, tps []TopicPartition) map[TopicPartition]listed {
+	answers := make(map[TopicPartition]listed, len(tps))
+	all := func(err error) map[TopicPartition]listed {
+		for _, tp := range tps {
+			answers[tp] = listed{offset: -1, leaderEpoch: -1, err: err}
+		}
+		return answers
+	}
+	req := kmsg.NewPtrOffsetFetchRequest()
+	req.RequireStable = true // as the client does: no offset of a transaction that is open
+	g := kmsg.NewOffsetFetchRequestGroup()
+	g.Group = c.source.Group
+	if member, epoch := c.client.GroupMetadata(); member != "" {
+		g.MemberID, g.MemberEpoch = &member, epoch
+	}
+	names := map[[16]byte]string{}
+	topics := map[string]int{}
+	c.engine.mu.Lock()
+	for _, tp := range tps {
+		i, ok := topics[tp.Topic]
+		if !ok {
+			i = len(g.Topics)
+			topics[tp.Topic] = i
+			t := kmsg.NewOffsetFetchRequestGroupTopic()
+			t.Topic, t.TopicID = tp.Topic, c.topicIDs[tp.Topic]
+			names[t.TopicID] = tp.Topic
+			g.Topics = append(g.Topics, t)
+		}
+		g.Topics[i].Partitions = append(g.Topics[i].Partitions, tp.Partition)
+	}
+	c.engine.unlock()
+	req.Groups = append(req.Groups, g)
+	resp, err := req.RequestWith(ctx, c.client)
+	if err != nil {
+		return all(err)
+	}
+	if err := kerr.ErrorForCode(resp.ErrorCode); err != nil {
+		return all(err)
+	}
+	all(errNotAnswered)
+	for _, g := range resp.Groups {
+		if err := kerr.ErrorForCode(g.ErrorCode); err != nil {
+			return all(err)
+		}
+		for _, t := range g.Topics {
+			if t.Topic == "" {
+				t.Topic = names[t.TopicID]
+			}
+			for _, p := range t.Partitions {
+				tp := TopicPartition{t.Topic, p.Partition}
+				if _, ours := answers[tp]; ours {
+					answers[tp] = listed{p.Offset, p.LeaderEpoch, kerr.ErrorForCode(p.ErrorCode)}
+				}
+			}
+		}
+	}
+	return answers
+}

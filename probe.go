@@ -1,0 +1,152 @@
+package esm
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
+)
+
+// A probe asks the leader of a partition for what comes next, beside the client:
+// it finds out why a lane stands still, whatever the client knows or says.
+//
+// It goes through the client's own connection for fetches, behind the fetch that
+// is under way. So what it says is newer than all that the client was sent
+// before, and a slow answer is not taken for none.
+type probe struct {
+	client        *kgo.Client
+	decompressor  kgo.Decompressor
+	unchecked     bool // the checksums of batches are not looked at
+	readCommitted bool
+}
+
+func newProbeOf(cl *kgo.Client, d kgo.Decompressor, readCommitted bool) *probe {
+	p := &probe{client: cl, decompressor: d, readCommitted: readCommitted}
+	p.unchecked, _ = cl.OptValue(kgo.DisableFetchCRCValidation).(bool)
+	return p
+}
+
+// A finding is what the leader of a partition sent.
+type finding struct {
+	err        error            // why it sent nothing, or nil
+	readable   bool             // it sent records
+	unreadable *UnreadableError // it sent what cannot be read
+	// to is the offset up to which there is nothing to read: records that
+	// compaction took, or of transactions that were aborted.
+	to  int64
+	end int64 // how far the partition can be read, -1 if that is not known
+}
+
+const (
+	// probeTimeout is how long a leader has to answer.
+	probeTimeout = 10 * time.Second
+	// probeBytes is how much it sends at most, but for the first batch, which it
+	// sends whole. It is to be enough for the beginning of the next one.
+	probeBytes = 64 << 10
+)
+
+// ask asks for what comes at a position.
+func (p *probe) ask(ctx context.Context, tp TopicPartition, id [16]byte, position int64) finding {
+	leader, _, err := p.client.PartitionLeader(tp.Topic, tp.Partition)
+	switch {
+	case err != nil:
+		return finding{err: err, end: -1}
+	case leader < 0:
+		return finding{err: kerr.LeaderNotAvailable, end: -1}
+	}
+	req := kmsg.NewPtrFetchRequest()
+	req.MaxWaitMillis, req.MinBytes, req.MaxBytes = 0, 1, probeBytes
+	req.SessionEpoch = -1 // without a session: that is the client's
+	if p.readCommitted {
+		req.IsolationLevel = 1
+	}
+	t := kmsg.NewFetchRequestTopic()
+	t.Topic, t.TopicID = tp.Topic, id
+	part := kmsg.NewFetchRequestTopicPartition()
+	part.Partition, part.FetchOffset, part.PartitionMaxBytes = tp.Partition, position, probeBytes
+	part.CurrentLeaderEpoch, part.LastFetchedEpoch, part.LogStartOffset = -1, -1, -1
+	t.Partitions = append(t.Partitions, part)
+	req.Topics = append(req.Topics, t)
+	ctx, done := context.WithTimeout(ctx, probeTimeout)
+	defer done()
+	answer, err := p.client.Broker(int(leader)).Request(ctx, req)
+	if err != nil {
+		if ctx.Err() != nil {
+			err = fmt.Errorf("broker %d, which leads it, does not answer: %w", leader, err)
+		}
+		return finding{err: err, end: -1}
+	}
+	resp, ok := answer.(*kmsg.FetchResponse)
+	if ok && resp.ErrorCode != 0 {
+		return finding{err: kerr.ErrorForCode(resp.ErrorCode), end: -1}
+	}
+	if !ok || len(resp.Topics) != 1 || len(resp.Topics[0].Partitions) != 1 {
+		return finding{err: errNotAnswered, end: -1}
+	}
+	return p.read(tp, position, &resp.Topics[0].Partitions[0])
+}
+
+// read makes a finding of an answer.
+func (p *probe) read(tp TopicPartition, position int64, answer *kmsg.FetchResponseTopicPartition) finding {
+	f := finding{end: answer.HighWatermark}
+	level := kgo.ReadUncommitted()
+	if p.readCommitted {
+		level, f.end = kgo.ReadCommitted(), answer.LastStableOffset
+	}
+	if err := kerr.ErrorForCode(answer.ErrorCode); err != nil {
+		return finding{err: err, end: -1}
+	}
+	sent := answer.RecordBatches
+	opts := kgo.ProcessFetchPartitionOpts{
+		KeepControlRecords: true, DisableCRCValidation: p.unchecked, Offset: position, IsolationLevel: level,
+		Topic: tp.Topic, Partition: tp.Partition,
+	}
+	got, next := kgo.ProcessFetchPartition(opts, answer, p.decompressor, nil)
+	var tooLarge *kgo.ErrDecompressTooLarge
+	switch {
+	case len(got.Records) > 0:
+		f.readable = true
+	case errors.As(got.Err, &tooLarge):
+		f.unreadable = &UnreadableError{tp, next, max(tooLarge.NextOffset, next+1), got.Err}
+	case got.Err != nil:
+		f.unreadable = &UnreadableError{tp, next, batchEnd(sent, next), got.Err}
+	case next > position:
+		f.to = next
+	case f.end > position:
+		f.err = fmt.Errorf("%w: %d bytes without a record at or after offset %d", errSendsNothing, len(sent), position)
+	}
+	return f
+}
+
+// errSendsNothing: the leader says that there is more, and does not send it.
+var errSendsNothing = errors.New("its leader sends nothing of it")
+
+// batchEnd finds the batch that holds an offset, or the first one after it, in what
+// a broker sent, and returns the offset after its last one. It does not trust the
+// batch more than it must, since that may be corrupt: where it begins and how long
+// it is are written by the broker and are not part of its checksum. So where it
+// ends is taken from the beginning of the next batch if there is one.
+func batchEnd(sent []byte, offset int64) int64 {
+	const header, lengthAt, lastAt, lengthFrom = 27, 8, 23, 12
+	for len(sent) >= header {
+		base := int64(binary.BigEndian.Uint64(sent))
+		length := int64(int32(binary.BigEndian.Uint32(sent[lengthAt:]))) + lengthFrom
+		last := int64(int32(binary.BigEndian.Uint32(sent[lastAt:])))
+		if length < header || int64(len(sent)) < length+lengthAt {
+			if base < 0 || last < 0 {
+				break
+			}
+			return max(base+last+1, offset+1)
+		}
+		sent = sent[length:]
+		if next := int64(binary.BigEndian.Uint64(sent)); next > offset {
+			return next
+		}
+	}
+	return offset + 1
+}

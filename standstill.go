@@ -1,0 +1,133 @@
+package esm
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/seed429fd032/esm/internal/guard"
+)
+
+// A standstill is whether a lane gets on: no partition stands still unnamed.
+//
+// # The rule
+//
+// A lane stands still while there is more in the partition than was read, or it
+// is not known where to begin; nothing arrives; and nothing of ours keeps it from
+// arriving: the Mapping polls, and the lane is not paused. When that has lasted
+// for standsAfter, it is a Problem until something arrives or there is nothing
+// more to read, however long that takes.
+//
+// The rule looks at results only, and trusts nobody to report a fault. The client
+// says some things once and then leaves a partition alone (OffsetFetch refused
+// it, a batch expands beyond a limit), some never (a code that it takes for
+// passing), and it may have faults of its own.
+//
+// What is done about it is in mend.go.
+type standstill struct {
+	position int64         // when it was looked at last, -1 if it was unknown
+	at       time.Time     // when that was
+	stood    time.Duration // for how long it has stood still
+	tries    int           // how often the client was set back since
+	due      time.Time     // when its leader is asked next
+	asked    time.Time     // when it was asked, the zero time while it was not
+	found    error         // what it said, if that was no records
+	refused  bool          // and whether it will not send any
+	again    time.Time     // when the client may be set back again
+}
+
+// standsAfter is how long a partition stands still before that is a Problem, and
+// before anything is done about it: longer than a leader takes to move, than a
+// fetch and what the client does by itself.
+const standsAfter = 15 * time.Second
+
+// look notes where a lane is now, and what it could read up to. kept is whether
+// something of ours keeps it from being read, and open whether the Mapping has
+// polled since the last look: if not, the time does not count.
+func (s *standstill) look(position, end int64, kept, open bool, now time.Time) {
+	switch {
+	case s.at.IsZero() || kept || position != s.position || position >= 0 && end <= position:
+		*s = standstill{position: position, due: s.due}
+	case open:
+		s.stood += now.Sub(s.at)
+	}
+	s.at = now
+}
+
+// stands reports whether it has stood still for long enough to be told.
+func (s *standstill) stands() bool { return s.stood >= standsAfter }
+
+// watchLanes looks at all lanes, and names those that stand still. polling is
+// whether a poll is under way.
+func (e *engine) watchLanes(polling func() bool, now time.Time) {
+	e.mu.Lock()
+	defer e.unlock()
+	open := polling() || e.counts.polls != e.watchedPolls
+	e.watchedPolls = e.counts.polls
+	for _, l := range e.lanes {
+		// A topic that is gone has a Problem of its own.
+		if l.unreadable == nil {
+			l.still.look(l.next, l.end, e.holds != 0 || l.paused || l.gone || l.ending, open, now)
+		}
+		var err error
+		switch {
+		case l.unreadable != nil:
+			err = l.unreadable.copy()
+		case l.still.stands():
+			err = e.standsStill(l)
+		default:
+			err = l.said
+		}
+		if err != nil || l.named {
+			l.named = err != nil
+			e.problem(problemWith(l.Topic, l.Partition), err, now)
+		}
+	}
+}
+
+// standsStill says what is known of a lane that stands still: the client's last
+// words, and those of the broker.
+func (e *engine) standsStill(l *lane) error {
+	since := l.still.at.Add(-l.still.stood).Format(time.TimeOnly)
+	var text string
+	if l.next < 0 {
+		text = fmt.Sprintf("nothing is read since %s, because it is not known where to begin", since)
+	} else {
+		text = fmt.Sprintf("nothing has come since %s, although it goes on: position %d, end %d", since, l.next, l.end)
+	}
+	err := l.still.found
+	if err == nil {
+		err = l.said
+	}
+	if err == nil {
+		return guard.Keep(fmt.Errorf("%s", text))
+	}
+	return guard.Keep(fmt.Errorf("%s: %w", text, err))
+}
+
+const (
+	// ailingAfter is how long a partition stands still before the Mapping is not
+	// healthy: the client was set back twice by then. While its end is not known
+	// either, a broker is away, and that takes noProgressAfter.
+	ailingAfter = time.Minute
+)
+
+// ailing reports why the Mapping is not healthy: a partition cannot be read.
+func (e *engine) ailing(now time.Time) error {
+	var worst *lane
+	for _, l := range e.lanes {
+		if l.unreadable != nil {
+			return fmt.Errorf("esm: not healthy: %s: %w", problemWith(l.Topic, l.Partition), l.unreadable.copy())
+		}
+		most := ailingAfter
+		if now.Sub(l.endAt) > lagMaxAge {
+			most = noProgressAfter
+		}
+		if l.still.stood >= most && (worst == nil || l.still.stood > worst.still.stood) {
+			worst = l
+		}
+	}
+	if worst == nil {
+		return nil
+	}
+	return fmt.Errorf("esm: not healthy: %s: %w", problemWith(worst.Topic, worst.Partition), e.standsStill(worst))
+}
