@@ -31,8 +31,9 @@ const (
 type Security struct {
 	// The addresses of each broker's other listeners: SASL is SCRAM-SHA-512 or
 	// PLAIN inside of TLS, TLS asks for no certificate of the client, and
-	// MutualTLS for one that CA has signed.
-	SASL, TLS, MutualTLS []string
+	// MutualTLS for one that CA has signed. Login is PLAIN without TLS, and a
+	// login lasts as long as its connection there.
+	SASL, TLS, MutualTLS, Login []string
 	// CA has signed the certificates of the brokers.
 	CA *x509.CertPool
 	// Client is a certificate that CA has signed.
@@ -50,14 +51,15 @@ const reauthenticate = 2 * time.Second
 
 // secure makes certificates and finds ports for n brokers.
 func (k *Cluster) secure(n int) error {
-	ports, err := freePorts(3 * n)
+	const listeners = 4
+	ports, err := freePorts(listeners * n)
 	if err != nil {
 		return err
 	}
 	s := &Security{CA: x509.NewCertPool()}
 	for i := range n {
-		at := func(listener int) string { return "127.0.0.1:" + strconv.Itoa(ports[3*i+listener]) }
-		s.SASL, s.TLS, s.MutualTLS = append(s.SASL, at(0)), append(s.TLS, at(1)), append(s.MutualTLS, at(2))
+		at := func(listener int) string { return "127.0.0.1:" + strconv.Itoa(ports[listeners*i+listener]) }
+		s.SASL, s.TLS, s.MutualTLS, s.Login = append(s.SASL, at(0)), append(s.TLS, at(1)), append(s.MutualTLS, at(2)), append(s.Login, at(3))
 	}
 	ca, err := newAuthority()
 	if err != nil {
@@ -89,10 +91,11 @@ func (k *Cluster) secure(n int) error {
 // secured adds what makes the i-th broker secure to its properties.
 func (k *Cluster) secured(i int, props map[string]string) {
 	s := k.Security
-	more := fmt.Sprintf(",SASL://%s,TLS://%s,MUTUAL://%s", s.SASL[i], s.TLS[i], s.MutualTLS[i])
+	more := fmt.Sprintf(",SASL://%s,TLS://%s,MUTUAL://%s,LOGIN://%s", s.SASL[i], s.TLS[i], s.MutualTLS[i], s.Login[i])
 	props["listeners"] += more
 	props["advertised.listeners"] += more
-	props["listener.security.protocol.map"] = "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT,SASL:SASL_SSL,TLS:SSL,MUTUAL:SSL"
+	props["listener.security.protocol.map"] = "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT,SASL:SASL_SSL,TLS:SSL,MUTUAL:SSL,LOGIN:SASL_PLAINTEXT"
+	module := fmt.Sprintf(`org.apache.kafka.common.security.plain.PlainLoginModule required user_%s="%s";`, User, Password)
 	maps.Copy(props, map[string]string{
 		"ssl.keystore.type":                    "PEM",
 		"ssl.keystore.location":                filepath.Join(k.dir, "broker.pem"),
@@ -102,7 +105,9 @@ func (k *Cluster) secured(i int, props map[string]string) {
 
 		"listener.name.sasl.sasl.enabled.mechanisms":        "SCRAM-SHA-512,PLAIN",
 		"listener.name.sasl.scram-sha-512.sasl.jaas.config": "org.apache.kafka.common.security.scram.ScramLoginModule required;",
-		"listener.name.sasl.plain.sasl.jaas.config":         fmt.Sprintf(`org.apache.kafka.common.security.plain.PlainLoginModule required user_%s="%s";`, User, Password),
+		"listener.name.sasl.plain.sasl.jaas.config":         module,
+		"listener.name.login.sasl.enabled.mechanisms":       "PLAIN",
+		"listener.name.login.plain.sasl.jaas.config":        module,
 		"listener.name.sasl.connections.max.reauth.ms":      strconv.FormatInt(reauthenticate.Milliseconds(), 10),
 
 		"authorizer.class.name":          "org.apache.kafka.metadata.authorizer.StandardAuthorizer",
