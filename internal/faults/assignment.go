@@ -9,6 +9,8 @@ import (
 type assignmentView struct {
 	host     string
 	from, to int64 // when; to is 0 while it goes on
+	moved    int64 // when something of it moved last, or nothing waited
+	named    int64 // when the host's state named it last
 	fromLine int64 // which line said so
 	toLine   int64
 	how      string          // it ended: the empty string is gracefully
@@ -69,7 +71,7 @@ func (a *assignmentView) above() (n int64) {
 }
 
 func (c *checker) assigned(l line, h *hostView, p *partitionView) {
-	a := &assignmentView{host: l.Host, from: l.At, fromLine: c.lines, first: -1, last: -1, called: -1, taken: -1, given: -1, owed: -1, done: map[int64]bool{}, tried: map[int64]tries{}}
+	a := &assignmentView{host: l.Host, from: l.At, moved: l.At, fromLine: c.lines, first: -1, last: -1, called: -1, taken: -1, given: -1, owed: -1, done: map[int64]bool{}, tried: map[int64]tries{}}
 	if old := h.has[p.n]; old != nil {
 		c.broken(l, p, "it is assigned twice")
 	}
@@ -223,11 +225,11 @@ func (c *checker) committed(l line, h *hostView, p *partitionView, offset int64)
 	case !p.pass(offset, l.At, "a commit passed it"):
 		c.broken(l, p, "%d is committed, and %d was not handled", offset, p.below)
 	case a == nil || a.first < 0:
-	case len(a.pending) > 0 && offset > a.pending[0], p.kind == noHoles && offset > a.frontier():
+	case len(a.pending) > 0 && offset > a.pending[0], p.kind == noHoles && offset > p.over(a.frontier()):
 		c.broken(l, p, "%d is committed, and this host has done all below %d", offset, a.frontier())
 	}
 	if a != nil && offset > a.taken {
-		a.taken = offset
+		a.taken, a.moved = offset, l.At
 		for o := range a.done {
 			if o < offset {
 				delete(a.done, o)

@@ -66,7 +66,7 @@ func (c *checker) start(l line, h *hostView, call *callView, leased leasing) (ju
 		case a == nil || a.to > 0 && a.toLine < leased.line && call.reason == "": // of a delivery nobody says when it is leased
 			c.broken(l, p, "it is called, and is not assigned")
 		case a.to == 0:
-			a.running = call
+			a.running, a.moved = call, l.At
 			judged = append(judged, call.parts[len(call.parts)-1])
 		case a.how == "":
 			c.broken(l, p, "it is called after it was given up")
@@ -138,12 +138,20 @@ func (c *checker) next(l line, p *partitionView, a *assignmentView, o int64, lef
 		p.skip(a.last+1, o, l.At, l.Host+" passed it over")
 	default:
 		for between := a.last + 1; between < o; between++ {
+			// What retention took is told at the same moment, before or after.
+			if between < p.taken && (p.over(between) > between || !left(between)) {
+				if !p.handled(between) && p.passed[between].at == 0 {
+					p.passed[between] = passing{l.At, l.Host + " passed it over"}
+				}
+				continue
+			}
 			if !left(between) {
 				c.broken(l, p, "offset %d is called after %d", o, a.last)
 				return false
 			}
 			a.pending = append(a.pending, between)
 		}
+		p.grow(l.At)
 	}
 	a.last = o
 	a.pending = append(a.pending, o)
@@ -236,6 +244,7 @@ func (c *checker) returned(l line, h *hostView) {
 		if a == nil {
 			continue
 		}
+		a.moved = l.At
 		if a.running == call {
 			a.running = nil
 		}
@@ -271,7 +280,7 @@ func (c *checker) done(l line, h *hostView, p *partitionView, a *assignmentView,
 	if p.count(o, l.At) {
 		c.repeats++
 		p.repeats++
-	} else if by, ok := p.passed[o]; ok && a != nil && (p.kind == transactionHoles || a.from > by.at) {
+	} else if by, ok := p.passed[o]; ok && a != nil && p.kind != noHoles && (p.kind == transactionHoles || a.from > by.at) {
 		// Compaction may have taken it in between. Where not, it was there.
 		c.broken(l, p, "offset %d is handled, and was passed over as if it had no record%s", o, by)
 	}

@@ -38,6 +38,11 @@ import (
 //     had the time to hear of that;
 //   - a host that is paused or halted calls something, a batch or the number of
 //     calls is larger than an update said, or an order is refused;
+//   - records wait in a partition that a host has, nothing of it moves, and the
+//     host names nothing that it could come from (see mostStill);
+//   - records are called lost that retention did not take, or that the host had
+//     called, or retention took records that nobody handled, and nobody called
+//     them lost;
 //   - a position moves backward, records are missed, a host cannot start, leaves
 //     a goroutine behind, or asks the brokers without a pause.
 type checker struct {
@@ -55,7 +60,7 @@ type checker struct {
 	faults  []disturbance
 	stale   int64
 	late    int64 // calls that began after their partition was lost
-	longest struct{ late, overlap int64 }
+	longest struct{ late, overlap, still, named int64 }
 	// did counts what happened: see coverage.
 	did coverage
 	// busiest is the most fetches of a host in a second, since it was read.
@@ -105,10 +110,16 @@ func (c *checker) observe(l line) {
 	}
 	switch l.Kind {
 	case lineFault:
-		c.faults = append(c.faults, disturbance{from: l.At, coordinator: l.Coordinator})
+		c.faults = append(c.faults, disturbance{from: l.At, fault: l.Fault, coordinator: l.Coordinator})
 		return
 	case lineHealed:
-		end(c.faults, l.At)
+		end(c.faults, l.Fault, l.At)
+		return
+	case lineEnds:
+		c.ends(l)
+		return
+	case lineTaken:
+		c.taken(l)
 		return
 	case lineLogged:
 		c.logged(l, c.parts[l.Parts[0].Partition], l.Parts[0].Offset)
@@ -155,13 +166,18 @@ func (c *checker) said(l line, h *hostView) {
 	case lineReset:
 		c.broken(l, first(), "the position moved backward over %v: %s", l.Parts[0].Spans, l.Err)
 	case lineGone:
-		c.broken(l, first(), "offsets %v were there, and are called lost", l.Parts[0].Spans)
+		c.lost(l, h, first(), l.Parts[0].Spans[0])
 	case lineCorrupt:
 		c.broken(l, first(), "offset %d is not what was written: %s", l.Parts[0].Spans[0][0], l.Err)
 	case lineStats:
 		c.sample(l, h)
 	case lineProblem:
 		c.problems++
+		h.problems[l.With] = true
+	case lineSolved:
+		delete(h.problems, l.With)
+	case lineLeaving:
+		h.leaving = true
 	case linePaused, lineHalted, lineResumed, lineUpdated:
 		c.obeyed(l, h)
 	case lineRefused:
@@ -169,7 +185,7 @@ func (c *checker) said(l line, h *hostView) {
 	case lineFrozen:
 		h.frozen = append(h.frozen, disturbance{from: l.At})
 	case lineThawed:
-		end(h.frozen, l.At)
+		end(h.frozen, "", l.At)
 	case lineLeaked:
 		c.broken(l, nil, "%d goroutines are left after its stop: %s", l.Goroutines, l.Err)
 	case lineGarbled:
@@ -226,6 +242,9 @@ func (c *checker) logged(l line, p *partitionView, offset int64) {
 	below := p.below
 	if p.kind == noHoles {
 		below = p.belowAt(l.At)
+		if taken := p.takenAt(l.At); offset > below && taken > below && p.pass(min(offset, taken), l.At, "a commit passed it") {
+			below = p.below
+		}
 	} else if p.pass(offset, l.At, "a commit passed it") {
 		return
 	}

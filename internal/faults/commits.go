@@ -141,7 +141,7 @@ func (c *commitLog) wait(ctx context.Context, ends map[int32]int64, most time.Du
 		behind := 0
 		c.mu.Lock()
 		for n, end := range ends {
-			if c.last[n] < end {
+			if c.last[n] < end && !c.judge.takenUpTo(n, end) {
 				behind++
 			}
 		}

@@ -21,6 +21,7 @@ func (c coverage) add(what string) { c[what]++ }
 const (
 	calmEnd           = "graceful end with nothing broken near"
 	takenByCompaction = "taken by compaction"
+	takenByRetention  = "taken by retention, and called lost"
 	evictions         = "evicted"
 )
 
@@ -33,7 +34,7 @@ func wanted() []string {
 	want := []string{
 		saysHandled, saysFailed, saysPanic, saysGoexit, saysThrottled, saysHalt, saysPermanent, saysTooLarge, saysPartial, saysTaken, saysRefused,
 		"partial, " + saysFailed, "partial, " + saysUntried, "partial, " + saysPermanent, "partial, " + saysThrottled,
-		linePaused, lineHalted, lineResumed, lineUpdated, committed, aborted, calmEnd, takenByCompaction, evictions,
+		linePaused, lineHalted, lineResumed, lineUpdated, committed, aborted, calmEnd, takenByCompaction, takenByRetention, evictions,
 	}
 	for _, kinds := range kindsOf {
 		for _, k := range kinds {

@@ -10,6 +10,7 @@ import (
 // that stood still. What it may excuse depends on which.
 type disturbance struct {
 	from, to    int64 // to is 0 while it goes on
+	fault       kind  // of brokers; empty for a host
 	coordinator bool  // it was of the broker that had the group then, or moved the group
 }
 
@@ -38,10 +39,14 @@ func (d disturbance) touches(at int64, after time.Duration) bool {
 	return d.from <= at && (d.to == 0 || d.to >= at-int64(after))
 }
 
-// end ends the disturbance that goes on.
-func end(ds []disturbance, at int64) {
-	if n := len(ds); n > 0 && ds[n-1].to == 0 {
-		ds[n-1].to = at
+// end ends the disturbance of a kind that goes on. Those of two tracks may go on
+// at once.
+func end(ds []disturbance, of kind, at int64) {
+	for i := len(ds) - 1; i >= 0; i-- {
+		if ds[i].fault == of && ds[i].to == 0 {
+			ds[i].to = at
+			return
+		}
 	}
 }
 

@@ -24,3 +24,17 @@ func TestTimeThatIsInNoDisturbance(t *testing.T) {
 		}
 	}
 }
+
+// TestDisturbancesOfTwoTracksEnd: each by itself, whichever began first.
+func TestDisturbancesOfTwoTracksEnd(t *testing.T) {
+	ds := []disturbance{{from: 10, to: 15, fault: killBroker}, {from: 20, fault: killBroker}, {from: 30, fault: takeTopic}}
+	end(ds, killBroker, 40)
+	end(ds, killBroker, 45) // there is none
+	if want := []int64{15, 40, 0}; ds[0].to != want[0] || ds[1].to != want[1] || ds[2].to != want[2] {
+		t.Errorf("%+v", ds)
+	}
+	end(ds, takeTopic, 50)
+	if ds[1].to != 40 || ds[2].to != 50 {
+		t.Errorf("%+v", ds)
+	}
+}

@@ -20,8 +20,10 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
+	"github.com/twmb/franz-go/pkg/sasl/plain"
 
 	"github.com/seed429fd032/esm"
+	"github.com/seed429fd032/esm/internal/kafkatest"
 )
 
 // A hostConfig is what the parent tells a host, as JSON.
@@ -169,6 +171,7 @@ func (h *host) leaked(before int) {
 func (h *host) source() esm.Source {
 	s := esm.Source{Brokers: h.Seeds, Topics: h.Topics, Group: h.Group, Client: []kgo.Opt{
 		kgo.SessionTimeout(sessionTimeout), kgo.HeartbeatInterval(time.Second), kgo.ClientID(h.Name), kgo.WithHooks(h),
+		kgo.SASL(plain.Auth{User: kafkatest.User, Pass: kafkatest.Password}.AsMechanism()),
 		kgo.FetchIsolationLevel(kgo.ReadCommitted()),
 		kgo.Dialer(func(ctx context.Context, network, addr string) (net.Conn, error) {
 			if proxy, ok := h.Proxies[addr]; ok {
@@ -245,8 +248,9 @@ func (h *host) hooks() esm.Hooks {
 			h.tell(line{Kind: lineGone, Parts: []part{{Partition: n, Spans: []span{{i.From, i.To - 1, i.From}}}}})
 		},
 		ProblemRaised: func(i esm.ProblemInfo) {
-			h.tell(line{Kind: lineProblem, Err: fmt.Sprintf("%s: %v", i.Problem.With, i.Problem.Err)})
+			h.tell(line{Kind: lineProblem, With: i.Problem.With, Err: fmt.Sprint(i.Problem.Err)})
 		},
+		ProblemCleared: func(i esm.ProblemInfo) { h.tell(line{Kind: lineSolved, With: i.Problem.With}) },
 		StateChanged: func(i esm.StateInfo) {
 			if i.To.Phase == esm.PhaseHalted {
 				h.tell(line{Kind: lineHalted})
@@ -306,8 +310,15 @@ func (h *host) live(orders <-chan string, stop <-chan struct{}) {
 		case <-tick.C:
 			metrics.Read(sample)
 			st := h.mapping.Stats()
-			h.tell(line{Kind: lineStats, Goroutines: runtime.NumGoroutine(), Heap: int64(sample[0].Value.Uint64()), Held: st.HeldBytes,
-				Fetches: h.fetches.Swap(0), Evicted: st.EvictedEventCount})
+			l := line{Kind: lineStats, Goroutines: runtime.NumGoroutine(), Heap: int64(sample[0].Value.Uint64()), Held: st.HeldBytes,
+				Fetches: h.fetches.Swap(0), Evicted: st.EvictedEventCount}
+			for _, problem := range h.mapping.State().Problems {
+				l.Problems = append(l.Problems, problem.With)
+			}
+			if err := h.mapping.Healthy(); err != nil {
+				l.Unwell = err.Error()
+			}
+			h.tell(l)
 		}
 	}
 }

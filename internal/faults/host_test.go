@@ -8,11 +8,13 @@ import (
 	"encoding/json"
 	"fmt"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
 
+	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kgo"
@@ -51,10 +53,34 @@ func (r role) Write(b []byte) (int, error) {
 }
 
 // say is what the parent says.
-func (s *stage) say(host, kind string) {
+func (s *stage) say(host, kind string, parts ...part) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.lines = append(s.lines, line{At: time.Now().UnixNano(), Host: host, Kind: kind})
+	s.lines = append(s.lines, line{At: time.Now().UnixNano(), Host: host, Kind: kind, Parts: parts})
+}
+
+// sayEnds says where the partitions end. So what stands still is judged.
+func (s *stage) sayEnds() {
+	var parts []part
+	for n, end := range s.ends {
+		parts = append(parts, part{Partition: n, Offset: end})
+	}
+	s.say("parent", lineEnds, parts...)
+}
+
+// take takes all of some partitions, as retention does.
+func (s *stage) take(of ...int32) {
+	upto := kadm.Offsets{}
+	var parts []part
+	for _, n := range of {
+		parts = append(parts, part{Partition: n, Offset: s.ends[n]})
+		upto.AddOffset(topicOf(n).name, n-topicOf(n).first, s.ends[n], -1)
+	}
+	s.say("parent", lineTaken, parts...)
+	gone, err := kadm.NewClient(s.k.Client()).DeleteRecords(s.t.Context(), upto)
+	if err := cmp.Or(err, gone.Error()); err != nil {
+		s.t.Fatal(err)
+	}
 }
 
 // enter starts a host. What it returns stops it.
@@ -100,11 +126,13 @@ func (s *stage) produce(upto int64) {
 		s.ends[n] = upto
 	}
 	s.k.ProduceRecords(records...)
+	s.sayEnds()
 }
 
 // wait waits until all of it is committed.
 func (s *stage) wait() {
 	for deadline := time.Now().Add(10 * time.Minute); ; time.Sleep(time.Second) {
+		s.sayEnds()
 		behind := 0
 		for n, end := range s.ends {
 			if s.k.Committed(group, topicOf(n).name, n-topicOf(n).first) < end {
@@ -221,6 +249,62 @@ func TestHostsThatLoseTheirSession(t *testing.T) {
 		c := s.judged(saysHandled, saysCut)
 		if c.ungraceful < losses {
 			t.Errorf("only %d ends of assignments without grace", c.ungraceful)
+		}
+	})
+}
+
+// TestRetentionThatOvertakesHosts: while one is paused, and while it was away.
+func TestRetentionThatOvertakesHosts(t *testing.T) {
+	onStage(t, func(t *testing.T, s *stage) {
+		tell := make(chan string, 10)
+		stop := s.enter("one", tell)
+		s.produce(100)
+		s.wait()
+		tell <- "pause 5s"
+		time.Sleep(time.Second)
+		for i := range int64(4) { // the client has asked for some already
+			s.produce(200 + i*100)
+			time.Sleep(300 * time.Millisecond)
+		}
+		s.take(0, 1, 2)
+		time.Sleep(5 * time.Second)
+		s.produce(600)
+		s.wait()
+		stop()
+		s.produce(700)
+		s.take(3, 4)
+		stop = s.enter("two", nil)
+		s.produce(800)
+		s.wait()
+		stop()
+		c := s.judged(takenByRetention)
+		if lost := c.did[takenByRetention]; lost < 3*100+2*100 || lost > 3*400+2*100 {
+			t.Errorf("%d offsets were called lost", lost)
+		}
+	})
+}
+
+// TestAHostWhosePartitionStandsStill: of one that has more than the host can
+// read, it says nothing.
+func TestAHostWhosePartitionStandsStill(t *testing.T) {
+	onStage(t, func(t *testing.T, s *stage) {
+		stop := s.enter("one", nil)
+		s.produce(100)
+		s.wait()
+		// More than there is: a host cannot read it, and cannot know of it.
+		s.ends[0] = 150
+		for range 40 {
+			time.Sleep(time.Second)
+			s.sayEnds()
+		}
+		stop()
+		c := newChecker(storySeed)
+		slices.SortStableFunc(s.lines, func(a, b line) int { return cmp.Compare(a.At, b.At) })
+		for _, l := range s.lines {
+			c.observe(l)
+		}
+		if len(c.violations) != 1 || !strings.Contains(c.violations[0], "orders/0: ") || !strings.Contains(c.violations[0], "it stands still in one") {
+			t.Errorf("%q", c.violations)
 		}
 	})
 }

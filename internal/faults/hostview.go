@@ -16,10 +16,13 @@ type hostView struct {
 	running map[int32]*callView       // of each partition
 	frozen  []disturbance
 
-	started, stopped bool
-	paused, halted   int64 // since when, 0 if it is not
-	options, before  limits
-	updated          int64 // when the options became what they are
+	started, leaving, stopped bool
+	paused, halted            int64         // since when, 0 if it is not
+	resting                   []disturbance // the times of that
+	problems                  map[string]bool
+	unwell                    string
+	options, before           limits
+	updated                   int64 // when the options became what they are
 	// untold are records that a destination took, and of which the Mapping has
 	// not said so.
 	untold map[place]telling
@@ -54,7 +57,7 @@ type telling struct {
 
 func newHostView(name string) *hostView {
 	return &hostView{name: name, has: map[int32]*assignmentView{}, had: map[int32]*assignmentView{}, leased: map[string]leasing{},
-		calls: map[string]*callView{}, running: map[int32]*callView{}, untold: map[place]telling{},
+		calls: map[string]*callView{}, running: map[int32]*callView{}, untold: map[place]telling{}, problems: map[string]bool{},
 		options: limits{updates[0].BatchSize, updates[0].Limit}}
 }
 
@@ -76,8 +79,10 @@ func (c *checker) obeyed(l line, h *hostView) {
 			c.broken(l, nil, "it is paused, and call %s runs", ids[0])
 		}
 		h.paused = l.At
+		h.rest(l.At)
 	case lineHalted:
 		h.halted = l.At
+		h.rest(l.At)
 	case lineResumed:
 		// A pause ends before a halt does.
 		if h.paused > 0 {
@@ -85,8 +90,18 @@ func (c *checker) obeyed(l line, h *hostView) {
 		} else {
 			h.halted = 0
 		}
+		if h.paused == 0 && h.halted == 0 {
+			end(h.resting, "", l.At)
+		}
 	case lineUpdated:
 		h.before, h.options, h.updated = h.options, limits{l.BatchSize, l.Concurrency}, l.At
+	}
+}
+
+// rest notes that a host is not to call anything from now on.
+func (h *hostView) rest(at int64) {
+	if n := len(h.resting); n == 0 || h.resting[n-1].to > 0 {
+		h.resting = append(h.resting, disturbance{from: at})
 	}
 }
 
@@ -185,6 +200,11 @@ const (
 // sample takes a host's statistics of a second.
 func (c *checker) sample(l line, h *hostView) {
 	h.seen++
+	h.unwell = l.Unwell
+	clear(h.problems) // hooks of two goroutines may come in either order
+	for _, with := range l.Problems {
+		h.problems[with] = true
+	}
 	h.goroutinesNow, h.heapNow = int64(l.Goroutines), l.Heap
 	h.goroutines, h.heap, h.most = max(h.goroutines, h.goroutinesNow), max(h.heap, l.Heap), max(h.most, l.Held)
 	h.fetches = max(h.fetches, l.Fetches)

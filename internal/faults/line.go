@@ -42,6 +42,12 @@ type line struct {
 	BatchSize   int `json:"batch,omitempty"`
 	Concurrency int `json:"concurrency,omitempty"` // of all calls; 0 is no limit
 
+	// Of a problem that is raised or solved: what it is about. Problems are all
+	// that the host's state names, and Unwell is why it is not healthy.
+	With     string   `json:"with,omitempty"`
+	Problems []string `json:"problems,omitempty"`
+	Unwell   string   `json:"unwell,omitempty"`
+
 	// Of the host's statistics. Fetches is how many fetch requests were sent in
 	// the last second.
 	Goroutines int   `json:"goroutines,omitempty"`
@@ -50,15 +56,20 @@ type line struct {
 	Fetches    int64 `json:"fetches,omitempty"`
 	Evicted    int64 `json:"evicted,omitempty"`
 
-	Coordinator bool `json:"-"` // of a fault: of the broker that has the group
+	// Of a fault: which it is, and whether it is of the broker that has the group.
+	Fault       kind `json:"-"`
+	Coordinator bool `json:"-"`
 }
 
 // A part is what a line says of one partition.
 type part struct {
 	Partition int32  `json:"n"`
 	Spans     []span `json:"s,omitempty"`
-	// Offset is one that was committed, or where a position moved to.
+	// Offset is one that was committed, or where a position moved to, or where
+	// the partition ends, or up to where retention takes it.
 	Offset int64 `json:"o,omitempty"`
+	// Leader is the address of the broker that leads it.
+	Leader string `json:"l,omitempty"`
 }
 
 // A span is of records that lie one beside the other: the first and the last
@@ -86,26 +97,30 @@ const (
 	lineReset     = "reset"     // a position moved backward
 	lineGone      = "gone"      // retention took records
 	lineStats     = "stats"     // once a second
-	lineProblem   = "problem"
-	lineCorrupt   = "corrupt" // a record is not what was written
-	linePaused    = "paused"  // Pause returned
-	lineHalted    = "halted"  // the Mapping is in this phase
-	lineResumed   = "resumed" // Resume is about to be called
-	lineUpdated   = "updated" // Update returned
-	lineRefused   = "refused" // Pause, Resume or Update returned an error
-	lineStopped   = "stopped" // the host has stopped by itself
-	lineLeaked    = "leaked"  // and left goroutines behind
+	lineProblem   = "problem"   // one is raised
+	lineSolved    = "solved"    // and cleared
+	lineCorrupt   = "corrupt"   // a record is not what was written
+	linePaused    = "paused"    // Pause returned
+	lineHalted    = "halted"    // the Mapping is in this phase
+	lineResumed   = "resumed"   // Resume is about to be called
+	lineUpdated   = "updated"   // Update returned
+	lineRefused   = "refused"   // Pause, Resume or Update returned an error
+	lineStopped   = "stopped"   // the host has stopped by itself
+	lineLeaked    = "leaked"    // and left goroutines behind
 	// The parent says these, of a process that has ended, and of what it said.
 	lineKilled  = "killed"
 	lineEnded   = "ended"   // by itself
 	lineGarbled = "garbled" // it was not understood
 	// These of what it does to a host.
-	lineFrozen = "frozen" // it is about to stand still
-	lineThawed = "thawed" // it goes on
+	lineLeaving = "leaving" // it is about to be told to stop
+	lineFrozen  = "frozen"  // it is about to stand still
+	lineThawed  = "thawed"  // it goes on
 	// These of the brokers.
 	lineFault  = "fault"  // one is about to be broken
 	lineHealed = "healed" // and is as it was
 	lineLogged = "logged" // they wrote down a commit
+	lineEnds   = "ends"   // where partitions end, and who leads them
+	lineTaken  = "taken"  // retention is about to take all below an offset
 	// And this of its transactions.
 	lineTransaction = "transaction" // one has ended
 )

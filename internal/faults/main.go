@@ -5,12 +5,14 @@
 //
 // starts the brokers, a producer, and hosts: processes with a Mapping each, in
 // one consumer group, which reach the brokers through proxies. Then brokers are
-// killed, the controller too, and frozen, leaders move, connections go silent
-// or end within a response; hosts are killed, frozen for longer than their
-// session, halted, and join and leave; and Mappings are paused, updated, halted
-// for a while, throttled, and left without a destination. What the functions
-// see and what is committed is judged as it happens: see the type checker for
-// what it is held to.
+// killed, the controller too, and frozen, leaders move, connections go silent,
+// for a while or for good, or end within a response; hosts are killed, frozen
+// for longer than their session, halted, lose rights and get them back, and
+// join and leave; Mappings are paused, updated, halted for a while, throttled,
+// and left without a destination; and retention takes what hosts have not read.
+// What the functions see, what is committed, and what hosts name of what
+// stands still is judged as it happens: see the type checker for what it is
+// held to.
 //
 // It prints the seed and what it does, and ends with a summary: exit code 0 if
 // no promise was broken, 1 if one was, or if three minutes did not have

@@ -66,6 +66,7 @@ func run(ctx context.Context, s job) (err error) {
 	beside.Go(func() { endIf(stop, watcher.run(ctx)) })
 	beside.Go(func() { endIf(stop, p.commits.run(ctx)) })
 	beside.Go(func() { endIf(stop, p.judge.run(ctx)) })
+	beside.Go(func() { p.tellEnds(ctx) })
 	beside.Go(func() { p.progress(ctx) })
 
 	p.began = time.Now()
@@ -104,7 +105,8 @@ func endIf(stop context.CancelCauseFunc, err error) {
 }
 
 func (p *parent) start(ctx context.Context) error {
-	config := kafkatest.Config{Brokers: brokers, Properties: map[string]string{
+	// The hosts log in, and so have rights that can be taken away.
+	config := kafkatest.Config{Brokers: brokers, Secure: true, Properties: map[string]string{
 		// One that is frozen is missed as soon as one that is gone.
 		"replica.lag.time.max.ms": "3000",
 		// In KIP-848 the session is the broker's to choose.
@@ -137,7 +139,7 @@ func (p *parent) start(ctx context.Context) error {
 		return err
 	}
 	seeds := p.cluster.Addrs
-	for _, addr := range seeds {
+	for _, addr := range p.cluster.Security.Login {
 		proxy, err := newProxy(addr)
 		if err != nil {
 			return err
@@ -159,6 +161,9 @@ func (p *parent) start(ctx context.Context) error {
 		if _, err := p.admin.CreateTopic(ctx, t.partitions, brokers, settings, t.name); err != nil {
 			return fmt.Errorf("create topic %s: %w", t.name, err)
 		}
+	}
+	if err := p.giveRights(ctx, allRights()); err != nil {
+		return err
 	}
 	if err := kafkatest.InSync(ctx, p.admin, topicNames()...); err != nil {
 		return err
@@ -219,6 +224,9 @@ func (p *parent) finish(ctx context.Context, watcher *watcher) (map[int32]int64,
 		err = p.commits.wait(ctx, ends, 20*time.Second)
 	}
 	if err == nil {
+		err = p.lastTaken(ctx, ends)
+	}
+	if err == nil {
 		err = p.quiet(ctx)
 	}
 	return ends, err
@@ -266,7 +274,7 @@ func (p *parent) quiet(ctx context.Context) error {
 	p.mu.Unlock()
 	p.judge.flat()
 	for _, h := range hosts {
-		if err := h.leave(); err != nil {
+		if err := p.leave(h); err != nil {
 			return err
 		}
 	}

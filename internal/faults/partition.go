@@ -22,6 +22,12 @@ type partitionView struct {
 	all     []*assignmentView // in the order in which they began
 	books   books
 
+	end   int64            // as far as was told
+	led   map[string]int64 // when a broker led it, by address
+	taken int64            // retention took all below it, or is about to
+	took  []mark           // when it was about to take up to where
+	told  [][2]int64       // what hosts called lost: first and last
+
 	// repeats are how often a record was handled again, and mayRepeat is how
 	// many had been handled and not committed when an assignment ended.
 	repeats, mayRepeat int64
@@ -44,11 +50,12 @@ type books struct {
 	at      map[int64]int64  // and the other way round
 	outcome map[int64]string // of records' transactions, by number
 	offset  map[int64]int64  // where records of committed transactions are, by number
+	last    int64            // the largest of those, -1 if there is none
 }
 
 func newPartitionView(n int32) *partitionView {
-	return &partitionView{n: n, kind: topicOf(n).kind, passed: map[int64]passing{},
-		books: books{map[int64]int64{}, map[int64]int64{}, map[int64]string{}, map[int64]int64{}}}
+	return &partitionView{n: n, kind: topicOf(n).kind, passed: map[int64]passing{}, led: map[string]int64{},
+		books: books{map[int64]int64{}, map[int64]int64{}, map[int64]string{}, map[int64]int64{}, -1}}
 }
 
 // note keeps what a line says of the partition.
@@ -63,7 +70,11 @@ func (p *partitionView) note(l line, in part) {
 		s += fmt.Sprintf(" lost=%v cancelled=%d again=%d %s", l.Lost, l.Cancelled, l.Again, l.Err)
 	case lineDiscarded:
 		s += fmt.Sprintf(" %v %s", in.Spans, l.Reason)
-	case lineTransaction:
+	case lineGone:
+		s += fmt.Sprintf(" %v", in.Spans)
+	case lineTaken:
+		s += fmt.Sprintf(" all below %d", in.Offset)
+	case lineTransaction, lineEnds:
 		return // there are many
 	}
 	if len(p.recent) == 60 {
@@ -97,6 +108,9 @@ func (p *partitionView) grow(at int64) {
 		p.below++
 	}
 	if p.below > was {
+		if n := len(p.grew); n > 0 { // one that the log brought late
+			at = max(at, p.grew[n-1].at)
+		}
 		p.grew = append(p.grew, mark{at, p.below})
 	}
 }
@@ -114,6 +128,16 @@ func (p *partitionView) belowAt(at int64) int64 {
 // here: more than there are in a run.
 const farthest = 1 << 20
 
+// takenAt is what taken was at a time.
+func (p *partitionView) takenAt(at int64) (upto int64) {
+	for _, t := range p.took {
+		if t.at <= at {
+			upto = max(upto, t.offset)
+		}
+	}
+	return upto
+}
+
 // pass notes that somebody took all below an offset for done with. It
 // returns false if that cannot be: nobody had handled an offset, which is p.below,
 // and there is no hole. Whether there is one, is known later (see whole).
@@ -121,7 +145,16 @@ func (p *partitionView) pass(upto, at int64, who string) bool {
 	if upto <= p.below {
 		return true
 	}
-	if p.kind == noHoles || upto-p.below > farthest {
+	if p.kind == noHoles {
+		for o := p.below; o < min(upto, p.taken); o++ {
+			if !p.handled(o) && p.passed[o].at == 0 {
+				p.passed[o] = passing{at, who}
+			}
+		}
+		p.grow(at)
+		return upto <= p.below
+	}
+	if upto-p.below > farthest {
 		return false
 	}
 	for o := p.below; o < upto; o++ {
@@ -165,6 +198,7 @@ func (p *partitionView) ends(o, seq int64, outcome string) string {
 	p.books.outcome[seq] = outcome
 	if outcome == committed {
 		p.books.offset[seq] = o
+		p.books.last = max(p.books.last, o)
 	}
 	if _, shown := p.books.at[seq]; shown {
 		return p.bookedAsShown(seq)
@@ -197,8 +231,13 @@ func (p *partitionView) whole(seed uint64, end int64) (missing string, without i
 	}
 	switch p.kind {
 	case noHoles:
-		if p.below < end {
+		if !p.pass(min(end, p.taken), math.MaxInt64, "") || p.below < end {
 			return fmt.Sprintf("%d was never handled, and the end is %d", p.below, end), without
+		}
+		for o := range end {
+			if !p.handled(o) && p.over(o) == o {
+				return fmt.Sprintf("%d was never handled%s: retention took it, and no host called it lost", o, p.passed[o]), without
+			}
 		}
 	case compactionHoles:
 		last := map[string]int64{}
@@ -227,8 +266,8 @@ func (p *partitionView) whole(seed uint64, end int64) (missing string, without i
 }
 
 func (p passing) String() string {
-	if p.at == 0 {
-		return ""
+	if p.at == 0 || p.at == math.MaxInt64 {
+		return "" // nobody did
 	}
 	return fmt.Sprintf(" (%s %s)", p.who, clock(p.at))
 }

@@ -38,6 +38,13 @@ const (
 	// lull is how long, later, no broker is broken now and then, for the same
 	// reason.
 	lull = 25 * time.Second
+	// swallowed is how long a client of the hosts may take to miss a connection
+	// that was swallowed: no request waits longer than one to join the group, for
+	// the time of a rebalance, which is 25 s, and 10 s more.
+	swallowed = 36 * time.Second
+	// rightsRest is how long after rights came back nobody comes or goes: that
+	// alone has to bring the partitions back.
+	rightsRest = 6 * time.Second
 )
 
 // newPlan draws a plan. In each track, each kind of fault comes once before
@@ -78,10 +85,12 @@ func (p *plan) brokers(rng *rand.Rand) {
 			f.For = between(rng, 2*time.Second, 8*time.Second)
 		case freezeBroker, hangBroker:
 			f.Broker, f.For = rng.IntN(brokers), between(rng, 3*time.Second, 15*time.Second)
+		case swallowBroker:
+			f.Broker, f.For = rng.IntN(brokers), swallowed
 		case cutBroker:
 			f.Broker, f.For = rng.IntN(brokers), between(rng, 2*time.Second, 6*time.Second)
 		}
-		at += f.For + between(rng, 6*time.Second, 12*time.Second)
+		at += f.For + between(rng, 5*time.Second, 8*time.Second)
 		if at > p.For {
 			return
 		}
@@ -130,21 +139,30 @@ func (p *plan) hosts(rng *rand.Rand) (lives []life) {
 		}
 		i := 1 + rng.IntN(len(alive)-1) // the first one stays: its memory is watched
 		f.Host = alive[i]
-		if f.Kind == freezeHost {
+		switch f.Kind {
+		case freezeHost:
 			f.For = sessionTimeout + between(rng, 2*time.Second, 8*time.Second)
+		case takeGroup:
+			f.Host, f.For = "", between(rng, 4*time.Second, 10*time.Second)
+		case takeTopic:
+			f.Host, f.For = "", between(rng, 4*time.Second, 10*time.Second)
+			f.Topic = topics[rng.IntN(len(topics))].name
 		}
 		next := at + max(10*time.Second, f.For).Round(100*time.Millisecond)
+		if f.Kind == takeGroup || f.Kind == takeTopic {
+			next += rightsRest
+		}
 		if next > p.For {
 			return lives
 		}
 		switch f.Kind {
 		case joinHost:
 			f.Host = bear(at)
-		case leaveHost, killHost, haltHost:
+		case leaveHost, killHost, killAndTake, haltHost:
 			bury(i, at)
 		}
 		p.Faults = append(p.Faults, f)
-		if f.Kind == killHost || f.Kind == haltHost {
+		if f.Kind == killHost || f.Kind == killAndTake || f.Kind == haltHost {
 			at += 3 * time.Second
 			p.Faults = append(p.Faults, fault{At: at, Kind: joinHost, Host: bear(at)})
 		}
@@ -164,7 +182,7 @@ func (p *plan) mappings(rng *rand.Rand, lives []life) {
 		f := fault{At: at, Kind: deck[0]}
 		deck = deck[1:]
 		switch f.Kind {
-		case throttle, pauseHost, haltForAWhile:
+		case throttle, pauseHost, haltForAWhile, throttleAndTake, pauseAndTake:
 			f.For = between(rng, 2*time.Second, 4*time.Second)
 		case breakDest:
 			f.For = between(rng, 7*time.Second, 12*time.Second)

@@ -41,6 +41,12 @@ func TestPlansCanBeDone(t *testing.T) {
 			if of == brokersTrack {
 				continue
 			}
+			if f.Kind == takeGroup || f.Kind == takeTopic {
+				if f.Host != "" || (f.Topic != "") != (f.Kind == takeTopic) || f.For < 4*time.Second {
+					t.Fatalf("seed %d: %s of host %q, topic %q", seed, f, f.Host, f.Topic)
+				}
+				continue
+			}
 			at := slices.Index(alive, f.Host)
 			switch f.Kind {
 			case joinHost:
@@ -54,7 +60,7 @@ func TestPlansCanBeDone(t *testing.T) {
 				if f.For <= sessionTimeout {
 					t.Fatalf("seed %d: %s is no longer than its session", seed, f)
 				}
-			case leaveHost, killHost, haltHost:
+			case leaveHost, killHost, killAndTake, haltHost:
 				if f.Host == p.Hosts[0] {
 					t.Fatalf("seed %d: %s, and the first one is to stay", seed, f)
 				}
@@ -66,7 +72,7 @@ func TestPlansCanBeDone(t *testing.T) {
 			if at < 0 || of == mappingsTrack && f.At < born[f.Host]+5*time.Second {
 				t.Fatalf("seed %d: %s is not there", seed, f)
 			}
-			if f.Kind == leaveHost || f.Kind == killHost || f.Kind == haltHost {
+			if f.Kind == leaveHost || f.Kind == killHost || f.Kind == killAndTake || f.Kind == haltHost {
 				for _, g := range p.Faults[:i] { // what lasts is over when it goes
 					if g.Kind.track() == mappingsTrack && g.Host == f.Host && g.At+g.For > f.At {
 						t.Fatalf("seed %d: %s during %s", seed, f, g)
@@ -97,7 +103,7 @@ func TestThreeMinutesHaveEveryKindOfFault(t *testing.T) {
 			seen[f.Kind] = true
 			if f.Kind == leaveHost {
 				near := slices.ContainsFunc(p.Faults, func(g fault) bool {
-					return (g.Kind.track() == brokersTrack || g.Kind == freezeHost) && g.At < f.At+near && g.At+g.For+near >= f.At
+					return (g.Kind.track() == brokersTrack || slices.Contains([]kind{freezeHost, takeGroup, takeTopic}, g.Kind)) && g.At < f.At+near && g.At+g.For+near >= f.At
 				})
 				calmly = calmly || !near
 			}

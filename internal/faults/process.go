@@ -26,11 +26,12 @@ type process struct {
 // startHost starts a host.
 func (p *parent) startHost(name string) error {
 	proxies := map[string]string{}
-	for i, addr := range p.cluster.Addrs {
+	seeds := p.cluster.Security.Login
+	for i, addr := range seeds {
 		proxies[addr] = p.proxies[i].addr()
 	}
 	config, err := json.Marshal(hostConfig{Name: name, Topics: topicNames(), Group: group, Protocol: p.plan.Protocol,
-		Proxies: proxies, Seeds: p.cluster.Addrs, Seed: p.plan.Seed, Debug: p.logs != "", HaltsForGood: p.plan.haltsForGood(name)})
+		Proxies: proxies, Seeds: seeds, Seed: p.plan.Seed, Debug: p.logs != "", HaltsForGood: p.plan.haltsForGood(name)})
 	if err != nil {
 		return err
 	}
@@ -129,7 +130,8 @@ func (h *process) order(format string, args ...any) error {
 }
 
 // leave lets a host stop, and waits for its end.
-func (h *process) leave() error {
+func (p *parent) leave(h *process) error {
+	p.say(lineLeaving, h.name)
 	if err := h.order("stop"); err != nil {
 		return err
 	}

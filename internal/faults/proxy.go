@@ -5,11 +5,13 @@ import (
 	"math/rand/v2"
 	"net"
 	"sync"
+	"sync/atomic"
 )
 
 // A proxy stands between the hosts and one broker, on the loopback interface.
-// It can keep what comes to itself, as a network does that drops packets, and
-// end connections in the middle of a response.
+// It can keep what comes to itself, as a network does that drops packets, end
+// connections in the middle of a response, and forget those that there are, as
+// a NAT does.
 type proxy struct {
 	to     string
 	listen net.Listener
@@ -17,17 +19,21 @@ type proxy struct {
 
 	mu      sync.Mutex
 	conns   map[net.Conn]bool
+	links   map[*link]bool
 	closed  bool
 	silent  chan struct{} // closed when bytes flow again; nil while they do
 	cutting bool
 }
+
+// A link is a connection from one end to the other.
+type link struct{ swallowed atomic.Bool }
 
 func newProxy(to string) (*proxy, error) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		return nil, err
 	}
-	p := &proxy{to: to, listen: l, conns: map[net.Conn]bool{}}
+	p := &proxy{to: to, listen: l, conns: map[net.Conn]bool{}, links: map[*link]bool{}}
 	p.wg.Go(p.accept)
 	return p, nil
 }
@@ -49,6 +55,17 @@ func (p *proxy) cut() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.cutting = true
+}
+
+// swallow takes whatever comes from now on through the connections that there
+// are, in both directions, and hands none of it on, nor that one end closed
+// its own. It does so for good. New connections work.
+func (p *proxy) swallow() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for l := range p.links {
+		l.swallowed.Store(true)
+	}
 }
 
 // flow ends what hang and cut began.
@@ -114,19 +131,34 @@ func (p *proxy) serve(client net.Conn) {
 		return
 	}
 	defer p.drop(broker)
+	l := new(link)
+	p.mu.Lock()
+	p.links[l] = true
+	p.mu.Unlock()
 	requests := make(chan struct{})
 	p.wg.Go(func() {
 		defer close(requests)
-		p.carry(broker, client, false)
+		p.carry(l, broker, client, false)
 	})
-	p.carry(client, broker, true)
-	_ = client.Close() // ends the other direction, too
+	p.carry(l, client, broker, true)
+	if !l.swallowed.Load() {
+		_ = client.Close() // ends the other direction, too
+	}
 	<-requests
+	p.mu.Lock()
+	delete(p.links, l)
+	p.mu.Unlock()
 }
 
-// carry copies one direction until either end is closed.
-func (p *proxy) carry(to, from net.Conn, responses bool) {
-	defer to.Close()
+// carry copies one direction until either end is closed. Of one that is
+// swallowed the other end does not learn that: it goes on until it is closed
+// itself.
+func (p *proxy) carry(l *link, to, from net.Conn, responses bool) {
+	defer func() {
+		if !l.swallowed.Load() {
+			_ = to.Close()
+		}
+	}()
 	buf := make([]byte, 64<<10)
 	for {
 		n, err := from.Read(buf)
@@ -137,12 +169,14 @@ func (p *proxy) carry(to, from net.Conn, responses bool) {
 			if silent != nil {
 				<-silent
 			}
-			if cutting {
-				_, _ = to.Write(buf[:rand.IntN(n)]) // a part, and then the end
-				return
+			swallowed := l.swallowed.Load()
+			if cutting && !swallowed {
+				n = rand.IntN(n) // a part, and then the end
 			}
-			if _, err := to.Write(buf[:n]); err != nil {
-				return
+			if !swallowed {
+				if _, err := to.Write(buf[:n]); err != nil || cutting {
+					return
+				}
 			}
 		}
 		if err != nil {

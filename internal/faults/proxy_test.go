@@ -110,3 +110,44 @@ func TestProxyThatCutsEndsWithinAResponse(t *testing.T) {
 		t.Fatalf("%d bytes, %v", n, err)
 	}
 }
+
+// TestProxyThatSwallowsKeepsWhatItHas: connections that there are bring
+// nothing, for good, and nobody is told that one ended. New ones work.
+func TestProxyThatSwallowsKeepsWhatItHas(t *testing.T) {
+	p := behind(t)
+	old := dial(t, p)
+	if n, err := ask(t, old, time.Minute); n != 1000 || err != nil {
+		t.Fatalf("%d bytes, %v", n, err)
+	}
+	p.swallow()
+	silent := func() {
+		t.Helper()
+		if n, err := ask(t, old, 50*time.Millisecond); n != 0 || !errors.Is(err, os.ErrDeadlineExceeded) {
+			t.Fatalf("%d bytes, %v", n, err)
+		}
+	}
+	silent()
+	if n, err := ask(t, dial(t, p), time.Minute); n != 1000 || err != nil {
+		t.Fatalf("%d bytes, %v", n, err)
+	}
+	p.flow()
+	silent()
+	ends := func() int {
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		return len(p.conns)
+	}
+	had := ends()
+	if err := old.Close(); err != nil {
+		t.Fatal(err)
+	}
+	// What comes after it has ended; the end of the old one does not.
+	for range 3 {
+		if n, err := ask(t, dial(t, p), time.Minute); n != 1000 || err != nil {
+			t.Fatalf("%d bytes, %v", n, err)
+		}
+	}
+	if got := ends(); got < had {
+		t.Errorf("the server had %d ends, and has %d", had, got)
+	}
+}

@@ -110,6 +110,44 @@ func (s *story) started(host string) *story { return s.say(host, line{Kind: line
 func (s *story) broken(coordinator bool) *story {
 	return s.say("parent", line{Kind: lineFault, Coordinator: coordinator})
 }
+
+// breaks is a fault of some kind, and mends its end.
+func (s *story) breaks(k kind) *story {
+	return s.say("parent", line{Kind: lineFault, Fault: k})
+}
+func (s *story) mends(k kind) *story {
+	return s.say("parent", line{Kind: lineHealed, Fault: k})
+}
+
+// ending tells each second, for some time, where the partition ends, and that
+// a broker leads it; so all that waits is judged. What is said meanwhile is
+// said in each of them.
+func (s *story) ending(offset int64, during time.Duration, meanwhile ...func(*story)) *story {
+	for range int(during / time.Second) {
+		s.after(time.Second).say("parent", line{Kind: lineEnds, Parts: []part{{Partition: s.n, Offset: offset, Leader: "leader:1"}}})
+		for _, tell := range meanwhile {
+			tell(s)
+		}
+	}
+	return s
+}
+
+// raised and solved are of a problem of a host.
+func (s *story) raised(host, with string) *story {
+	return s.say(host, line{Kind: lineProblem, With: with})
+}
+func (s *story) solved(host, with string) *story {
+	return s.say(host, line{Kind: lineSolved, With: with})
+}
+
+// taken is that retention takes all below an offset, and gone that a host calls
+// these lost.
+func (s *story) taken(upto int64) *story {
+	return s.say("parent", line{Kind: lineTaken, Parts: []part{{Partition: s.n, Offset: upto}}})
+}
+func (s *story) gone(host string, from, to int64) *story {
+	return s.say(host, line{Kind: lineGone, Parts: s.offsets(from, to)})
+}
 func (s *story) healed() *story            { return s.say("parent", line{Kind: lineHealed}) }
 func (s *story) frozen(host string) *story { return s.say(host, line{Kind: lineFrozen}) }
 func (s *story) thawed(host string) *story { return s.say(host, line{Kind: lineThawed}) }

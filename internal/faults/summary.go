@@ -46,6 +46,8 @@ func (p *parent) summary(watcher *watcher, ends map[int32]int64, whole bool) err
 	}
 	fmt.Printf("%d calls began after their partition was lost, by %s at most; two hosts had a partition for %s at most while nothing was broken\n",
 		c.late, time.Duration(c.longest.late).Round(time.Millisecond), time.Duration(c.longest.overlap).Round(time.Millisecond))
+	fmt.Printf("a partition with records stood still for %s at most without a name, and for %s with one\n",
+		time.Duration(c.longest.still).Round(time.Millisecond), time.Duration(c.longest.named).Round(time.Millisecond))
 	var goroutines, heap, held, fetches, busiest int64
 	for _, h := range c.hosts {
 		goroutines, heap, held = max(goroutines, h.goroutines), max(heap, h.heap), max(held, h.most)

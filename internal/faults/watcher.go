@@ -21,9 +21,9 @@ type watcher struct {
 }
 
 // patience is how long a partition with records may go without a commit: two
-// faults one after the other, each with a session that has to end, and a
-// rebalance that waits for it.
-const patience = 100 * time.Second
+// faults one after the other, one of which may swallow the request to join the
+// group, each with a session that has to end, and a rebalance that waits for it.
+const patience = 2 * time.Minute
 
 // run looks once a second.
 func (w *watcher) run(ctx context.Context) error {
@@ -61,7 +61,7 @@ func (w *watcher) look(ctx context.Context) error {
 			at = max(0, o.At)
 		}
 		// It may be less than it was, for a second: see commitLog.
-		if last, known := w.last[n]; !known || at > last || at >= end {
+		if last, known := w.last[n]; !known || at > last || at >= end || w.judge.takenUpTo(n, end) {
 			w.moved[n] = now
 		}
 		w.last[n] = max(w.last[n], at)
@@ -80,7 +80,7 @@ func (w *watcher) wait(ctx context.Context, ends map[int32]int64, most time.Dura
 		w.mu.Lock()
 		behind, one := 0, int32(0)
 		for n, end := range ends {
-			if w.last[n] < end {
+			if w.last[n] < end && !w.judge.takenUpTo(n, end) {
 				behind, one = behind+1, n
 			}
 		}
