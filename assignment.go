@@ -95,6 +95,7 @@ func (e *engine) kill(l *lane, cause error) {
 			e.shelve(l)
 		}
 		l.dead = true
+		e.died.fire()
 	}
 	if e.lanes[l.TopicPartition] == l {
 		delete(e.lanes, l.TopicPartition)
@@ -182,6 +183,7 @@ func (e *engine) drain(ctx context.Context, lanes func() []*lane, cause error) (
 	for _, l := range ours {
 		if l.state == laneLeased {
 			l.dead = true
+			e.died.fire()
 		} else {
 			e.shelve(l)
 		}

@@ -37,7 +37,9 @@ import (
 //
 // Cancelling a request that is under way closes the connection, and the next
 // commit may overtake it on another. So a deadline stands on the wait of the
-// one who asked, never on the request.
+// one who asked, never on the request. It is cut short when nobody has its
+// partitions any more: the client would ask again for as long as it is refused,
+// and could succeed after the next owner has committed more. See pointless.
 type committer struct {
 	engine *engine
 	every  time.Duration
@@ -140,7 +142,9 @@ func (c *committer) once(ctx context.Context) error {
 		return nil
 	}
 	began := time.Now()
-	answered := c.await(entries, began)
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	answered := c.await(entries, cancel, began)
 	failed, err := c.commit(ctx, entries, c.check(entries))
 	answered()
 	refused := make([]refusedCommit, len(entries))
@@ -268,7 +272,7 @@ func transient(err error) bool {
 // commitWith sends offsets as a member of the client's group. A commit that
 // has to wait for a rebalance waits: that is no error.
 func commitWith(cl *kgo.Client) func(context.Context, []commitEntry, func(TopicPartition) bool) (map[TopicPartition]error, error) {
-	return func(_ context.Context, entries []commitEntry, check func(TopicPartition) bool) (map[TopicPartition]error, error) {
+	return func(ctx context.Context, entries []commitEntry, check func(TopicPartition) bool) (map[TopicPartition]error, error) {
 		offsets := map[string]map[int32]kgo.EpochOffset{}
 		for _, e := range entries {
 			t := offsets[e.lane.Topic]
@@ -279,8 +283,8 @@ func commitWith(cl *kgo.Client) func(context.Context, []commitEntry, func(TopicP
 			t[e.lane.Partition] = kgo.EpochOffset{Epoch: e.leaderEpoch, Offset: e.at}
 		}
 		failed := map[TopicPartition]error{}
-		// The context of the client, not of whoever waits: see committer.
-		ctx := kgo.PreCommitFnContext(cl.Context(), func(req *kmsg.OffsetCommitRequest) error {
+		// The context of the committer, not of whoever waits: see there.
+		ctx = kgo.PreCommitFnContext(ctx, func(req *kmsg.OffsetCommitRequest) error {
 			topics := req.Topics[:0]
 			for _, t := range req.Topics {
 				kept := t.Partitions[:0]

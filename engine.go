@@ -69,6 +69,7 @@ type engine struct {
 	workers  int    // goroutines that run user code
 	changed  signal // fires when an invocation ended
 
+	died        signal // fires when a lane died
 	sessionLost signal // fires when the group took the partitions away
 
 	throttledUntil time.Time

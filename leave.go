@@ -1,11 +1,13 @@
 package esm
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
@@ -72,6 +74,10 @@ func (c *consumer) close(ctx context.Context) (waiting []string, leaveErr error)
 func (c *consumer) leave(ctx context.Context) error {
 	member, _ := c.client.GroupMetadata()
 	err := c.client.LeaveGroupContext(ctx)
+	byBroker, _ := c.client.OptValue(kgo.ServerSideBalancer).(bool) // then it speaks KIP-848, unless the broker does not
+	if c.source.InstanceID == "" && err == nil && member != "" && !byBroker {
+		return c.left(ctx, member)
+	}
 	if c.source.InstanceID == "" || !errors.Is(err, kerr.InvalidRequest) {
 		return err
 	}
@@ -83,6 +89,30 @@ func (c *consumer) leave(ctx context.Context) error {
 		return err
 	}
 	return kerr.ErrorForCode(resp.ErrorCode)
+}
+
+// left asks again to leave a classic group: the client (v1.22.3) does not look at
+// what the coordinator says of the member, only at what it says of the request. A
+// coordinator that does not know the member any more is what is wanted.
+func (c *consumer) left(ctx context.Context, member string) error {
+	req := kmsg.NewPtrLeaveGroupRequest()
+	req.Group, req.MemberID = c.source.Group, member
+	m := kmsg.NewLeaveGroupRequestMember()
+	m.MemberID = member
+	req.Members = append(req.Members, m)
+	resp, err := req.RequestWith(ctx, c.client)
+	if err != nil {
+		return err
+	}
+	code := resp.ErrorCode
+	for _, m := range resp.Members {
+		code = cmp.Or(code, m.ErrorCode)
+	}
+	err = kerr.ErrorForCode(code)
+	if errors.Is(err, kerr.UnknownMemberID) || errors.Is(err, kerr.GroupIDNotFound) {
+		return nil
+	}
+	return err
 }
 
 // staticMemberLeaves is the epoch by which a static member says, in KIP-848,

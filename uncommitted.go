@@ -1,6 +1,7 @@
 package esm
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"time"
@@ -48,31 +49,65 @@ func (c *committer) refuse(tp TopicPartition, of refusedCommit, took time.Durati
 	c.refusals[tp] = r
 }
 
-// await watches a request until the func that it returns is called.
-func (c *committer) await(entries []commitEntry, now time.Time) (answered func()) {
+// await watches a request until the func that it returns is called. It gives the
+// request up, by cancel, when it is for nobody any more.
+func (c *committer) await(entries []commitEntry, cancel context.CancelFunc, now time.Time) (answered func()) {
 	e := c.engine
 	sent := &sentCommit{entries, now}
 	e.mu.Lock()
 	c.sending = sent
 	e.unlock()
-	var look *time.Timer
-	e.mu.Lock() // look is set before it is used
-	look = time.AfterFunc(passingFor, func() {
-		e.mu.Lock()
-		defer e.unlock()
-		if c.sending == sent {
-			c.review(time.Now())
-			look.Reset(c.every)
+	done, watched := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(watched)
+		look := time.NewTimer(passingFor)
+		defer look.Stop()
+		for {
+			now := time.Now()
+			e.mu.Lock()
+			if sent.pointless(now) {
+				cancel()
+			}
+			died := e.died.wait()
+			e.unlock()
+			select {
+			case <-done:
+				return
+			case <-died:
+			case <-look.C:
+				e.mu.Lock()
+				c.review(time.Now())
+				e.unlock()
+				look.Reset(c.every)
+			}
 		}
-	})
-	e.unlock()
+	}()
 	return func() {
+		close(done)
+		<-watched
 		e.mu.Lock()
-		defer e.unlock()
 		c.sending = nil
-		look.Stop()
+		e.unlock()
 	}
 }
+
+// pointless reports whether a request should not be asked any longer: all of it
+// belongs to somebody else, or some does and it has had no answer for so long that
+// the client must be asking again and again, which it does without looking at whose
+// the partitions are. What is left is asked for anew. To cut every request short of
+// which a partition goes could let the next one overtake it: see committer.
+func (s *sentCommit) pointless(now time.Time) bool {
+	dead := 0
+	for _, entry := range s.entries {
+		if entry.lane.dead {
+			dead++
+		}
+	}
+	return dead == len(s.entries) || dead > 0 && now.Sub(s.since) >= slowCommit
+}
+
+// slowCommit is longer than a coordinator takes that is there.
+const slowCommit = 5 * time.Second
 
 // review raises the problem of commits, or says that it is over. The lock is
 // held.
