@@ -77,6 +77,7 @@ type engine struct {
 
 	progress time.Time // when something came, ended or was committed
 	function functionWatch
+	evidence evidence
 
 	alarmAt time.Time // when the timekeeper wakes
 
@@ -106,7 +107,7 @@ func newEngine(c *config, inv Invoker, w *watch, base context.Context) *engine {
 	e := &engine{
 		watch: w, invoker: inv, base: base, run: runID(), cfg: c,
 		lanes: map[TopicPartition]*lane{}, busy: map[TopicPartition]*lease{}, leases: map[*lease]struct{}{},
-		pool: newPool(c), problems: map[string]*Problem{},
+		pool: newPool(c), evidence: newEvidence(), problems: map[string]*Problem{},
 		gateBell: newBell(), commitBell: newBell(), scaleBell: newBell(), timeBell: newBell(),
 		repause: func() {}, resize: func() {}, cutPoll: func() {}, halted: func(error) {},
 	}
@@ -220,6 +221,9 @@ func (e *engine) follow(p *part, s sequel, now time.Time) {
 			e.counts.retries++
 			info := RetryInfo{Mapping: e.watch.name, TopicPartition: l.TopicPartition, Offset: r.records[0].offset,
 				Records: len(r.records), Attempts: r.attempts, Delay: r.due.Sub(now), Err: r.account.lastErr}
+			if r.suspicion.suspected() {
+				info.Throttles = r.suspicion.times
+			}
 			e.later(func() { fire(e.watch, func(h *Hooks) func(RetryInfo) { return h.RetryScheduled }, info) })
 		}
 	}
@@ -259,8 +263,9 @@ func (e *engine) finish(p *part, now time.Time) {
 	e.schedule(l, now)
 }
 
-// split queues the halves of a work of several lanes.
-func (e *engine) split(w *work, err error, now time.Time) {
+// split queues the halves of a work of several lanes. Those that the Mapping waits
+// for are not held up by what they hold.
+func (e *engine) split(w *work, v verdict, now time.Time) {
 	half := (len(w.parts) + 1) / 2
 	for _, parts := range [][]*part{w.parts[:half:half], w.parts[half:]} {
 		if len(parts) == 0 {
@@ -269,7 +274,11 @@ func (e *engine) split(w *work, err error, now time.Time) {
 		h := &work{parts: parts}
 		for _, p := range parts {
 			p.lane.work = h
-			p.left[0].account = p.left[0].account.failed(err, now)
+			p.left[0].suspicion = p.left[0].suspicion.part()
+			if v.outcome == OutcomeThrottled && !v.apart {
+				continue
+			}
+			p.left[0].account = p.left[0].account.failed(v.err, now)
 			if p.lane.since.IsZero() {
 				p.lane.since = now
 			}
@@ -302,7 +311,6 @@ func (e *engine) requeue(w *work, now time.Time) {
 // throttled keeps the Mapping from invoking for a while.
 func (e *engine) throttled(d time.Duration, round int, err error, now time.Time) {
 	e.throttles = round
-	e.counts.throttles++
 	until := now.Add(d)
 	if !until.After(e.throttledUntil) {
 		return

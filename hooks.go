@@ -70,7 +70,8 @@ type Hooks struct {
 	// again.
 	DeliveryFailed func(DeliveryFailedInfo)
 	// Throttled: nothing is invoked for a while, because the function asked
-	// for it.
+	// for it. A throttle that holds up its own partition only is told to
+	// RetryScheduled.
 	Throttled func(ThrottledInfo)
 	// Committed: offsets were committed, or could not be.
 	Committed func(CommittedInfo)
@@ -205,7 +206,11 @@ type RetryInfo struct {
 	// Attempts is how many attempts failed.
 	Attempts int
 	Delay    time.Duration
-	Err      error
+	// Throttles is, where what fails them is a throttle, how many count against
+	// these records ([Throttled]), from 2 on; 0 where it is a failure like any
+	// other. Below 5 no attempt is charged.
+	Throttles int
+	Err       error
 }
 
 // ThrottledInfo is what [Hooks].Throttled gets.

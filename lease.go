@@ -261,7 +261,7 @@ func (e *engine) newLease(w *work, now time.Time) *lease {
 
 // end notes what became of an invocation.
 func (e *engine) end(l *lease, v verdict) {
-	w := e.consult(l, v)
+	v, w := e.consult(l, v)
 
 	e.mu.Lock()
 	now := time.Now()
@@ -286,14 +286,19 @@ func (e *engine) end(l *lease, v verdict) {
 			}
 		}
 	case stepSplit:
-		e.split(l.work, v.err, now)
+		e.split(l.work, v, now)
 	case stepAgain:
 		e.requeue(l.work, now)
 	}
 	e.unblock(all, now)
 	switch v.outcome {
 	case OutcomeThrottled:
-		e.throttled(w.throttle, w.round, v.err, now)
+		e.counts.throttles++
+		if v.apart {
+			e.counts.apart++
+		} else {
+			e.throttled(w.throttle, w.round, v.err, now)
+		}
 	case OutcomeHalt:
 		e.holds |= holdHalt
 		e.later(func() { e.halted(v.err) })
@@ -350,15 +355,17 @@ type wait struct {
 	round    int           // which throttle in a row this is, from 1
 }
 
-// consult asks the user's back-off function about an outcome that needs it,
-// before the lock is taken. Throttles that come back while nothing is invoked
-// belong to one round.
-func (e *engine) consult(l *lease, v verdict) (w wait) {
+// consult compares what a call was told with what others are told, and asks the
+// user's back-off function about an outcome that needs it, before the lock is
+// taken for good. Throttles that come back while nothing is invoked belong to one
+// round.
+func (e *engine) consult(l *lease, v verdict) (_ verdict, w wait) {
 	if v.outcome == OutcomeSuccess {
-		return wait{} // nothing waits
+		return v, wait{} // nothing waits
 	}
 	e.mu.Lock()
 	backoff, now := e.cfg.backoff, time.Now()
+	v = e.weigh(l, v, now)
 	w.round = max(1, e.throttles)
 	if !e.throttledUntil.After(now) {
 		w.round = e.throttles + 1
@@ -371,15 +378,42 @@ func (e *engine) consult(l *lease, v verdict) (w wait) {
 	case OutcomeTooLarge, OutcomePermanent:
 		charges = true // where there is no destination
 	case OutcomeThrottled:
+		round := w.round
+		if v.apart {
+			round = v.suspected - 1
+		}
 		w.throttle = min(v.after, maxBackoff)
 		if w.throttle <= 0 {
-			w.throttle = e.backoffs.after(backoff, w.round)
+			w.throttle = e.backoffs.after(backoff, round)
+		}
+		if v.refused { // or whether it lasts would show late
+			w.throttle = min(w.throttle, refusalLasts/4)
 		}
 	}
 	if charges {
 		w.backoff = e.backoffs.after(backoff, l.attempt)
 	}
-	return w
+	switch {
+	case v.blamed:
+		w.backoff = max(w.backoff, min(v.after, maxBackoff))
+	case v.apart:
+		w.backoff = max(w.backoff, w.throttle)
+	}
+	return v, w
+}
+
+// weigh compares what a call was told with what others are told. It notes in what
+// the call carried what is suspected of it.
+func (e *engine) weigh(l *lease, v verdict, now time.Time) verdict {
+	tried := make([]portion, 0, 1)
+	for _, p := range l.work.parts {
+		tried = append(tried, p.left[0])
+	}
+	v = e.evidence.weigh(v, tried, max(refusalLasts, 2*e.pace.service()), now)
+	for i, p := range l.work.parts {
+		p.left[0].suspicion = tried[i].suspicion
+	}
+	return v
 }
 
 // report tells the hooks that an invocation ended.

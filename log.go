@@ -66,8 +66,13 @@ func logHooks(l *slog.Logger) Hooks {
 			l.Error("a call goes on although its context ended; its partitions wait for it", append(attrs, "cause", i.Cause)...)
 		},
 		RetryScheduled: func(i RetryInfo) {
-			retries.log(slog.LevelWarn, "an invocation failed", "topic", i.Topic, "partition", i.Partition, "offset", i.Offset,
-				"records", i.Records, "attempts", i.Attempts, lasting("again_in", i.Delay), "err", i.Err)
+			attrs := []any{"topic", i.Topic, "partition", i.Partition, "offset", i.Offset,
+				"records", i.Records, "attempts", i.Attempts, lasting("again_in", i.Delay), "err", i.Err}
+			if i.Throttles > 0 {
+				retries.log(slog.LevelWarn, "records are throttled again and again while others are answered", append(attrs, "throttles", i.Throttles)...)
+				return
+			}
+			retries.log(slog.LevelWarn, "an invocation failed", attrs...)
 		},
 		HeldUp: func(i HeldUpInfo) {
 			l.Warn("a partition is held up", "topic", i.Blocker.Topic, "partition", i.Blocker.Partition, "offset", i.Blocker.Offset, "blocker", i.Blocker.String())

@@ -39,14 +39,36 @@ var ErrThrottled = errors.New("esm: the function is throttled")
 // the function's own places: the records are tried again at once, no attempt is
 // counted, and the Mapping does not hold off.
 //
+// A server may say so because of a record: a proxy that answers 503 for the one
+// that the record has killed. So a throttle that the same records get again and
+// again while others are answered is about them. One counts against them if since
+// the last one that counted at least 20 other calls were answered, with success or
+// with a failure, and 20 more for each batch that was throttled for the first
+// time meanwhile. From the second one that counts, the partition of these records
+// waits alone, and from the fifth each one that counts is a failure, with an
+// attempt, bisection, retries and a [Destination] like any other. A batch of
+// several partitions that is throttled twice goes on in halves. So an outage, and
+// a function that throttles at random however much, cost no attempt; and where
+// there is nothing to compare with, it stays a throttle and becomes a [Problem].
+// What cannot be about records is said with [Busy].
+//
 // err is the reason, which may be nil.
 func Throttled(after time.Duration, err error) error {
-	return &throttledError{max(after, 0), err}
+	return &throttledError{max(after, 0), err, false}
+}
+
+// Busy is [Throttled] where that cannot be about the records, because nobody has
+// looked at them: the function has no room, or nothing was sent to it. However
+// often the same records get it, it is no failure of theirs. (AWS Lambda's
+// TooManyRequestsException.)
+func Busy(after time.Duration, err error) error {
+	return &throttledError{max(after, 0), err, true}
 }
 
 type throttledError struct {
 	after time.Duration
 	err   error
+	busy  bool
 }
 
 func (e *throttledError) Error() string {
@@ -71,17 +93,38 @@ func (e *throttledError) Unwrap() []error {
 //
 // The records of this call stay unsettled. err is the reason, which may be
 // nil.
+//
+// It is obeyed at once, whatever other calls return. Who only was told something
+// of the kind by somebody else says [Refused].
 func Halt(err error) error { return &HaltError{Err: err} }
 
+// Refused says that the function, or what stands before it, refuses the call, and
+// that each later call will be refused too, as far as the answer goes: it does not
+// exist, or may not be called. It is a [Halt] if all calls are refused for a
+// minute, or for twice the time that a call takes on average: nothing is
+// answered, with success or with a failure, from the first refusal to the last,
+// with less than that between them. Until then, and as long as
+// others are answered, it is [Throttled], with all that follows from it: a deploy
+// may have no route for a moment, and a firewall may dislike one record.
+//
+// [Classify] calls it a halt, since it knows of no other calls. err is the
+// reason, which may be nil.
+func Refused(err error) error { return &HaltError{Err: err, refused: true} }
+
 // HaltError is why a Mapping halted: what [Mapping.Run] and [Mapping.Err]
-// return then is one, for errors.As. [Halt] makes one.
+// return then is one, for errors.As. [Halt] and [Refused] make one.
 type HaltError struct {
 	// Err is the reason that the function gave. It may be nil.
 	Err error
+
+	refused bool // it holds only while no other call is answered
 }
 
-// Error says that the function halted the Mapping, and why.
+// Error says that the function halted the Mapping, or refuses calls, and why.
 func (e *HaltError) Error() string {
+	if e.refused {
+		return withReason("esm: the function refuses calls", e.Err)
+	}
 	return withReason("esm: halted by the function", e.Err)
 }
 
@@ -130,7 +173,8 @@ const (
 	OutcomeSuccess Outcome = iota
 	// OutcomeFailure: the batch failed and is tried again.
 	OutcomeFailure
-	// OutcomeThrottled: the function was not reached.
+	// OutcomeThrottled: the function was not reached, or [Refused] the call while
+	// others are answered.
 	OutcomeThrottled
 	// OutcomeAbandoned: the engine had cancelled the call.
 	OutcomeAbandoned
@@ -160,7 +204,9 @@ func (o Outcome) MarshalText() ([]byte, error) { return []byte(o.String()), nil 
 // this context returns, for an [Invoker] that wraps another one: a circuit
 // breaker counts failures, but neither throttles nor calls that were cut short.
 // The engine uses the same code, and knows besides which records the batch has,
-// and whether there is a Destination. ctx is the context that the invocation
+// whether there is a Destination, and what other calls are told: a throttle that
+// is about records ([Throttled]) is a failure for it, and what is [Refused] a
+// throttle while others are answered. ctx is the context that the invocation
 // got; it matters, because what a call says after the engine cancelled it proves
 // nothing.
 func Classify(ctx context.Context, err error) Outcome {

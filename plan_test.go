@@ -30,13 +30,16 @@ var update = flag.Bool("update", false, "write the traces of testdata/retry")
 //	> call a b: fail         the next portions of a and b are invoked
 //	> wait                   back-offs end
 //	> deliver a              the destination takes the first portion of a
+//	> others 20              so many calls of other records were answered
+//	> denied 1               so many others were throttled for the first time
 //
-// Outcomes of a call are ok, fail, throttle, abandon, halt, permanent,
+// Outcomes of a call are ok, fail, throttle, busy, refuse, abandon, halt, permanent,
 // too-large, and for partial failures a list of OFFSET=fail, =stop, =permanent,
 // =too-large, =throttle; a:3=fail names the partition where there are several.
 type scenario struct {
 	policy     policy
 	now        time.Time
+	evidence   evidence
 	partitions map[string][]portion
 }
 
@@ -51,7 +54,7 @@ func TestScenarios(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			s := &scenario{now: time.Unix(1_000_000, 0), partitions: map[string][]portion{}}
+			s := &scenario{now: time.Unix(1_000_000, 0), evidence: newEvidence(), partitions: map[string][]portion{}}
 			s.policy = policy{maxRetries: -1, backoff: time.Second}
 			var got strings.Builder
 			for line := range strings.Lines(string(want)) {
@@ -123,6 +126,14 @@ func (s *scenario) step(t *testing.T, words []string) string {
 		}
 	case "wait":
 		s.now = s.now.Add(time.Minute)
+	case "others":
+		for range atoi(t, words[1]) {
+			s.evidence.answered()
+		}
+		return ""
+	case "denied":
+		s.evidence.denied += int64(atoi(t, words[1]))
+		return ""
 	case "deliver":
 		of := s.partitions[words[1]]
 		if of[0].reason == reasonNone {
@@ -163,6 +174,10 @@ func (s *scenario) call(t *testing.T, words []string) string {
 		switch what {
 		case "throttle":
 			return Throttled(0, nil)
+		case "busy":
+			return Busy(0, nil)
+		case "refuse":
+			return Refused(nil)
 		case "halt":
 			return Halt(nil)
 		case "permanent":
@@ -200,11 +215,20 @@ func (s *scenario) call(t *testing.T, words []string) string {
 		parts = append(parts, &part{lane: newLane(TopicPartition{Topic: name}), records: tried[i].records, kafka: make([]*kgo.Record, len(tried[i].records)), left: []portion{tried[i]}})
 	}
 	v.resolve(parts)
+	v = s.evidence.weigh(v, tried, refusalLasts, s.now)
 	d := plan(v, tried, s.policy, s.now)
-	switch d.step {
-	case stepAgain:
+	for i, name := range names {
+		s.partitions[name][0].suspicion = tried[i].suspicion
+		if d.step == stepSplit {
+			s.partitions[name][0].suspicion = tried[i].suspicion.part()
+		}
+	}
+	switch {
+	case v.refused && v.outcome == OutcomeHalt:
+		return "  halts, and goes back as it was\n"
+	case d.step == stepAgain:
 		return "  again, as it was\n"
-	case stepSplit:
+	case d.step == stepSplit:
 		return "  again, in halves of the partitions\n"
 	}
 	for i, name := range names {
@@ -242,6 +266,9 @@ func (s *scenario) show() string {
 			}
 			if p.due.After(s.now) {
 				one += " waits"
+			}
+			if p.suspicion.suspected() {
+				one += fmt.Sprintf(" (%d throttles count)", p.suspicion.times)
 			}
 			if p.reason != reasonNone {
 				one += " given up: " + p.reason.String()
@@ -302,10 +329,23 @@ func TestWhatAnErrorMeans(t *testing.T) {
 		{"failures, one throttled", failuresOf(plain, Throttled(time.Second, nil)), nil, OutcomeThrottled, time.Second},
 		{"failures, one a halt", failuresOf(Halt(nil), plain, Throttled(time.Second, nil)), nil, OutcomeHalt, 0},
 		{"failures, one permanent", failuresOf(Permanent(nil)), nil, OutcomePartial, 0},
+		{"busy", wrap(Busy(time.Second, plain)), nil, OutcomeThrottled, time.Second},
+		{"busy, beside a plain one", errors.Join(plain, Busy(time.Second, nil)), nil, OutcomeThrottled, time.Second},
+		{"a throttle that names no reason beside one that does", errors.Join(Busy(time.Second, nil), ErrThrottled), nil, OutcomeThrottled, time.Second},
+		{"busy, of records", failuresOf(Busy(time.Second, nil), plain), nil, OutcomeThrottled, time.Second},
+		{"failures, one throttled by itself", failuresOf(Busy(time.Second, nil), Throttled(0, nil)), nil, OutcomeThrottled, time.Second},
+		{"busy, in a panic", &PanicError{Value: Busy(time.Second, nil)}, nil, OutcomeThrottled, time.Second},
+		{"refused", wrap(Refused(plain)), nil, OutcomeHalt, 0},
+		{"refused, and throttled", errors.Join(Refused(nil), Throttled(time.Second, nil)), nil, OutcomeHalt, 0},
+		{"a halt beside one that may pass", errors.Join(Refused(nil), Halt(nil)), nil, OutcomeHalt, 0},
+		{"refused, of a record", failuresOf(Refused(nil), plain), nil, OutcomeHalt, 0},
+		{"failures, one a halt beside one that may pass", failuresOf(Refused(nil), Halt(nil)), nil, OutcomeHalt, 0},
+		{"refused, in a panic", &PanicError{Value: Refused(nil)}, nil, OutcomeHalt, 0},
 		{"an error that wraps nothing", emptyJoin{}, nil, OutcomeFailure, 0},
 		{"an error that says that it is a throttle", actsThrottled{}, nil, OutcomeThrottled, 0},
 	} {
-		if got := judge(tt.err, tt.cause); got.outcome != tt.want || got.after != tt.after || (got.err == nil) != (tt.err == nil) {
+		if got := judge(tt.err, tt.cause); got.outcome != tt.want || got.after != tt.after || (got.err == nil) != (tt.err == nil) ||
+			got.busy != strings.Contains(tt.name, "busy") || got.refused != strings.Contains(tt.name, "refused") {
 			t.Errorf("%s: %s, %s, %v", tt.name, got.outcome, got.after, got.err)
 		}
 	}

@@ -21,6 +21,7 @@ type portion struct {
 	// searching is whether they are a piece of a batch that failed, split to find
 	// what fails it.
 	searching bool
+	suspicion suspicion
 	account   account
 }
 
@@ -68,9 +69,9 @@ type step int
 const (
 	// stepSettle: each partition goes on for itself.
 	stepSettle step = iota
-	// stepSplit: the batch holds several partitions, and one of them fails it.
-	// Try its halves at once, without counting an attempt to anybody, until the
-	// partition that fails is alone.
+	// stepSplit: the batch holds several partitions, and one of them fails it, or
+	// may be why it is throttled again. Try its halves, without counting an
+	// attempt to anybody, until the partition that fails is alone.
 	stepSplit
 	// stepAgain: nothing was learned about the records. They go back to where
 	// they were.
@@ -90,7 +91,8 @@ const (
 // So a batch of several partitions is split until the partition that fails it
 // is alone; with bisection a batch of several records, after its second
 // failure, until the record is; and neither a throttle, nor a call that the
-// engine cut short, nor one that was too large, says anything about a record.
+// engine cut short, nor one that was too large, says anything about a record. (A
+// throttle that does is a failure when it comes here: see suspicion.)
 //
 // # Why the second failure
 //
@@ -106,6 +108,10 @@ func plan(v verdict, tried []portion, p policy, now time.Time) decision {
 	switch {
 	case len(tried) > 1 && (v.outcome == OutcomeFailure || v.outcome == OutcomeTooLarge):
 		return decision{step: stepSplit}
+	case v.outcome == OutcomeThrottled && v.failures == nil && !v.busy && len(tried) > 1 && slices.ContainsFunc(tried, portion.throttledBefore):
+		return decision{step: stepSplit}
+	case v.outcome == OutcomeThrottled && v.failures == nil && v.apart && len(tried) == 1:
+		return decision{sequels: []sequel{{left: []portion{p.apart(tried[0], v.err, now)}}}}
 	case (v.outcome == OutcomeThrottled || v.outcome == OutcomeHalt) && v.failures == nil, v.outcome == OutcomeAbandoned:
 		return decision{step: stepAgain}
 	}
@@ -146,6 +152,18 @@ func (p policy) failed(r portion, err error, now time.Time) []portion {
 	return []portion{r}
 }
 
+// throttledBefore reports whether that was not the first throttle of the records
+// in a row.
+func (r portion) throttledBefore() bool { return r.suspicion.throttles > 1 }
+
+// apart says what becomes of records that were throttled and are suspected to be
+// why: they wait, as after an attempt, and none is charged.
+func (p policy) apart(r portion, err error, now time.Time) portion {
+	r.account = r.account.failed(err, now)
+	r.due = now.Add(p.backoff)
+	return r
+}
+
 // tooLarge says what becomes of records that are too many, or one too large.
 func (p policy) tooLarge(r portion, err error, now time.Time) []portion {
 	switch {
@@ -162,7 +180,7 @@ func (p policy) tooLarge(r portion, err error, now time.Time) []portion {
 // nothing.
 func (r portion) with(records []record) portion {
 	if len(records) != len(r.records) {
-		r.repeats, r.deliveries = 0, 0
+		r.repeats, r.deliveries, r.suspicion = 0, 0, r.suspicion.part()
 	}
 	r.records, r.due = records, time.Time{}
 	return r
@@ -194,7 +212,8 @@ func (p policy) partial(r portion, failures []failure, now time.Time) (s sequel)
 		}
 	}
 	var again, untried portion
-	var firstErr error
+	blamed := false
+	var firstErr, throttledErr error
 	var lost []portion
 	for i, rec := range r.records {
 		failed := len(failures) > 0 && failures[0].record == i
@@ -203,7 +222,10 @@ func (p policy) partial(r portion, failures []failure, now time.Time) (s sequel)
 			f, failures = failures[0], failures[1:]
 		}
 		switch one := r.with([]record{rec}); {
-		case i > stop, f.outcome == OutcomeThrottled, f.outcome == OutcomeHalt:
+		case i > stop, throttles(f.outcome):
+			if throttledErr == nil && i <= stop {
+				throttledErr = f.err
+			}
 			untried.records = append(untried.records, rec)
 		case !failed:
 			s.settled = append(s.settled, rec)
@@ -215,7 +237,7 @@ func (p policy) partial(r portion, failures []failure, now time.Time) (s sequel)
 			if firstErr == nil {
 				firstErr = f.err
 			}
-			again.records = append(again.records, rec)
+			again.records, blamed = append(again.records, rec), blamed || f.blamed
 		}
 	}
 	s.left = lost
@@ -223,14 +245,24 @@ func (p policy) partial(r portion, failures []failure, now time.Time) (s sequel)
 		// It is known of each that it failed, so there is nothing to search
 		// now. When they fail together later, that may be an outage.
 		again = r.with(again.records)
-		again.searching = false
+		again.searching, again.suspicion = false, suspicion{}
+		if blamed {
+			again.suspicion = r.suspicion // these are the records that are meant
+		}
 		for _, a := range p.noSearch().failed(again, firstErr, now) {
 			a.repeats = 0
 			s.left = append(s.left, a)
 		}
 	}
 	if len(untried.records) > 0 {
-		s.left = append(s.left, r.with(untried.records))
+		untried = r.with(untried.records)
+		switch {
+		case throttledErr == nil:
+			untried.suspicion = suspicion{} // what failed before them is why they were not tried
+		case r.suspicion.suspected():
+			untried = p.apart(untried, throttledErr, now)
+		}
+		s.left = append(s.left, untried)
 	}
 	return s
 }

@@ -40,9 +40,12 @@ func (h *laneHeap) Pop() any {
 //
 // Entries of lanes that changed their mind are not searched for: they are
 // passed over when their turn comes.
+//
+// What was throttled goes before all others, and at the next throttle behind
+// them, in turns: see suspicion.
 type readyQueue struct {
-	ready, thin fifo
-	tickets     uint64
+	first, ready, thin fifo
+	tickets            uint64
 }
 
 // An entry is a lane or a group, and its place in time.
@@ -65,11 +68,20 @@ func (q *readyQueue) addLane(l *lane, s laneState) {
 	l.ticket = q.tickets
 	l.state = s
 	e := entry{lane: l, ticket: q.tickets}
-	if s == laneThin {
+	switch {
+	case s == laneThin:
 		q.thin.push(e)
-	} else {
+	case l.work.first():
+		q.first.push(e)
+	default:
 		q.ready.push(e)
 	}
+}
+
+// first reports whether a work goes before all others. One that has nothing to
+// try again is no work yet.
+func (w *work) first() bool {
+	return w != nil && slices.ContainsFunc(w.parts, func(p *part) bool { return p.left[0].suspicion.throttles%2 == 1 })
 }
 
 // addGroup puts a work of several lanes at the end of the queue.
@@ -79,18 +91,24 @@ func (q *readyQueue) addGroup(w *work) {
 	for _, p := range w.parts {
 		p.lane.state = laneGrouped
 	}
-	q.ready.push(entry{work: w, ticket: q.tickets})
+	to := &q.ready
+	if w.first() {
+		to = &q.first
+	}
+	to.push(entry{work: w, ticket: q.tickets})
 }
 
 // any reports whether there is anything to lease.
 func (q *readyQueue) any() bool {
-	return q.ready.head() != nil || q.thin.head() != nil
+	return q.first.head() != nil || q.ready.head() != nil || q.thin.head() != nil
 }
 
 // pop returns the entry that came first.
 func (q *readyQueue) pop() (entry, bool) {
 	a, b := q.ready.head(), q.thin.head()
 	switch {
+	case q.first.head() != nil:
+		return q.first.pop(), true
 	case a == nil && b == nil:
 		return entry{}, false
 	case b == nil || a != nil && a.ticket < b.ticket:

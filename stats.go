@@ -181,6 +181,7 @@ type counters struct {
 	polls, polled, polledBytes                int64
 	invoked, failed, settled, committed, lost int64
 	invocations, errors, throttles, abandoned int64
+	apart                                     int64 // throttles that held up their own partitions only
 	retries, commitErrors, rebalances, resets int64
 	evicted, reread                           int64
 	delivered, undelivered, dropped           int64
@@ -199,6 +200,9 @@ func (e *engine) tally(l *lease, v verdict, took time.Duration, now time.Time) {
 		if v.err != nil {
 			e.function.lastErr = v.err.Error() // which keep made
 		}
+	}
+	if v.outcome != OutcomeThrottled && v.outcome != OutcomeHalt && v.outcome != OutcomeAbandoned && !v.blamed {
+		e.evidence.answered()
 	}
 	if v.outcome == OutcomeSuccess || v.outcome == OutcomePartial && len(v.failures) < l.records {
 		e.function.succeeded(now, e.pool.busy > 0)
@@ -340,7 +344,7 @@ func (e *engine) sample(now time.Time) ScaleSample {
 		At: now, Lanes: make([]LaneSample, 0, len(e.lanes)),
 		Pollers: e.pool.size, Concurrency: e.cfg.pollerConcurrency, Least: least, Most: most, ByteRate: e.cfg.pollerByteRate,
 		MaxConcurrency: e.cfg.maxConcurrency, Busy: e.pool.busy, Slots: e.pool.size * e.cfg.pollerConcurrency,
-		Completed: e.pace.completed, Settled: e.counts.settled, Throttled: e.counts.throttles,
+		Completed: e.pace.completed, Settled: e.counts.settled, Throttled: e.counts.throttles - e.counts.apart,
 		Idle: e.holds != 0,
 	}
 	perRecord := 0.0

@@ -30,6 +30,13 @@ type verdict struct {
 	after    time.Duration // how long the function asked to be left alone
 	failures []failure     // which records failed, if that is known: by part, in their order
 	panicked *PanicError   // if it did not return
+	busy     bool          // a throttle that cannot be about the records
+	refused  bool          // a halt, unless other calls are answered
+
+	// What other calls say of it: see evidence.weigh.
+	apart     bool // a throttle of records that are suspected: only these wait
+	suspected int  // how many throttles of them count
+	blamed    bool // a throttle that is a failure of its records
 
 	said []remark // as the function said it
 }
@@ -46,6 +53,7 @@ type failure struct {
 	err          error
 	outcome      Outcome
 	stopped      bool
+	blamed       bool // its throttle is a failure: see evidence.weigh
 }
 
 // of returns the failures of one part.
@@ -109,8 +117,11 @@ func judgeWithin(err, cause error, left *int) (v verdict) {
 			v.err = r.err
 		}
 	}
-	if v.outcome == OutcomeThrottled {
-		v.after = r.after
+	switch v.outcome {
+	case OutcomeThrottled:
+		v.after, v.busy = r.after, !r.plain
+	case OutcomeHalt:
+		v.refused = !r.final
 	}
 	return v
 }
@@ -144,6 +155,8 @@ type reading struct {
 
 	outcome Outcome       // the strongest
 	after   time.Duration // how long the function asked to be left alone
+	plain   bool          // a throttle that may be about records
+	final   bool          // a halt that holds whatever other calls return
 	said    []remark      // of records, unless something stronger was said of all
 	whole   bool          // all records are said to be permanent or too large
 	err     error         // what was said of a record, if that holds for all
@@ -158,7 +171,7 @@ func (r *reading) look(err error, depth int) {
 	}
 	found := OutcomeFailure
 	if says, ok := err.(interface{ Is(error) bool }); ok && says.Is(ErrThrottled) {
-		r.outcome = stronger(r.outcome, OutcomeThrottled) // a user's own kind of error
+		r.outcome, r.plain = stronger(r.outcome, OutcomeThrottled), true // a user's own kind of error
 	}
 	switch e := err.(type) {
 	case *guard.Error:
@@ -174,14 +187,16 @@ func (r *reading) look(err error, depth int) {
 		if inner := e.Unwrap(); inner != nil {
 			of := judgeWithin(inner, nil, r.left)
 			if of.outcome == OutcomeHalt || of.outcome == OutcomeThrottled {
-				found, r.after = of.outcome, max(r.after, of.after)
+				found = of.outcome
+				r.found(&of)
 			}
 		}
 	case *HaltError:
 		found = OutcomeHalt
+		r.final = r.final || !e.refused
 	case *throttledError:
 		found = OutcomeThrottled
-		r.after = max(r.after, e.after)
+		r.after, r.plain = max(r.after, e.after), r.plain || !e.busy
 	case *permanentError:
 		found, r.whole = OutcomePermanent, true
 	case *tooLargeError:
@@ -207,9 +222,16 @@ func (r *reading) look(err error, depth int) {
 		}
 	}
 	if err == ErrThrottled {
-		found = OutcomeThrottled
+		found, r.plain = OutcomeThrottled, true
 	}
 	r.outcome = stronger(r.outcome, found)
+}
+
+// found notes a throttle or a halt that was judged apart.
+func (r *reading) found(of *verdict) {
+	r.after = max(r.after, of.after)
+	r.plain = r.plain || of.outcome == OutcomeThrottled && !of.busy
+	r.final = r.final || of.outcome == OutcomeHalt && !of.refused
 }
 
 // items judges what was said of records. A throttle or a halt that is said of one
@@ -233,7 +255,7 @@ func (r *reading) items() {
 		}
 		item.outcome = of.outcome
 		if of.outcome == OutcomeHalt || of.outcome == OutcomeThrottled {
-			r.after = max(r.after, of.after)
+			r.found(&of)
 			if s := stronger(r.outcome, of.outcome); s != r.outcome {
 				r.outcome = s
 				r.err = fmt.Errorf("%s/%d offset %d: %w", item.Topic, item.Partition, item.Offset, item.Err)

@@ -1,0 +1,210 @@
+package esm
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/seed429fd032/esm/internal/guard"
+)
+
+// A suspicion is what is known of records that were throttled or refused:
+// whether that is about the function, or about them.
+//
+// # The rule
+//
+// A throttle of records counts against them if, since the last one that counted,
+// at least 20 other calls were answered, with success or with a failure, and 20
+// more for each batch that was throttled for the first time meanwhile. From the
+// second one that counts, the records are suspected: their throttles hold up
+// their own partition, and no longer the Mapping. From the fifth, each one that
+// counts is a failure: an attempt. One that does not count is a throttle, always.
+// If less than 20 calls were answered for each batch that was throttled anew,
+// the function throttles others too, and the count begins anew; so it does when
+// the records get any other answer. A refusal ([Refused]) is a throttle here;
+// one that is [Busy] never counts.
+//
+// # Why it convicts nobody else
+//
+// While a function throttles each call with the probability p, whatever is in
+// it, five throttles of the same records in a row with four such spans between
+// them come once in 200 million batches at most, for any p: where p is large the
+// spans are not clean, and where it is small the throttles do not repeat. In an
+// outage no call is answered, so nothing counts.
+//
+// Only the first throttle of a batch is held against the function, because a
+// record that is throttled for ever would else excuse another one. A function
+// that throttles at random throttles new batches too.
+//
+// A quota that is used up by the same order of calls again and again would not
+// be at random. So a batch that was throttled is tried before all others when
+// the pause is over, and after the next throttle behind them, and so on: the
+// first finds an untouched quota, and the second lets others be compared with it,
+// even if only one call runs at a time.
+//
+// # What "these records" are
+//
+// The very records that were tried together. Of several partitions that were
+// throttled twice each half goes on alone, and a half of a batch that is searched
+// keeps the suspicion, but three more throttles have to count before one is a
+// failure: it may be the half without the record that is meant.
+type suspicion struct {
+	throttles int     // in a row, of any kind that may count
+	times     int     // those that count
+	seen      answers // when the last one did
+}
+
+// answers is what became of calls.
+type answers struct {
+	given  int64 // calls that were answered
+	denied int64 // batches that were throttled for the first time, and calls for which the function was busy
+}
+
+// evidence is what calls of the function showed.
+type evidence struct {
+	answers
+	others int64 // how many are answered between two throttles that count
+	fail   int   // from which of those on each is a failure
+
+	refusedFrom, refusedLast time.Time // of refusals with no answer between them
+}
+
+const (
+	// suspected is how many throttles have to count before they hold up their own
+	// partition only.
+	suspected = 2
+	// refusalLasts is how long a function refuses all calls before that halts:
+	// longer than a deploy has no route, and shorter than anybody's patience.
+	refusalLasts = time.Minute
+)
+
+func newEvidence() evidence { return evidence{others: 20, fail: 5} }
+
+// again is a suspicion after one more throttle, and whether that counts.
+func (s suspicion) again(e *evidence) (next suspicion, counts bool) {
+	given, denied := e.given-s.seen.given, e.denied-s.seen.denied
+	s.throttles++
+	switch {
+	case s.times == 0, given < e.others*denied:
+		s.times, s.seen = 1, e.answers
+	case given >= e.others*(1+denied):
+		s.times, s.seen, counts = s.times+1, e.answers, true
+	}
+	return s, counts
+}
+
+// part is the suspicion of some of the records.
+func (s suspicion) part() suspicion {
+	s.times = min(s.times, suspected)
+	return s
+}
+
+func (s suspicion) suspected() bool { return s.times >= suspected }
+
+// answered books a call that was answered.
+func (e *evidence) answered() {
+	e.given++
+	e.refusedFrom = time.Time{}
+}
+
+// weigh says what a verdict is in the light of other calls, and notes it in what
+// was tried. A refusal becomes a throttle or a halt, and a throttle that is about
+// the records a failure. lasts is how long a refusal has to last to be a halt.
+func (e *evidence) weigh(v verdict, tried []portion, lasts time.Duration, now time.Time) verdict {
+	switch {
+	case v.outcome == OutcomeAbandoned, v.outcome == OutcomeHalt && !v.refused:
+		return v
+	case v.outcome == OutcomeHalt:
+		for i := range tried {
+			if v.throttledAt(i) != 0 {
+				e.refusedFrom = time.Time{} // records of it were answered
+			}
+		}
+		if e.refused(lasts, now) {
+			return v
+		}
+		v.outcome = OutcomeThrottled
+	case v.outcome != OutcomeThrottled:
+		for i := range tried {
+			tried[i].suspicion = suspicion{}
+		}
+		return v
+	case v.busy:
+		e.denied++
+		return v
+	}
+	fresh := true
+	for i := range tried {
+		s := &tried[i].suspicion
+		if first := v.throttledAt(i); first > 0 {
+			*s = suspicion{} // the records before it were answered
+		} else if first == 0 && s.throttles > 0 {
+			fresh = false
+		}
+	}
+	if fresh {
+		e.denied++
+	}
+	v.apart = true
+	left := 0 // of the parts, those for which it stays a throttle
+	for i := range tried {
+		if v.throttledAt(i) < 0 {
+			continue
+		}
+		next, counts := tried[i].suspicion.again(e)
+		tried[i].suspicion = next
+		v.apart = v.apart && next.suspected()
+		v.suspected = max(v.suspected, next.times)
+		alone := v.failures != nil || len(tried) == 1
+		if !alone || !counts || next.times < e.fail {
+			left++
+			continue
+		}
+		for j := range v.of(i) {
+			if f := &v.of(i)[j]; throttles(f.outcome) {
+				f.outcome, f.blamed, f.err = OutcomeFailure, true, aboutRecords(f.err)
+			}
+		}
+	}
+	switch {
+	case left > 0:
+	case v.failures != nil:
+		v.outcome, v.blamed = OutcomePartial, true
+	default:
+		v.outcome, v.blamed = OutcomeFailure, true
+	}
+	if v.blamed {
+		v.err = aboutRecords(v.err)
+	}
+	return v
+}
+
+// refused books a refusal, and reports whether the function has refused each
+// call for so long.
+func (e *evidence) refused(lasts time.Duration, now time.Time) bool {
+	if e.refusedFrom.IsZero() || now.Sub(e.refusedLast) > lasts {
+		e.refusedFrom = now
+	}
+	e.refusedLast = now
+	return now.Sub(e.refusedFrom) >= lasts
+}
+
+// throttledAt is which record of a part was throttled first: 0 if it was said of
+// the whole call, -1 if of none.
+func (v *verdict) throttledAt(part int) int {
+	if v.failures == nil {
+		return 0
+	}
+	for _, f := range v.of(part) {
+		if throttles(f.outcome) {
+			return f.record
+		}
+	}
+	return -1
+}
+
+func throttles(o Outcome) bool { return o == OutcomeThrottled || o == OutcomeHalt }
+
+// aboutRecords is the error of records whose throttle is a failure.
+func aboutRecords(err error) error {
+	return guard.Keep(fmt.Errorf("esm: throttled or refused again and again while others are answered, so it is a failure of these records: %w", err))
+}
