@@ -76,5 +76,6 @@
 //   - lag: the end of a partition less its frontier.
 //   - discard: a record that is given up.
 //   - halt: the Mapping stops itself, because the function said that going on
-//     makes no sense.
+//     makes no sense, or refuses each call.
+//   - throttle: the function was not reached, which is no attempt.
 package esm

@@ -51,7 +51,7 @@ type RecordFailure struct {
 // Add says that a record failed, with this error; if err is nil it says
 // nothing. err may be made by [Permanent] or [TooLarge], which then hold for
 // this record only; if it is made by [Throttled] or [Halt], the record counts as
-// not tried, and the Mapping waits or halts.
+// not tried, and the Mapping waits or halts, as if that were said of the call.
 func (f *Failures) Add(r *kgo.Record, err error) {
 	if err != nil {
 		f.add(r, err, false)

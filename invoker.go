@@ -16,8 +16,11 @@ import (
 //   - nil: its records are settled.
 //   - an error made by [Throttled]: the function was not reached. The Mapping
 //     waits and calls again; this is no attempt. After [WithInvokeTimeout] ended
-//     the call it says only that: nothing waits.
-//   - an error made by [Halt]: the Mapping stops itself.
+//     the call it says only that: nothing waits. If the same records get it again
+//     and again while others are answered, it becomes a failure of theirs;
+//     [Busy] does not.
+//   - an error made by [Halt]: the Mapping stops itself. One made by [Refused]
+//     stops it if no call is answered for a minute, and is a throttle until then.
 //   - the error of a [Failures]: these records failed, the others are settled.
 //   - an error made by [Permanent]: the records are given up now.
 //   - an error made by [TooLarge]: the batch is tried again in halves at once,
@@ -39,7 +42,8 @@ import (
 //
 // A combined batch that fails is tried again in halves of its partitions, at
 // once and without counting an attempt, until the partition that fails is
-// alone: it waits, and the others go on.
+// alone: it waits, and the others go on. One that is throttled goes on in halves
+// from the second time on.
 //
 // An Invoker that does not return holds its partitions and its place until it
 // does, even after its context ended: a second call is never started beside

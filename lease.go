@@ -402,20 +402,6 @@ func (e *engine) consult(l *lease, v verdict) (_ verdict, w wait) {
 	return v, w
 }
 
-// weigh compares what a call was told with what others are told. It notes in what
-// the call carried what is suspected of it.
-func (e *engine) weigh(l *lease, v verdict, now time.Time) verdict {
-	tried := make([]portion, 0, 1)
-	for _, p := range l.work.parts {
-		tried = append(tried, p.left[0])
-	}
-	v = e.evidence.weigh(v, tried, max(refusalLasts, 2*e.pace.service()), now)
-	for i, p := range l.work.parts {
-		p.left[0].suspicion = tried[i].suspicion
-	}
-	return v
-}
-
 // report tells the hooks that an invocation ended.
 func (e *engine) report(l *lease, v verdict, parts []*part, took time.Duration) {
 	debugging := e.watch.debugging()

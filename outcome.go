@@ -72,10 +72,11 @@ type throttledError struct {
 }
 
 func (e *throttledError) Error() string {
-	if e.err == nil {
-		return ErrThrottled.Error()
+	what := ErrThrottled.Error()
+	if e.busy {
+		what = "esm: the function is busy"
 	}
-	return withReason(ErrThrottled.Error(), e.err)
+	return withReason(what, e.err)
 }
 
 func (e *throttledError) Unwrap() []error {

@@ -208,3 +208,17 @@ func throttles(o Outcome) bool { return o == OutcomeThrottled || o == OutcomeHal
 func aboutRecords(err error) error {
 	return guard.Keep(fmt.Errorf("esm: throttled or refused again and again while others are answered, so it is a failure of these records: %w", err))
 }
+
+// weigh compares what a call was told with what others are told. It notes in what
+// the call carried what is suspected of it.
+func (e *engine) weigh(l *lease, v verdict, now time.Time) verdict {
+	tried := make([]portion, 0, 1)
+	for _, p := range l.work.parts {
+		tried = append(tried, p.left[0])
+	}
+	v = e.evidence.weigh(v, tried, max(refusalLasts, 2*e.pace.service()), now)
+	for i, p := range l.work.parts {
+		p.left[0].suspicion = tried[i].suspicion
+	}
+	return v
+}

@@ -23,9 +23,12 @@
 //     [esm.TooLarge].
 //   - Lambda is busy, or cannot start the function at the moment, or cannot be
 //     reached: [esm.Throttled], with the time that it asks for. The function
-//     was not called, so this is no attempt.
+//     was not called, so this is no attempt. Where the reason cannot be the event,
+//     such as a quota (TooManyRequestsException), it is [esm.Busy]; an error that
+//     Lambda does not explain, such as ServiceException, may be about the records
+//     if the same ones get it again and again.
 //   - Lambda says what no later call can change, such as that there is no such
-//     function or that it may not be called: [esm.Halt].
+//     function or that it may not be called: [esm.Refused], a halt if it lasts.
 //   - Anything else is a failure of the batch.
 //
 // Which error of Lambda is which is in one table, in errors.go. None is

@@ -206,6 +206,13 @@ func TestErrorsOfLambda(t *testing.T) {
 			if got := esm.Classify(t.Context(), err); got != tt.want || !strings.Contains(err.Error(), tt.code) {
 				t.Errorf("%v: %v", got, err)
 			}
+			says := map[esm.Outcome]string{esm.OutcomeHalt: "the function refuses calls: ", esm.OutcomeThrottled: "the function is busy: "}[tt.want]
+			if tt.want == esm.OutcomeThrottled && (tt.code == "ServiceException" || tt.code == "BrandNewException") {
+				says = "the function is throttled: " // it may be about the event
+			}
+			if !strings.Contains(err.Error(), says) {
+				t.Errorf("%q does not say %q", err, says)
+			}
 		})
 	}
 }

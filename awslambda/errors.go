@@ -56,85 +56,88 @@ type kind int
 const (
 	failed    kind = iota // nobody knows whether the function ran: an attempt
 	throttled             // the function was not called, and may be later: no attempt
+	busy                  // the same, and what is in the event has nothing to do with it
 	tooLarge              // fewer records may do
-	halted                // no call can succeed until somebody changes something
+	refused               // no call can succeed until somebody changes something
 )
 
 // kinds says what each error of Lambda means, by its code. Where a status is
 // all there is, see kindOf.
 //
 // The rule is: an error that says what this account, this function or this
-// caller lacks halts, because each later call would say the same, and no retry
-// should use up the attempts of records. An error of Lambda's own, of a network
+// caller lacks is a refusal, because each later call would say the same, and no
+// retry should use up the attempts of records. An error of Lambda's own, of a network
 // or of a file system that the function waits for, is a throttle: AWS counts no
-// attempt either for a batch that did not reach the function.
+// attempt either for a batch that did not reach the function. Where it names a
+// cause that no event has, such as a quota, it never counts against one. What
+// Lambda fails with and does not explain may come of an event.
 var kinds = map[string]kind{
-	"TooManyRequestsException": throttled,
-	"ThrottlingException":      throttled,
-	"Throttling":               throttled,
-	"RequestLimitExceeded":     throttled,
+	"TooManyRequestsException": busy,
+	"ThrottlingException":      busy,
+	"Throttling":               busy,
+	"RequestLimitExceeded":     busy,
 	"ServiceException":         throttled,
 	"InternalFailure":          throttled,
 	"ServiceUnavailable":       throttled,
 
 	// The function cannot start just now.
-	"CodeArtifactUserPendingException":      throttled,
-	"EC2ThrottledException":                 throttled,
-	"EC2UnexpectedException":                throttled,
-	"EFSIOException":                        throttled,
-	"EFSMountConnectivityException":         throttled,
-	"EFSMountTimeoutException":              throttled,
-	"ENILimitReachedException":              throttled,
-	"ENINotReadyException":                  throttled,
-	"ResourceConflictException":             throttled, // it is being updated
-	"ResourceInUseException":                throttled,
-	"ResourceNotReadyException":             throttled,
-	"S3FilesMountConnectivityException":     throttled,
-	"S3FilesMountTimeoutException":          throttled,
-	"SnapStartNotReadyException":            throttled,
-	"SnapStartRegenerationFailureException": throttled,
-	"SnapStartTimeoutException":             throttled,
-	"SubnetIPAddressLimitReachedException":  throttled,
+	"CodeArtifactUserPendingException":      busy,
+	"EC2ThrottledException":                 busy,
+	"EC2UnexpectedException":                busy,
+	"EFSIOException":                        busy,
+	"EFSMountConnectivityException":         busy,
+	"EFSMountTimeoutException":              busy,
+	"ENILimitReachedException":              busy,
+	"ENINotReadyException":                  busy,
+	"ResourceConflictException":             busy, // it is being updated
+	"ResourceInUseException":                busy,
+	"ResourceNotReadyException":             busy,
+	"S3FilesMountConnectivityException":     busy,
+	"S3FilesMountTimeoutException":          busy,
+	"SnapStartNotReadyException":            busy,
+	"SnapStartRegenerationFailureException": busy,
+	"SnapStartTimeoutException":             busy,
+	"SubnetIPAddressLimitReachedException":  busy,
 
 	// Credentials that are about to be renewed.
-	"ExpiredToken":          throttled,
-	"ExpiredTokenException": throttled,
-	"RequestExpired":        throttled,
+	"ExpiredToken":          busy,
+	"ExpiredTokenException": busy,
+	"RequestExpired":        busy,
 
 	"RequestTooLargeException":                 tooLarge,
 	"SerializedRequestEntityTooLargeException": tooLarge,
 
 	// What somebody has to change.
-	"AccessDenied":                     halted,
-	"AccessDeniedException":            halted,
-	"CodeArtifactUserDeletedException": halted,
-	"CodeArtifactUserFailedException":  halted,
-	"EC2AccessDeniedException":         halted,
-	"EFSMountFailureException":         halted, // "due to a permission or configuration issue"
-	"IncompleteSignature":              halted,
-	"InvalidClientTokenId":             halted,
-	"InvalidParameterValueException":   halted,
-	"InvalidRuntimeException":          halted,
-	"InvalidSecurityGroupIDException":  halted,
-	"InvalidSignatureException":        halted,
-	"InvalidSubnetIDException":         halted,
-	"InvalidZipFileException":          halted,
-	"KMSAccessDeniedException":         halted,
-	"KMSDisabledException":             halted,
-	"KMSInvalidStateException":         halted,
-	"KMSNotFoundException":             halted,
-	"MissingAuthenticationToken":       halted,
-	"ModeNotSupportedException":        halted,
-	"NoPublishedVersionException":      halted,
-	"NotAuthorized":                    halted,
-	"OptInRequired":                    halted,
-	"RecursiveInvocationException":     halted,
-	"ResourceNotFoundException":        halted,
-	"S3FilesMountFailureException":     halted,
-	"UnrecognizedClientException":      halted,
-	"UnsupportedMediaTypeException":    halted,
-	"ValidationError":                  halted,
-	"ValidationException":              halted,
+	"AccessDenied":                     refused,
+	"AccessDeniedException":            refused,
+	"CodeArtifactUserDeletedException": refused,
+	"CodeArtifactUserFailedException":  refused,
+	"EC2AccessDeniedException":         refused,
+	"EFSMountFailureException":         refused, // "due to a permission or configuration issue"
+	"IncompleteSignature":              refused,
+	"InvalidClientTokenId":             refused,
+	"InvalidParameterValueException":   refused,
+	"InvalidRuntimeException":          refused,
+	"InvalidSecurityGroupIDException":  refused,
+	"InvalidSignatureException":        refused,
+	"InvalidSubnetIDException":         refused,
+	"InvalidZipFileException":          refused,
+	"KMSAccessDeniedException":         refused,
+	"KMSDisabledException":             refused,
+	"KMSInvalidStateException":         refused,
+	"KMSNotFoundException":             refused,
+	"MissingAuthenticationToken":       refused,
+	"ModeNotSupportedException":        refused,
+	"NoPublishedVersionException":      refused,
+	"NotAuthorized":                    refused,
+	"OptInRequired":                    refused,
+	"RecursiveInvocationException":     refused,
+	"ResourceNotFoundException":        refused,
+	"S3FilesMountFailureException":     refused,
+	"UnrecognizedClientException":      refused,
+	"UnsupportedMediaTypeException":    refused,
+	"ValidationError":                  refused,
+	"ValidationException":              refused,
 
 	// The event is always JSON, so this is damage on the way; if it is a record
 	// that Lambda's parser does not take, bisection finds it.
@@ -158,7 +161,7 @@ func kindOf(code string, status int) kind {
 	case http.StatusRequestEntityTooLarge:
 		return tooLarge
 	case http.StatusUnauthorized, http.StatusForbidden, http.StatusNotFound:
-		return halted
+		return refused
 	}
 	return failed
 }
@@ -190,15 +193,17 @@ func (c *call) judge(ctx context.Context, err error) error {
 	// the next call for the right time.
 	var again interface{ RetryableError() bool }
 	if errors.As(err, &again) && again.RetryableError() {
-		return esm.Throttled(0, kept)
+		return esm.Busy(0, kept)
 	}
 	switch kindOf(code, answer.HTTPStatusCode()) {
 	case throttled:
 		return esm.Throttled(retryAfter(err, answer), kept)
 	case tooLarge:
 		return esm.TooLarge(kept)
-	case halted:
-		return esm.Halt(kept)
+	case busy:
+		return esm.Busy(retryAfter(err, answer), kept)
+	case refused:
+		return esm.Refused(kept)
 	}
 	return kept
 }
@@ -208,7 +213,7 @@ func notReached(ctx context.Context, err error) error {
 	if cause := context.Cause(ctx); cause != nil {
 		err = fmt.Errorf("%w: %w", cause, err)
 	}
-	return esm.Throttled(0, fmt.Errorf("awslambda: the call did not reach Lambda: %w", err))
+	return esm.Busy(0, fmt.Errorf("awslambda: the call did not reach Lambda: %w", err))
 }
 
 // retryAfter is how long Lambda asks to be left alone, 0 if it does not say.

@@ -164,7 +164,7 @@ func TestErrorsOfTheSDKAreFound(t *testing.T) {
 	if !errors.As(err, &plain) || !errors.As(err, &api) || api.ErrorCode() != "TooManyRequestsException" || !errors.As(err, &op) || op.Operation() != "Invoke" {
 		t.Error(err)
 	}
-	const want = "esm: the function is throttled: awslambda: operation error Lambda: Invoke, https response error StatusCode: 429, RequestID: abc, TooManyRequestsException: slow down"
+	const want = "esm: the function is busy: awslambda: operation error Lambda: Invoke, https response error StatusCode: 429, RequestID: abc, TooManyRequestsException: slow down"
 	if err.Error() != want {
 		t.Errorf("%v\nwant %s", err, want)
 	}

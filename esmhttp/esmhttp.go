@@ -18,17 +18,20 @@
 //	200 - 299                   the batch is settled; with [WithReportBatchItemFailures]
 //	                            all but the records that the body names
 //	400, 422                    [esm.Permanent]: these records cannot be handled
-//	401, 402, 403, 404, 405,    [esm.Halt]: no request can succeed until somebody
-//	406, 407, 410, 411, 414,    changes something
+//	401, 402, 403, 404, 405,    [esm.Refused]: no request can succeed until somebody
+//	406, 407, 410, 411, 414,    changes something, so it halts if it lasts
 //	415, 421, 426, 431, 451,
 //	501, 505, 511
 //	413                         [esm.TooLarge]
 //	425, 429, 503               [esm.Throttled], for as long as Retry-After says
-//	300 - 399                   [esm.Halt], except that 307 and 308 to the same
+//	300 - 399                   [esm.Refused], except that 307 and 308 to the same
 //	                            host are followed, ten times at most
 //	all others                  a failure of the batch, which is an attempt
 //
-// Without a connection, and without an agreement on TLS, it is a throttle, since
+// A throttle or a refusal that the same records get again and again while others
+// are answered is about them: see [esm.Throttled].
+//
+// Without a connection, and without an agreement on TLS, it is [esm.Busy], since
 // the function was not called. A connection that ends without an answer, and an answer that does
 // not come in time, are failures: the function may have been called. Nor is an
 // answer understood whose header has more than 64 KiB, unless the host brought its
@@ -278,12 +281,12 @@ func (i *Invoker) notAnswered(ctx context.Context, trace *reach.Trace, err error
 	err = redact.Error(err, i.secrets)
 	switch {
 	case errors.Is(err, errRedirect):
-		return esm.Halt(err)
+		return esm.Refused(err)
 	case !reached:
 		if cause != nil {
 			err = fmt.Errorf("%w: %w", cause, err)
 		}
-		return esm.Throttled(0, fmt.Errorf("esmhttp: there is no connection: %w", err))
+		return esm.Busy(0, fmt.Errorf("esmhttp: there is no connection: %w", err))
 	case cause != nil && !errors.Is(cause, errTimeout):
 		return fmt.Errorf("esmhttp: %w: %w", cause, err)
 	case cause != nil:
@@ -338,7 +341,7 @@ func (i *Invoker) judge(answer *http.Response, body []byte) error {
 	case esm.OutcomePermanent:
 		return esm.Permanent(err)
 	case esm.OutcomeHalt:
-		return esm.Halt(err)
+		return esm.Refused(err)
 	}
 	return err
 }

@@ -292,6 +292,11 @@ func TestStatuses(t *testing.T) {
 		if got := esm.Classify(t.Context(), err); got != want[status] {
 			t.Errorf("%d: %v, want %v: %v", status, got, want[status], err)
 		}
+		// Both may be about the records, so neither is esm.Halt or esm.Busy.
+		says := map[esm.Outcome]string{esm.OutcomeHalt: "the function refuses calls: ", esm.OutcomeThrottled: "the function is throttled: "}[want[status]]
+		if err != nil && !strings.Contains(err.Error(), says) {
+			t.Errorf("%d: %q does not say %q", status, err, says)
+		}
 		var of *esmhttp.StatusError
 		if err != nil && (!errors.As(err, &of) || of.Code != status || status != 304 && of.Body != "the reason") {
 			t.Errorf("%d: %+v", status, of)

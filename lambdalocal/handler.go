@@ -102,10 +102,10 @@ func (h *inProcess) Invoke(ctx context.Context, b *esm.Batch) error {
 	case h.places <- struct{}{}:
 		defer func() { <-h.places }()
 	case <-ctx.Done():
-		return esm.Throttled(0, fmt.Errorf("lambdalocal: %w before the handler was called: %d others run (Concurrency)", context.Cause(ctx), cap(h.places)))
+		return esm.Busy(0, fmt.Errorf("lambdalocal: %w before the handler was called: %d others run (Concurrency)", context.Cause(ctx), cap(h.places)))
 	}
 	if ctx.Err() != nil {
-		return esm.Throttled(0, fmt.Errorf("lambdalocal: %w before the handler was called", context.Cause(ctx)))
+		return esm.Busy(0, fmt.Errorf("lambdalocal: %w before the handler was called", context.Cause(ctx)))
 	}
 	placed()
 	event := b.AppendJSON(nil) // the handler may keep it

@@ -162,7 +162,7 @@ func (p *Process) Close() error {
 
 // Invoke gives a process the event of a batch, and waits for its answer. While
 // all processes are busy it says that it waits ([esm.Waiting]), and if no process
-// got the event it says so ([esm.Throttled]).
+// got the event it says so ([esm.Busy]).
 func (p *Process) Invoke(ctx context.Context, b *esm.Batch) error {
 	answer, err := p.pool.Invoke(ctx, lambdapool.Event{
 		Name: b.ID, Body: b.AppendJSON(nil), Waiting: func() func() { return esm.Waiting(ctx) },
@@ -172,7 +172,7 @@ func (p *Process) Invoke(ctx context.Context, b *esm.Batch) error {
 	case errors.As(err, &failed):
 		return (*FunctionError)(failed)
 	case errors.Is(err, lambdapool.ErrNotCalled):
-		return esm.Throttled(0, fmt.Errorf("lambdalocal: %w", err)) // no attempt
+		return esm.Busy(0, fmt.Errorf("lambdalocal: %w", err)) // no attempt
 	case err != nil:
 		return fmt.Errorf("lambdalocal: %w", err)
 	case p.report:
