@@ -37,7 +37,7 @@ var errNotAnswered = errors.New("no broker has answered for this partition yet")
 
 // listTimeout is how long an assignment waits for brokers that do not say where
 // a partition begins.
-const listTimeout = 2 * time.Second
+const listTimeout = time.Second
 
 // lateMost is the longest time between two questions for where a partition
 // begins.

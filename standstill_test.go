@@ -304,7 +304,13 @@ func TestAProblemStaysUntilItIsOver(t *testing.T) {
 				network := &cutNetwork{k: k}
 				source := quick(k.Source("orders", "billing"))
 				source.Brokers = source.Brokers[:2]
-				source.Client = append(source.Client, kgo.Dialer(network.dial))
+				source.Client = append(source.Client, kgo.Dialer(func(ctx context.Context, kind, address string) (net.Conn, error) {
+					c, err := network.dial(ctx, kind, address)
+					if err != nil {
+						return nil, err
+					}
+					return slowConn{c}, nil // or the client asks again in the same moment, and no time passes
+				}))
 				m := esmtest.Start(t, source, esmtest.NewInvoker(t), quiet())
 				network.refuse(k.Brokers()[2])
 				with := "connection to " + k.Brokers()[2]
