@@ -18,6 +18,10 @@ func (e *engine) assign(tps []TopicPartition, now time.Time) {
 			continue
 		}
 		l := newLane(tp)
+		if s, ok := e.stood[tp]; ok && now.Sub(s.at) <= carryFor {
+			l.still = s.carry(now)
+		}
+		delete(e.stood, tp)
 		e.lanes[tp] = l
 		e.schedule(l, now)
 		added = append(added, tp)
@@ -99,6 +103,9 @@ func (e *engine) kill(l *lane, cause error) {
 	}
 	if e.lanes[l.TopicPartition] == l {
 		delete(e.lanes, l.TopicPartition)
+		if l.still.stood > 0 {
+			e.stood[l.TopicPartition] = l.still
+		}
 		e.problem(problemWith(l.Topic, l.Partition), nil, time.Now())
 	}
 	e.reviewDestination(time.Now())

@@ -81,13 +81,14 @@ type engine struct {
 
 	alarmAt time.Time // when the timekeeper wakes
 
-	member       bool      // the group gave this process an assignment
-	limitedAt    time.Time // since when memory keeps the Mapping from polling
-	fedAt        time.Time // when starved lanes were looked for,
-	fedPolls     int64     // and after how many polls
-	watchedPolls int64     // polls when lanes were looked at
-	fed          ration    // what each lane may have, when one was paused last
-	wayUntil     time.Time // until when lanes give way to those that are pushed aside
+	member       bool                          // the group gave this process an assignment
+	limitedAt    time.Time                     // since when memory keeps the Mapping from polling
+	fedAt        time.Time                     // when starved lanes were looked for,
+	fedPolls     int64                         // and after how many polls
+	stood        map[TopicPartition]standstill // of lanes that died
+	watchedPolls int64                         // polls when lanes were looked at
+	fed          ration                        // what each lane may have, when one was paused last
+	wayUntil     time.Time                     // until when lanes give way to those that are pushed aside
 	counts       counters
 	pace         pace
 	problems     map[string]*Problem
@@ -107,7 +108,7 @@ func newEngine(c *config, inv Invoker, w *watch, base context.Context) *engine {
 	e := &engine{
 		watch: w, invoker: inv, base: base, run: runID(), cfg: c,
 		lanes: map[TopicPartition]*lane{}, busy: map[TopicPartition]*lease{}, leases: map[*lease]struct{}{},
-		pool: newPool(c), evidence: newEvidence(), problems: map[string]*Problem{},
+		pool: newPool(c), evidence: newEvidence(), problems: map[string]*Problem{}, stood: map[TopicPartition]standstill{},
 		gateBell: newBell(), commitBell: newBell(), scaleBell: newBell(), timeBell: newBell(),
 		repause: func() {}, resize: func() {}, cutPoll: func() {}, halted: func(error) {},
 	}

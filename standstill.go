@@ -2,6 +2,7 @@ package esm
 
 import (
 	"fmt"
+	"maps"
 	"time"
 
 	"github.com/seed429fd032/esm/internal/guard"
@@ -33,6 +34,7 @@ type standstill struct {
 	found    error         // what it said, if that was no records
 	refused  bool          // and whether it will not send any
 	again    time.Time     // when the client may be set back again
+	carried  bool          // it is of a lane that died, and this one has not begun
 }
 
 // standsAfter is how long a partition stands still before that is a Problem, and
@@ -44,6 +46,9 @@ const standsAfter = 15 * time.Second
 // something of ours keeps it from being read, and open whether the Mapping has
 // polled since the last look: if not, the time does not count.
 func (s *standstill) look(position, end int64, kept, open bool, now time.Time) {
+	if s.carried && s.position < 0 && position >= 0 {
+		s.carried, s.position = false, position // to begin where the other one stood is not to get on
+	}
 	switch {
 	case s.at.IsZero() || kept || position != s.position || position >= 0 && end <= position:
 		*s = standstill{position: position, due: s.due}
@@ -52,6 +57,15 @@ func (s *standstill) look(position, end int64, kept, open bool, now time.Time) {
 	}
 	s.at = now
 }
+
+// carry is a standstill for the next lane of the partition: a session that is lost
+// again and again makes a new one each time.
+func (s *standstill) carry(now time.Time) standstill {
+	return standstill{position: -1, at: now, stood: s.stood, carried: true}
+}
+
+// carryFor is how long a partition may be without a lane for that.
+const carryFor = 30 * time.Second
 
 // stands reports whether it has stood still for long enough to be told.
 func (s *standstill) stands() bool { return s.stood >= standsAfter }
@@ -63,6 +77,7 @@ func (e *engine) watchLanes(polling func() bool, now time.Time) {
 	defer e.unlock()
 	open := polling() || e.counts.polls != e.watchedPolls
 	e.watchedPolls = e.counts.polls
+	maps.DeleteFunc(e.stood, func(_ TopicPartition, s standstill) bool { return now.Sub(s.at) > carryFor })
 	for _, l := range e.lanes {
 		// A topic that is gone has a Problem of its own.
 		if l.unreadable == nil {

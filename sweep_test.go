@@ -52,7 +52,8 @@ const (
 	// standsStill is how long a partition may stand still before somebody must
 	// say so. A revoke that waits for a commit takes 10 s, a rebalance some more.
 	standsStill = 30 * time.Second
-	// commitsStill is the same for commits.
+	// commitsStill is the same for commits, of one owner. The client asks for half
+	// a minute before it says that it was refused.
 	commitsStill = 2 * time.Minute
 	// unhealthyAfter is when Healthy or Ready must say so too.
 	unhealthyAfter = 6 * time.Minute
@@ -339,9 +340,10 @@ type sweepPartition struct {
 	moved     time.Time
 	committed int64
 	commitAt  time.Time
-	namedAt   time.Time // by a Problem
-	sickAt    time.Time // the same by Ready or Healthy
-	excusedAt time.Time // the same of the commit
+	namedAt   time.Time    // by a Problem
+	sickAt    time.Time    // the same by Ready or Healthy
+	excusedAt time.Time    // the same of the commit
+	owner     *sweepMember // who had it when it was looked at last
 }
 
 // A sweepMember is one Mapping of the group.
@@ -672,6 +674,10 @@ func (s *sweep) look() {
 		committed := max(0, s.k.Committed(sweepGroup, sweepTopic, p))
 		if committed != part.committed || committed >= part.next || part.commitAt.IsZero() {
 			part.committed, part.commitAt = committed, now
+		}
+		// Who got it a moment ago does not know what others were answered.
+		if owners, owned := s.owners(tp); owned && part.owner != owners[0] {
+			part.owner, part.commitAt = owners[0], now
 		}
 		still = now.Sub(part.commitAt)
 		if still > commitsStill && s.named(tp, commitProblem) {
