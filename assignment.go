@@ -110,7 +110,7 @@ func (e *engine) kill(l *lane, cause error) {
 	}
 	e.reviewDestination(time.Now())
 	e.gateBell.ring()
-	if l.paused || l.gone || l.unplaced || l.unreadable != nil {
+	if l.paused || l.gone || l.unplaced || l.unreadable != nil || l.skipping != nil {
 		e.later(e.repause)
 	}
 }

@@ -83,6 +83,11 @@ func (e *engine) startsAt(l *lane, start int64, leaderEpoch int32, now time.Time
 	if moved {
 		e.soil(l)
 	}
+	if l.unreadable != nil || l.skipping != nil { // it is gone, or begins elsewhere now
+		l.unreadable, l.skipping, l.nudge = nil, nil, true
+		e.rewind(l)
+		e.later(e.repause)
+	}
 	if l.rereading() || l.state == laneRereading {
 		e.refilled(l.part(), start, now)
 	}

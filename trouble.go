@@ -60,7 +60,7 @@ func (e *engine) said(tp TopicPartition, err error, unreadable int64) {
 		return // it was taken away meanwhile
 	}
 	l.said, l.saidAt, l.named = err, now, true
-	if l.next >= 0 && l.next < unreadable {
+	if l.next >= 0 && l.next < unreadable && !l.rewinding {
 		e.unread(l, &UnreadableError{tp, l.next, unreadable, err}, now)
 		return
 	}

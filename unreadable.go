@@ -68,12 +68,9 @@ func (e *engine) skip(tp TopicPartition, from int64, now time.Time) error {
 	u := l.unreadable
 	l.unreadable, l.skipping = nil, u
 	l.still = standstill{}
-	l.next = max(l.next, u.To)
-	if l.state == laneIdle || l.state == laneFilling {
+	if l.state == laneIdle {
 		e.schedule(l, now)
 	}
-	l.nudge = true
-	e.rewind(l)
 	e.problem(problemWith(tp.Topic, tp.Partition), nil, now)
 	return nil
 }
@@ -83,10 +80,8 @@ func (e *engine) skip(tp TopicPartition, from int64, now time.Time) error {
 // all, which it says once.
 func (e *engine) unread(l *lane, u *UnreadableError, now time.Time) {
 	u.Err = guard.Keep(u.Err)
-	if s := l.passing(); s != nil && s.From <= u.From && u.From < s.To {
-		// It was met again on the way there.
-		l.next, l.nudge = max(l.next, s.To), true
-		e.rewind(l)
+	if s := l.skipping; s != nil && s.From <= u.From && u.From < s.To {
+		e.later(e.repause) // it was met again on the way there
 		return
 	}
 	l.unreadable, l.named = u, true
@@ -96,17 +91,24 @@ func (e *engine) unread(l *lane, u *UnreadableError, now time.Time) {
 	e.later(e.repause)
 }
 
+// skips reports whether a lane is about to pass over what cannot be read. Until
+// nothing that comes before is left it is not fetched: what comes after would
+// stand in the queue before it.
+func (l *lane) skips() bool { return l.skipping != nil && l.next == l.skipping.From }
+
 // skipped makes the work of a lane that passes over what cannot be read, when
-// nothing that comes before it is left.
+// nothing that comes before it is left, and has what comes after it fetched.
 func (e *engine) skipped(l *lane, now time.Time) *work {
 	u := l.skipping
 	l.skipping = nil
 	records := []record{{offset: u.To - 1}}
-	f := &firstPart{part: part{lane: l, from: l.taken, records: records, kafka: make([]*kgo.Record, 1)}}
+	f := &firstPart{part: part{lane: l, from: l.taken, records: records, kafka: []*kgo.Record{{Topic: u.Topic, Partition: u.Partition, Offset: u.From, Timestamp: time.UnixMilli(-1)}}}}
 	f.heads.first = head{from: u.From, epoch: l.leaderEpoch}
 	f.left[0] = portion{records: records, reason: ReasonUnreadable, account: account{firstAt: now, lastAt: now, firstErr: u.copy(), lastErr: u.copy()}}
 	f.part.left = f.left[:1:1]
-	l.taken = u.To
+	l.next, l.taken, l.nudge = u.To, u.To, true
+	e.rewind(l)
+	e.later(e.repause)
 	return f.alone()
 }
 
