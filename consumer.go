@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kgo"
@@ -65,7 +66,8 @@ type consumer struct {
 	purge  sync.Mutex
 	purged map[string]time.Time
 
-	started   chan error // gets why the start failed
+	joining   atomic.Bool // the group is to be joined for the first time
+	started   chan error  // gets why the start failed
 	first     chan struct{}
 	firstOnce sync.Once
 
@@ -137,7 +139,7 @@ func (c *consumer) options(decompressor kgo.Decompressor) []kgo.Opt {
 		}),
 		kgo.AdjustFetchOffsetsFn(c.adjust),
 		kgo.WithHooks(c.engine.memory.fetch.wire, clientHooks{c}),
-		kgo.WithLogger(clientLog{c.engine.watch}),
+		kgo.WithLogger(clientLog{c.engine.watch, c}),
 	)
 	if c.source.InstanceID != "" {
 		opts = append(opts, kgo.InstanceID(c.source.InstanceID))
@@ -200,6 +202,8 @@ func (c *consumer) start(ctx context.Context) error {
 		defer close(c.committer.gone)
 		c.committer.run(run)
 	})
+	c.joining.Store(true)
+	defer c.joining.Store(false)
 	// Only now: joining the group disturbs its other members.
 	cl.AddConsumeTopics(c.source.Topics...)
 	select {

@@ -5,6 +5,7 @@ import (
 	"time"
 	"unsafe"
 
+	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
 )
 
@@ -272,6 +273,9 @@ func (e *engine) discard(a *arrival) {
 // is wanted.
 func (e *engine) receive(l *lane, a *arrival, now time.Time) (in *lane, kept bool) {
 	f := a.fetched
+	if _, refused := f.Err.(*kerr.Error); refused {
+		return l, true // what else a broker says beside a refusal means nothing
+	}
 	if end := e.endOf(f); end >= 0 {
 		l.end, l.endAt = end, now
 	}
