@@ -224,7 +224,7 @@ func (e *engine) pauses() map[TopicPartition]bool {
 	var tps map[TopicPartition]bool
 	way := e.givesWay(time.Now())
 	for tp, l := range e.lanes {
-		if l.paused || l.gone || l.unplaced || l.unreadable != nil || l.skips() || way && l.aside < pushedAside {
+		if l.paused || l.gone || l.unplaced || l.unreadable != nil || l.skipping != nil || way && l.aside < pushedAside {
 			if tps == nil {
 				tps = map[TopicPartition]bool{}
 			}

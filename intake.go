@@ -214,7 +214,7 @@ func (e *engine) deliver(arrivals []arrival, now time.Time) {
 				e.memory.hold(s.memory)
 			}
 		}
-		if a.lane == nil || a.lane.dead || a.lane.ending || a.lane.rewinding || a.lane.unplaced {
+		if a.lane == nil || a.lane.dead || a.lane.ending || a.lane.rewinding || a.lane.unplaced || a.lane.skipping != nil {
 			e.discard(a)
 			continue
 		}

@@ -131,7 +131,7 @@ func (e *engine) found(q question, f finding, now time.Time) {
 		return
 	}
 	l.still.due = now.Add(askAgainAfter(l.still.tries))
-	if l.next != q.position || l.rewinding || l.rereading() {
+	if l.next != q.position || l.rewinding || l.rereading() || l.skipping != nil {
 		return // it gets on
 	}
 	l.still.asked, l.still.found = now, f.err

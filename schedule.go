@@ -157,7 +157,7 @@ func (f *fifo) pop() entry {
 // group.
 func (e *engine) schedule(l *lane, now time.Time) {
 	e.unfile(l)
-	if l.skips() && l.work == nil && l.count == 0 && !l.dead && !l.ending {
+	if l.skipping != nil && l.work == nil && l.count == 0 && !l.dead && !l.ending {
 		l.work = e.skipped(l, now)
 	}
 	switch {

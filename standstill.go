@@ -81,7 +81,7 @@ func (e *engine) watchLanes(polling func() bool, now time.Time) {
 	for _, l := range e.lanes {
 		// A topic that is gone has a Problem of its own.
 		if l.unreadable == nil {
-			l.still.look(l.next, l.end, e.holds != 0 || l.paused || l.gone || l.ending, open, now)
+			l.still.look(l.next, l.end, e.holds != 0 || l.paused || l.gone || l.ending || l.skipping != nil, open, now)
 		}
 		var err error
 		switch {

@@ -56,8 +56,8 @@ func (e *engine) said(tp TopicPartition, err error, unreadable int64) {
 	e.mu.Lock()
 	defer e.unlock()
 	l := e.lanes[tp]
-	if l == nil {
-		return // it was taken away meanwhile
+	if l == nil || l.skipping != nil {
+		return // it was taken away meanwhile, or is to be passed over
 	}
 	l.said, l.saidAt, l.named = err, now, true
 	if l.next >= 0 && l.next < unreadable && !l.rewinding {

@@ -91,11 +91,6 @@ func (e *engine) unread(l *lane, u *UnreadableError, now time.Time) {
 	e.later(e.repause)
 }
 
-// skips reports whether a lane is about to pass over what cannot be read. Until
-// nothing that comes before is left it is not fetched: what comes after would
-// stand in the queue before it.
-func (l *lane) skips() bool { return l.skipping != nil && l.next == l.skipping.From }
-
 // skipped makes the work of a lane that passes over what cannot be read, when
 // nothing that comes before it is left, and has what comes after it fetched.
 func (e *engine) skipped(l *lane, now time.Time) *work {
@@ -106,9 +101,10 @@ func (e *engine) skipped(l *lane, now time.Time) *work {
 	f.heads.first = head{from: u.From, epoch: l.leaderEpoch}
 	f.left[0] = portion{records: records, reason: ReasonUnreadable, account: account{firstAt: now, lastAt: now, firstErr: u.copy(), lastErr: u.copy()}}
 	f.part.left = f.left[:1:1]
-	l.next, l.taken, l.nudge = u.To, u.To, true
+	l.taken = u.To
+	// Only now: what comes after it would stand in one queue with what comes before.
+	l.next, l.nudge = max(l.next, u.To), true
 	e.rewind(l)
-	e.later(e.repause)
 	return f.alone()
 }
 
