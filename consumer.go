@@ -389,7 +389,7 @@ func (e *engine) evict(lanes []*lane) (nudged, back map[string]map[int32]kgo.Epo
 		if !l.rewinding {
 			e.counts.evicted += int64(l.count)
 			e.freeQueue(l)
-			l.next = l.taken
+			l.next, l.unreadable = l.taken, nil // that is met again behind what is read again
 		}
 		l.rewinding = false // what is polled from now on is from there
 		if l.nudge {

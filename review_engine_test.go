@@ -61,3 +61,23 @@ func TestWhatIsPassedOverKeepsItsPlace(t *testing.T) {
 		t.Errorf("%s, want %s", got, want)
 	}
 }
+
+// TestWhatIsPassedOverIsNotWhatWasEvicted: between the position, which an eviction
+// lowered, and what cannot be read are records.
+func TestWhatIsPassedOverIsNotWhatWasEvicted(t *testing.T) {
+	e := engineOf(func(_ context.Context, b *Batch) error { return errors.New("no") }, WithBatchSize(5))
+	e.enqueue(brings(0, numbered(0, 10)...), time.Now())
+	e.until(func(l *lane) bool { return l.state == laneWaiting })
+	e.corrupt(10, 12)
+	e.mu.Lock()
+	_, back := e.evict(e.evictable(1))
+	l := e.lanes[onlyPartition]
+	l.paused = false // as when memory is there again
+	e.unlock()
+	if got := back["orders"][0].Offset; got != 5 {
+		t.Fatalf("set back to %d", got)
+	}
+	if err := e.skip(onlyPartition, 10, time.Now()); err == nil || e.pauses()[onlyPartition] {
+		t.Errorf("offset 5 is not read again: position %d, skip says %v", l.next, err)
+	}
+}
