@@ -81,3 +81,54 @@ func TestWhatIsPassedOverIsNotWhatWasEvicted(t *testing.T) {
 		t.Errorf("offset 5 is not read again: position %d, skip says %v", l.next, err)
 	}
 }
+
+// TestRecordsAreReadAgainThoughWhatFollowsCannotBeRead, whether the client says the
+// latter before or in the moment when it is to be set back, and whether that was to
+// be passed over.
+func TestRecordsAreReadAgainThoughWhatFollowsCannotBeRead(t *testing.T) {
+	for name, at := range map[string]struct{ before, skipped, after bool }{
+		"before": {before: true}, "to be passed over": {before: true, skipped: true}, "in that moment": {after: true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			release := make(chan struct{})
+			e := engineOf(func(_ context.Context, b *Batch) error {
+				<-release
+				for _, r := range b.Records {
+					r.Value = []byte("mine")
+				}
+				return errors.New("no")
+			}, WithBatchSize(5), WithBackoff(Constant(0)))
+			e.enqueue(brings(0, numbered(0, 5)...), time.Now())
+			e.until(func(l *lane) bool { return l.state == laneLeased })
+			if at.before {
+				e.corrupt(5, 7)
+			}
+			if at.skipped {
+				if err := e.skip(onlyPartition, 5, time.Now()); err != nil {
+					t.Fatal(err)
+				}
+			}
+			close(release)
+			e.until(func(l *lane) bool { return l.rewinding })
+			if at.after {
+				e.said(onlyPartition, errors.New("corrupt"), 7)
+			}
+			err := e.skip(onlyPartition, 5, time.Now())
+			if err == nil {
+				t.Error("it is passed over before what comes before it")
+			}
+			if e.skip(onlyPartition, 0, time.Now()) == nil {
+				t.Error("what is to be read again is passed over")
+			}
+			e.mu.Lock()
+			_, back := e.evict(e.rewound())
+			e.unlock()
+			if got := back["orders"][0].Offset; got != 0 {
+				t.Errorf("set back to %d", got)
+			}
+			if e.pauses()[onlyPartition] {
+				t.Error("it is not fetched, so that its records do not come again")
+			}
+		})
+	}
+}

@@ -36,11 +36,13 @@ func (e *UnreadableError) Unwrap() error { return e.Err }
 
 // SkipUnreadable passes over records of a partition that cannot be read, from an
 // offset on: [UnreadableError].From, so that nobody passes over others than he
-// has looked at. It only asks for that: once all that comes before is settled,
-// the [Destination] gets one [Discard] for all of them, with [ReasonUnreadable],
-// the *UnreadableError as its Err, and a Record that has only coordinates.
-// Without a Destination they are dropped. Until that was done and committed
-// another member of the group, or this one after a crash, meets them again.
+// has looked at. It only asks for that, and it has to be asked for again if what
+// comes before is read again meanwhile: the Problem is then there again. Once all
+// that comes before is settled, the [Destination] gets one [Discard] for all of
+// them, with [ReasonUnreadable], the *UnreadableError as its Err, and a Record that
+// has only coordinates. Without a Destination they are dropped. Until that was done
+// and committed another member of the group, or this one after a crash, meets them
+// again.
 //
 // It returns an error if the partition is not this process's, or if no
 // unreadable records begin at that offset.
@@ -80,10 +82,6 @@ func (e *engine) skip(tp TopicPartition, from int64, now time.Time) error {
 // all, which it says once.
 func (e *engine) unread(l *lane, u *UnreadableError, now time.Time) {
 	u.Err = guard.Keep(u.Err)
-	if s := l.skipping; s != nil && s.From <= u.From && u.From < s.To {
-		e.later(e.repause) // it was met again on the way there
-		return
-	}
 	l.unreadable, l.named = u, true
 	l.still.tries++
 	l.still.due = now.Add(askAgainAfter(l.still.tries))
