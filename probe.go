@@ -114,7 +114,11 @@ func (p *probe) read(tp TopicPartition, position int64, answer *kmsg.FetchRespon
 	case errors.As(got.Err, &tooLarge):
 		f.unreadable = &UnreadableError{tp, next, max(tooLarge.NextOffset, next+1), got.Err}
 	case got.Err != nil:
-		f.unreadable = &UnreadableError{tp, next, batchEnd(sent, next), got.Err}
+		to := batchEnd(sent, next)
+		if end := answer.HighWatermark; end > next {
+			to = min(to, end) // however corrupt it is, it holds nothing that was not written
+		}
+		f.unreadable = &UnreadableError{tp, next, to, got.Err}
 	case next > position:
 		f.to = next
 	case f.end > position:
