@@ -152,6 +152,10 @@ func (e *engine) found(q question, f finding, now time.Time) {
 			e.soil(l)
 		}
 		l.next = f.to
+		if l.unreadable != nil {
+			l.nudge = true // the client has stopped there
+			e.rewind(l)
+		}
 		e.readable(l, now)
 	case l.unreadable != nil: // and can be read now
 		l.unreadable, l.nudge = nil, true
