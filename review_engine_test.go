@@ -7,6 +7,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
 // corrupt says that a lane cannot be read from an offset to another one.
@@ -130,5 +132,48 @@ func TestRecordsAreReadAgainThoughWhatFollowsCannotBeRead(t *testing.T) {
 				t.Error("it is not fetched, so that its records do not come again")
 			}
 		})
+	}
+}
+
+// TestWhatCannotBeReadEndsWithThePartition, whatever a corrupt batch says: more would
+// be passed over than was written.
+func TestWhatCannotBeReadEndsWithThePartition(t *testing.T) {
+	p := probe{}
+	f := p.read(onlyPartition, 10, &kmsg.FetchResponseTopicPartition{HighWatermark: 12, LastStableOffset: 12, RecordBatches: batches([3]int64{10, 1 << 30, 0})})
+	if u := f.unreadable; u == nil || u.From != 10 || u.To != 12 {
+		t.Errorf("found %+v, want offsets 10 and 11", f)
+	}
+}
+
+// TestNothingToReadWhereItCouldNotBeRead: compaction took what was unreadable.
+func TestNothingToReadWhereItCouldNotBeRead(t *testing.T) {
+	e := engineOf(func(context.Context, *Batch) error { return nil }, WithBatchSize(5))
+	e.corrupt(0, 2)
+	e.mu.Lock()
+	l := e.lanes[onlyPartition]
+	e.unlock()
+	e.found(question{l, [16]byte{}, 0}, finding{to: 4, end: 4}, time.Now())
+	e.mu.Lock()
+	defer e.unlock()
+	nudged, back := e.evict(e.rewound())
+	if l.unreadable != nil || back["orders"][0].Offset != 4 || nudged["orders"][0].Offset == 4 {
+		t.Errorf("the client stays where it stopped: set to %v, %v before", back, nudged)
+	}
+}
+
+// TestRetentionTakesWhatCannotBeRead: the next question may be minutes away.
+func TestRetentionTakesWhatCannotBeRead(t *testing.T) {
+	e := engineOf(func(context.Context, *Batch) error { return nil }, WithBatchSize(5))
+	e.corrupt(0, 2)
+	now := time.Now()
+	e.observeStarts(map[TopicPartition]listed{onlyPartition: {offset: 3, leaderEpoch: -1}}, now)
+	e.mu.Lock()
+	_, back := e.evict(e.rewound())
+	e.unlock()
+	if at := back["orders"][0].Offset; at != 3 || e.pauses()[onlyPartition] {
+		t.Errorf("it is read from %d, or not at all", at)
+	}
+	if e.skip(onlyPartition, 0, now) == nil {
+		t.Error("it passed over what is gone")
 	}
 }
