@@ -38,9 +38,9 @@ type placement struct {
 	tp          TopicPartition
 	at          int64
 	leaderEpoch int32
-	committed   bool // the group has this offset already
-	anchor      bool // commit it at once, although nothing was settled
-	late        bool // the client has it at a placeholder
+	committed   bool  // the group has this offset already
+	anchor      bool  // commit it at once, although nothing was settled
+	late        *lane // which the client has at a placeholder, and for which this was asked
 }
 
 // place says where lanes begin that nothing has arrived for. Others go on, or
@@ -53,11 +53,14 @@ func (e *engine) place(ps []placement) {
 		if l == nil || l.next > l.start || l.rereading() {
 			continue
 		}
+		if p.late != nil && (p.late != l || !l.unplaced) {
+			continue // somebody else may have committed more since that was asked
+		}
 		l.place(p.at, p.leaderEpoch)
 		l.said = nil
 		if l.unplaced {
 			l.unplaced = false
-			if p.late {
+			if p.late != nil {
 				e.rewind(l) // until then what arrives is from the placeholder
 			}
 			e.later(e.repause)

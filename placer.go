@@ -3,6 +3,8 @@ package esm
 import (
 	"context"
 	"errors"
+	"maps"
+	"slices"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kerr"
@@ -77,16 +79,18 @@ func (e *engine) postpone(tps []TopicPartition) map[TopicPartition]kgo.Offset {
 	return at
 }
 
-// late lists the partitions that are to be placed.
-func (e *engine) late() (tps []TopicPartition) {
+// late lists the lanes that are to be placed. Those of a topic that seems to be
+// gone are among them: it may be there again, and nobody tells.
+func (e *engine) late() map[TopicPartition]*lane {
+	lanes := map[TopicPartition]*lane{}
 	e.mu.Lock()
 	defer e.unlock()
 	for tp, l := range e.lanes {
-		if l.unplaced && !l.ending && !l.gone {
-			tps = append(tps, tp)
+		if l.unplaced && !l.ending {
+			lanes[tp] = l
 		}
 	}
-	return tps
+	return lanes
 }
 
 // placeLate places such lanes, until ctx ends.
@@ -102,20 +106,20 @@ func (c *consumer) placeLate(ctx context.Context) {
 			wait = 0
 		case <-timer.C:
 		}
-		tps := c.engine.late()
-		if len(tps) == 0 {
+		lanes := c.engine.late()
+		if len(lanes) == 0 {
 			continue
 		}
-		c.placeThese(ctx, tps)
+		c.placeThese(ctx, lanes)
 		wait = min(max(fetchMaxWait, 2*wait), lateMost)
 		timer.Reset(wait)
 	}
 }
 
 // placeThese asks once for all.
-func (c *consumer) placeThese(ctx context.Context, tps []TopicPartition) {
+func (c *consumer) placeThese(ctx context.Context, lanes map[TopicPartition]*lane) {
 	e := c.engine
-	answers := c.commits(ctx, tps)
+	answers := c.commits(ctx, slices.Collect(maps.Keys(lanes)))
 	var placements []placement
 	var missing []TopicPartition
 	refused := map[TopicPartition]error{}
@@ -124,7 +128,7 @@ func (c *consumer) placeThese(ctx context.Context, tps []TopicPartition) {
 		case a.err != nil:
 			refused[tp] = a.err
 		case a.offset >= 0:
-			placements = append(placements, placement{tp: tp, at: a.offset, leaderEpoch: a.leaderEpoch, committed: true, late: true})
+			placements = append(placements, placement{tp: tp, at: a.offset, leaderEpoch: a.leaderEpoch, committed: true, late: lanes[tp]})
 		default:
 			missing = append(missing, tp)
 		}
@@ -137,7 +141,7 @@ func (c *consumer) placeThese(ctx context.Context, tps []TopicPartition) {
 	for _, tp := range missing {
 		if a, ok := found[tp]; ok {
 			delete(refused, tp)
-			placements = append(placements, placement{tp: tp, at: a.offset, leaderEpoch: -1, anchor: c.positions.start.kind == startLatest, late: true})
+			placements = append(placements, placement{tp: tp, at: a.offset, leaderEpoch: -1, anchor: c.positions.start.kind == startLatest, late: lanes[tp]})
 		} else if refused[tp] == nil {
 			refused[tp] = errNotAnswered
 		}

@@ -177,3 +177,47 @@ func TestRetentionTakesWhatCannotBeRead(t *testing.T) {
 		t.Error("it passed over what is gone")
 	}
 }
+
+// TestALatePlacementIsOfItsLane: the answer to a question that was asked for an
+// earlier lane of the partition comes after somebody else had it.
+func TestALatePlacementIsOfItsLane(t *testing.T) {
+	e := engineOf(func(context.Context, *Batch) error { return nil })
+	e.mu.Lock()
+	e.kill(e.lanes[onlyPartition], ErrRevoked)
+	e.unlock()
+	e.assign([]TopicPartition{onlyPartition}, time.Now())
+	e.postpone([]TopicPartition{onlyPartition})
+	asked := e.late()
+	e.lose([]TopicPartition{onlyPartition}, time.Now())
+	e.assign([]TopicPartition{onlyPartition}, time.Now())
+	e.postpone([]TopicPartition{onlyPartition})
+	e.place([]placement{{tp: onlyPartition, at: 100, leaderEpoch: -1, committed: true, late: asked[onlyPartition]}})
+	e.mu.Lock()
+	l := e.lanes[onlyPartition]
+	if !l.unplaced || l.next >= 0 {
+		t.Errorf("it begins at %d, where it was committed before somebody else had it", l.next)
+	}
+	e.unlock()
+	e.place([]placement{{tp: onlyPartition, at: 200, leaderEpoch: -1, committed: true, late: e.late()[onlyPartition]}})
+	e.mu.Lock()
+	defer e.unlock()
+	if l.unplaced || l.next != 200 || !l.rewinding {
+		t.Errorf("it is not placed: %d", l.next)
+	}
+}
+
+// TestAPartitionOfATopicThatSeemedGoneIsPlaced: nobody would ask again for it.
+func TestAPartitionOfATopicThatSeemedGoneIsPlaced(t *testing.T) {
+	e := engineOf(func(context.Context, *Batch) error { return nil })
+	e.mu.Lock()
+	e.kill(e.lanes[onlyPartition], ErrRevoked)
+	e.unlock()
+	e.assign([]TopicPartition{onlyPartition}, time.Now())
+	e.postpone([]TopicPartition{onlyPartition})
+	e.mu.Lock()
+	e.lanes[onlyPartition].gone = true
+	e.unlock()
+	if len(e.late()) != 1 {
+		t.Error("the loop that places it ends for good")
+	}
+}
