@@ -177,6 +177,8 @@ func (e *engine) starved(l *lane, enough int, now time.Time) bool {
 	switch {
 	case l.ending || l.state == laneWaiting || l.count >= enough || l.bytes >= int64(e.cfg.batchBytes):
 		return false
+	case l.unreadable != nil || l.skipping != nil: // it is not fetched
+		return false
 	case l.next < 0 || l.end <= l.next || now.Sub(l.endAt) > lagMaxAge:
 		return false
 	}
