@@ -229,7 +229,7 @@ func (c *consumer) reviewProblems(ctx context.Context) {
 func (c *consumer) memberStill(ctx context.Context) bool {
 	tps := c.engine.assigned()
 	if len(tps) == 0 {
-		return false
+		return true // the group has said so since the session was lost
 	}
 	for _, a := range c.commits(ctx, tps[:1]) {
 		if a.err != nil {

@@ -221,3 +221,41 @@ func TestAPartitionOfATopicThatSeemedGoneIsPlaced(t *testing.T) {
 		t.Error("the loop that places it ends for good")
 	}
 }
+
+// TestWhatIsNotFetchedDoesNotStarve: others would give their records back for it.
+func TestWhatIsNotFetchedDoesNotStarve(t *testing.T) {
+	e := engineOf(func(context.Context, *Batch) error { return nil })
+	now := time.Now()
+	e.mu.Lock()
+	l := e.lanes[onlyPartition]
+	l.end, l.endAt = 100, now
+	if !e.starved(l, 10, now) {
+		t.Error("it does not starve while it is fetched")
+	}
+	e.unlock()
+	e.corrupt(0, 2)
+	e.mu.Lock()
+	defer e.unlock()
+	if e.starved(l, 10, now) {
+		t.Error("it starves, and no poll can bring anything")
+	}
+}
+
+// TestAMemberWithoutPartitionsHasNoProblemForEver: there is none to ask about.
+func TestAMemberWithoutPartitionsHasNoProblemForEver(t *testing.T) {
+	e := engineOf(func(context.Context, *Batch) error { return nil })
+	e.lose([]TopicPartition{onlyPartition}, time.Now())
+	c := &consumer{engine: e}
+	e.mu.Lock()
+	e.problem("group", errors.New("the session was lost"), time.Now().Add(-time.Minute))
+	e.unlock()
+	c.reviewProblems(t.Context())
+	if e.lastProblem() == nil {
+		t.Error("it is over although it is not in the group")
+	}
+	e.assign(nil, time.Now())
+	c.reviewProblems(t.Context())
+	if err := e.lastProblem(); err != nil {
+		t.Errorf("it is in the group again: %v", err)
+	}
+}
