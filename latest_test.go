@@ -282,3 +282,37 @@ func TestNoRecordIsLostWhileAPositionIsAskedFor(t *testing.T) {
 		}
 	})
 }
+
+// TestLatestWhereNoBrokerKnowsEpochs: not every broker has the request for the ends
+// of epochs. Then the time of the records tells, and the partition is not left out.
+func TestLatestWhereNoBrokerKnowsEpochs(t *testing.T) {
+	virtual(t, func(t *testing.T) {
+		k := esmtest.NewKafka(t, esmtest.Topic("orders", 6))
+		fill(k, "orders", 6, 10)
+		time.Sleep(time.Hour)
+		versions, err := kmsg.NewPtrApiVersionsRequest().RequestWith(t.Context(), k.Client())
+		if err != nil {
+			t.Fatal(err)
+		}
+		versions.ApiKeys = slices.DeleteFunc(versions.ApiKeys, func(v kmsg.ApiVersionsResponseApiKey) bool {
+			return v.ApiKey == int16(kmsg.OffsetForLeaderEpoch)
+		})
+		k.Cluster().ControlKey(int16(kmsg.ApiVersions), func(r kmsg.Request) (kmsg.Response, error, bool) {
+			k.Cluster().KeepControl()
+			answer := *versions
+			answer.SetVersion(r.GetVersion())
+			return &answer, nil, true
+		})
+		elect := bereave(t, k, "orders", 3)
+		source := quick(k.Source("orders", "billing"))
+		source.Start = esm.Latest()
+		inv := esmtest.NewInvoker(t)
+		m := esmtest.Start(t, source, inv, quiet())
+		elect()
+		fillPartition(k, "orders", 3, "later", 5)
+		time.Sleep(time.Minute)
+		if got := valuesOf(inv, 3); len(got) != 5 {
+			t.Errorf("handled %q; %+v", got, m.State().Problems)
+		}
+	})
+}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"net"
 	"slices"
 	"sync"
 	"time"
@@ -335,17 +336,25 @@ func endsOfEpochs(ctx context.Context, cl *kgo.Client, epochs map[TopicPartition
 		return ends, unknown
 	}
 	for _, shard := range cl.RequestSharded(ctx, req) {
-		if shard.Err != nil {
+		if err := shard.Err; err != nil {
+			// Not every broker has this request, nor every limit of versions.
+			var network net.Error
+			if !errors.As(err, &network) && !kgo.IsRetryableBrokerErr(err) && !kerr.IsRetriable(err) && ctx.Err() == nil {
+				for _, t := range shard.Req.(*kmsg.OffsetForLeaderEpochRequest).Topics {
+					for _, p := range t.Partitions {
+						unknown[TopicPartition{t.Topic, p.Partition}] = true
+					}
+				}
+			}
 			continue
 		}
 		for _, t := range shard.Resp.(*kmsg.OffsetForLeaderEpochResponse).Topics {
 			for _, p := range t.Partitions {
 				tp := TopicPartition{t.Topic, p.Partition}
 				switch {
-				case p.ErrorCode == kerr.UnsupportedVersion.Code:
-					unknown[tp] = true
-				case p.ErrorCode != 0:
-				case p.EndOffset < 0:
+				case kerr.IsRetriable(kerr.ErrorForCode(p.ErrorCode)):
+				case p.ErrorCode != 0 || p.EndOffset < 0:
+					// Brokers before 2.0 want more rights for this than for reading.
 					unknown[tp] = true
 				default:
 					ends[tp] = listed{offset: p.EndOffset, leaderEpoch: -1}
