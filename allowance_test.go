@@ -5,6 +5,7 @@ import (
 	"compress/gzip"
 	"errors"
 	"fmt"
+	"strings"
 	"testing"
 	"time"
 
@@ -228,4 +229,21 @@ func TestLanesGiveWayToOneThatIsPushedAside(t *testing.T) {
 	e.due(now.Add(wayFor))
 	e.mu.Unlock()
 	is("for too long", false)
+}
+
+// A clumsyDecompressor is a user's.
+type clumsyDecompressor struct{}
+
+func (clumsyDecompressor) Decompress([]byte, kgo.CompressionCodecType) ([]byte, error) {
+	panic("no such codec")
+}
+
+// TestADecompressorThatPanics: it would end the process, on a goroutine of the
+// client.
+func TestADecompressorThatPanics(t *testing.T) {
+	d := allower{clumsyDecompressor{}, &newWireStats().expansion}
+	d.expansion.allowance.Store(1)
+	if out, err := d.Decompress(nil, kgo.CodecGzip); out != nil || err == nil || !strings.Contains(err.Error(), "no such codec") || refused(err) {
+		t.Errorf("%q, %v", out, err)
+	}
 }

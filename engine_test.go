@@ -1211,6 +1211,7 @@ func (d *driver) step(leftOut uint) {
 		d.e.unlock()
 	case op == 19:
 		d.e.resumeFrom(holdHalt)
+		d.refused = nil
 	case op == 20 && gets:
 		d.giveUp(tp, time.Duration(d.rng.Int64N(int64(10*time.Second))))
 	case op == 21 && gets:
@@ -1361,6 +1362,7 @@ func (d *driver) finish() {
 			}
 		}
 		d.e.resumeFrom(holdHalt)
+		d.refused = nil
 		d.rewind(false)
 		for _, tp := range d.partitions() {
 			d.pass(tp)

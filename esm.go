@@ -205,6 +205,9 @@ func (e *engine) resumeFrom(h hold) {
 	e.mu.Lock()
 	defer e.unlock()
 	e.holds &^= h
+	if h == holdHalt {
+		e.evidence.refusedFrom = time.Time{} // it is given its time again
+	}
 	e.kick(time.Now())
 	e.gateBell.ring()
 	e.timeBell.ring()

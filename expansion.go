@@ -2,10 +2,13 @@ package esm
 
 import (
 	"errors"
+	"fmt"
 	"sync/atomic"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/seed429fd032/esm/internal/guard"
 )
 
 // An expansion bounds what one poll may become when it is decompressed.
@@ -171,6 +174,20 @@ func (d allower) Decompress(src []byte, codec kgo.CompressionCodecType) ([]byte,
 	if codec != kgo.CodecNone && d.expansion.unpolled.Load() >= d.expansion.allowance.Load() {
 		return nil, errNoAllowance
 	}
+	return sturdy{d.Decompressor}.Decompress(src, codec)
+}
+
+// A sturdy decompressor is one that may be the user's, and panic: of that batch
+// only.
+type sturdy struct{ kgo.Decompressor }
+
+// Decompress turns a panic into an error.
+func (d sturdy) Decompress(src []byte, codec kgo.CompressionCodecType) (out []byte, err error) {
+	defer func() {
+		if v := recover(); v != nil {
+			out, err = nil, fmt.Errorf("esm: the decompressor panicked: %s", guard.Sprint(v))
+		}
+	}()
 	return d.Decompressor.Decompress(src, codec)
 }
 
@@ -204,8 +221,9 @@ const (
 	// pushedAside is how many polls in a row bring nothing of a lane but that
 	// its first batch was refused, until the others give way to it.
 	pushedAside = 3
-	// wayFor is how long they do at most. Its broker may have gone silent.
-	wayFor = 2 * fetchMaxWait
+	// wayFor is how long they do at most. Its broker may have gone silent. What of
+	// the others was ready is thrown away, and counts until responseEnds.
+	wayFor = responseEnds + 2*fetchMaxWait
 	// refusedPause is how long a poll waits that comes after nothing but
 	// refusals: for what used the allowance up to be ready.
 	refusedPause = 5 * time.Millisecond

@@ -26,7 +26,7 @@ type probe struct {
 }
 
 func newProbeOf(cl *kgo.Client, d kgo.Decompressor, readCommitted bool) *probe {
-	p := &probe{client: cl, decompressor: d, readCommitted: readCommitted}
+	p := &probe{client: cl, decompressor: sturdy{d}, readCommitted: readCommitted}
 	p.unchecked, _ = cl.OptValue(kgo.DisableFetchCRCValidation).(bool)
 	return p
 }

@@ -49,6 +49,7 @@ import (
 // failure: it may be the half without the record that is meant.
 type suspicion struct {
 	throttles int     // in a row, of any kind that may count
+	behind    bool    // its last call was none of them, nor answered: it had its turn
 	times     int     // those that count
 	seen      answers // when the last one did
 }
@@ -83,6 +84,7 @@ func newEvidence() evidence { return evidence{others: 20, fail: 5} }
 func (s suspicion) again(e *evidence) (next suspicion, counts bool) {
 	given, denied := e.given-s.seen.given, e.denied-s.seen.denied
 	s.throttles++
+	s.behind = false
 	switch {
 	case s.times == 0, given < e.others*denied:
 		s.times, s.seen = 1, e.answers
@@ -112,6 +114,9 @@ func (e *evidence) answered() {
 func (e *evidence) weigh(v verdict, tried []portion, lasts time.Duration, now time.Time) verdict {
 	switch {
 	case v.outcome == OutcomeAbandoned, v.outcome == OutcomeHalt && !v.refused:
+		for i := range tried {
+			tried[i].suspicion.behind = true
+		}
 		return v
 	case v.outcome == OutcomeHalt:
 		for i := range tried {
@@ -129,6 +134,9 @@ func (e *evidence) weigh(v verdict, tried []portion, lasts time.Duration, now ti
 		}
 		return v
 	case v.busy:
+		for i := range tried {
+			tried[i].suspicion.behind = true
+		}
 		e.denied++
 		return v
 	}
