@@ -986,7 +986,9 @@ func (d *driver) expect(call *naiveCall, v verdict, said []naiveFailure) (halts 
 				}
 			}
 			part(untried, throttled)
-			n.repeats = map[string]int{}
+			if len(untried) < len(records) { // nothing was learned of just these records
+				n.repeats = map[string]int{}
+			}
 		case outcome == OutcomeSuccess:
 			for _, r := range records {
 				n.records[call.at[r]].done = true
