@@ -82,8 +82,13 @@ func (e *engine) rewound() (lanes []*lane) {
 	return lanes
 }
 
-// rewind has the client go back, or on, to a lane's position.
+// rewind has the client go back, or on, to a lane's position: to where that is
+// when the poll loop comes to it, so once is enough. Twice would be an eviction,
+// which goes on after what is in work, even if that is to be read again.
 func (e *engine) rewind(l *lane) {
+	if l.rewinding {
+		return
+	}
 	l.rewinding = true
 	e.rewinds = append(e.rewinds, l)
 	e.gateBell.ring()

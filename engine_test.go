@@ -1381,13 +1381,14 @@ func (d *driver) finish() {
 		d.judgeStep()
 		left = false
 		d.mu.Lock()
-		if d.trouble != nil {
-			panic(d.trouble)
-		}
+		trouble := d.trouble
 		for _, n := range d.lanes {
 			left = left || n.frontier() < len(n.records) || n.inFlight
 		}
 		d.mu.Unlock()
+		if trouble != nil {
+			panic(trouble) // without the lock: deliveries that still run take it
+		}
 		if !left {
 			break
 		}
