@@ -103,6 +103,34 @@ func TestLossWhileRecordsAreReadAgainIsTold(t *testing.T) {
 	}
 }
 
+// TestLaneSetBackTwiceIsReadAgainWhole: that it was to be set back already, such as
+// after what could not be read, does not make the client go on after what is to be
+// read again.
+func TestLaneSetBackTwiceIsReadAgainWhole(t *testing.T) {
+	release, called := make(chan struct{}), make(chan struct{}, 10)
+	e := engineOf(func(_ context.Context, b *Batch) error {
+		called <- struct{}{}
+		<-release
+		for _, r := range b.Records {
+			r.Value = []byte("mine")
+		}
+		return errors.New("no")
+	}, WithBatchSize(10), WithBackoff(Constant(0)))
+	e.enqueue(brings(0, numbered(0, 20)...), time.Now())
+	<-called
+	e.mu.Lock()
+	e.rewind(e.lanes[onlyPartition])
+	e.unlock()
+	close(release)
+	e.until((*lane).rereading)
+	e.mu.Lock()
+	defer e.unlock()
+	e.evict(e.rewound())
+	if l := e.lanes[onlyPartition]; l.next != 0 || l.rewinding || len(l.part().missing) != 10 {
+		t.Errorf("%d records are to be read again, and the client goes on at %d", len(l.part().missing), l.next)
+	}
+}
+
 // TestWhatIsReadAgainPinsNothing, not even with the records that are settled.
 func TestWhatIsReadAgainPinsNothing(t *testing.T) {
 	e := engineOf(func(_ context.Context, b *Batch) error {

@@ -122,7 +122,7 @@ func (e *engine) lookAgain(p *part, now time.Time) {
 	}
 	e.free(p)
 	e.freeQueue(l)
-	l.next, l.rewinding = p.to(), true
+	l.next = p.to()
 	l.unreadable, l.skipping = nil, nil // what cannot be read is met again behind it
 	p.missing = map[int]struct{}{}
 	for _, r := range p.unsettled() {
