@@ -131,6 +131,39 @@ func TestLaneSetBackTwiceIsReadAgainWhole(t *testing.T) {
 	}
 }
 
+// TestWhatIsLeftAfterALossIsTriedInOrder, and as what it is now: the first of the
+// records that were tried together may be lost, and others come before the rest.
+func TestWhatIsLeftAfterALossIsTriedInOrder(t *testing.T) {
+	e := engineOf(func(_ context.Context, b *Batch) error {
+		var f Failures
+		f.Add(b.Records[1], Throttled(time.Millisecond, nil))
+		f.StopAt(b.Records[2], errors.New("no"))
+		for _, r := range b.Records {
+			r.Value = []byte("mine")
+		}
+		return f.Err()
+	}, WithBatchSize(4), WithBackoff(Constant(0)))
+	e.enqueue(brings(0, numbered(0, 4)...), time.Now())
+	e.until(func(l *lane) bool { return l.frontier() == 1 && l.state == laneReady })
+	time.Sleep(2 * time.Millisecond)
+	e.mu.Lock()
+	e.kick(time.Now())
+	e.unlock()
+	e.until((*lane).rereading)
+	e.mu.Lock()
+	e.holds = holdPause
+	e.evict(e.rewound())
+	e.unlock()
+	e.enqueue(brings(2, numbered(2, 2)...), time.Now())
+	e.mu.Lock()
+	defer e.unlock()
+	l := e.lanes[onlyPartition]
+	left := l.part().left
+	if len(left) != 2 || left[0].records[0].offset != 2 || left[1].records[0].offset != 3 || e.counts.lost != 1 {
+		t.Errorf("%d are lost, and left is %+v", e.counts.lost, left)
+	}
+}
+
 // TestWhatIsReadAgainPinsNothing, not even with the records that are settled.
 func TestWhatIsReadAgainPinsNothing(t *testing.T) {
 	e := engineOf(func(_ context.Context, b *Batch) error {

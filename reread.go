@@ -171,7 +171,7 @@ func (e *engine) refill(l *lane, s segment) segment {
 // does not come any more. When nothing is missing, the lane goes on.
 func (e *engine) refilled(p *part, below int64, now time.Time) {
 	l := p.lane
-	left := p.left[:0]
+	left, lost := p.left[:0], false
 	for _, r := range p.left {
 		kept := r.records[:0:0]
 		for _, rec := range r.records {
@@ -181,14 +181,20 @@ func (e *engine) refilled(p *part, below int64, now time.Time) {
 				continue
 			}
 			delete(p.missing, i)
+			lost = true
 			e.settle(p, []record{rec})
 			e.tellLost(l.TopicPartition, span{rec.offset, rec.offset + 1})
 		}
-		if r.records = kept; len(kept) > 0 {
+		if len(kept) > 0 {
+			due := r.due
+			r = r.with(kept)
+			r.due = due
 			left = append(left, r)
 		}
 	}
-	p.left = left
+	if p.left = left; lost {
+		p.left = inOrder(left) // what lost its first records may come later now
+	}
 	switch {
 	case len(p.missing) > 0:
 	case len(left) == 0:

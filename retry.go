@@ -271,7 +271,11 @@ func (p policy) partial(r portion, failures []failure, now time.Time) (s sequel)
 // left of that and the rest, in offset order of their first records, which is
 // the order in which they are tried.
 func remaining(of []portion, s sequel) []portion {
-	left := append(s.left, of[1:]...)
+	return inOrder(append(s.left, of[1:]...))
+}
+
+// inOrder sorts portions by their first records.
+func inOrder(left []portion) []portion {
 	slices.SortStableFunc(left, func(a, b portion) int { return cmp.Compare(a.records[0].offset, b.records[0].offset) })
 	return left
 }
