@@ -89,7 +89,6 @@ type lane struct {
 	nudge      bool             // the client is to be set back even to where it is
 	still      standstill       // whether it gets on
 	said       error            // the client's last words about it, nil once something came
-	saidAt     time.Time        // and when it said them
 	named      bool             // there is a Problem with it
 	unreadable *UnreadableError // what cannot be read of it
 	skipping   *UnreadableError // what is to be passed over when nothing is left that comes before

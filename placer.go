@@ -160,7 +160,7 @@ func (e *engine) refused(why map[TopicPartition]error, now time.Time) {
 	defer e.unlock()
 	for tp, err := range why {
 		if l := e.lanes[tp]; l != nil && l.unplaced {
-			l.said, l.saidAt, l.named = err, now, true
+			l.said, l.named = err, true
 			e.problem(problemWith(tp.Topic, tp.Partition), err, now)
 		}
 	}

@@ -34,7 +34,6 @@ func newProbeOf(cl *kgo.Client, d kgo.Decompressor, readCommitted bool) *probe {
 // A finding is what the leader of a partition sent.
 type finding struct {
 	err        error            // why it sent nothing, or nil
-	readable   bool             // it sent records
 	unreadable *UnreadableError // it sent what cannot be read
 	// to is the offset up to which there is nothing to read: records that
 	// compaction took, or of transactions that were aborted.
@@ -109,8 +108,7 @@ func (p *probe) read(tp TopicPartition, position int64, answer *kmsg.FetchRespon
 	got, next := kgo.ProcessFetchPartition(opts, answer, p.decompressor, nil)
 	var tooLarge *kgo.ErrDecompressTooLarge
 	switch {
-	case len(got.Records) > 0:
-		f.readable = true
+	case len(got.Records) > 0: // it can be read
 	case errors.As(got.Err, &tooLarge):
 		f.unreadable = &UnreadableError{tp, next, max(tooLarge.NextOffset, next+1), got.Err}
 	case got.Err != nil:

@@ -59,7 +59,7 @@ func (e *engine) said(tp TopicPartition, err error, unreadable int64) {
 	if l == nil || l.skipping != nil {
 		return // it was taken away meanwhile, or is to be passed over
 	}
-	l.said, l.saidAt, l.named = err, now, true
+	l.said, l.named = err, true
 	if !l.rewinding && l.next >= 0 && l.next < unreadable { // or it said that of another position
 		e.unread(l, &UnreadableError{tp, l.next, unreadable, err}, now)
 		return
