@@ -316,12 +316,14 @@ func (d *driver) fetch(tp TopicPartition, most int) kgo.FetchPartition {
 func (d *driver) retain(tp TopicPartition) {
 	n := d.lanes[tp]
 	underWay := d.fetch(tp, 40)
+	d.mu.Lock()
 	for range d.rng.IntN(len(n.records) - n.logStart + 1) {
 		if m := n.records[n.logStart]; m.bad > 0 && !m.done {
 			break // what is to be passed over is there until it was
 		}
 		n.logStart++
 	}
+	d.mu.Unlock()
 	asks, comes := d.rng.IntN(3) > 0, d.rng.IntN(3) == 0
 	if _, gets := d.owned(n); asks && gets {
 		d.e.observeStarts(map[TopicPartition]listed{tp: {offset: int64(n.logStart), leaderEpoch: 3}}, time.Now())
@@ -353,6 +355,16 @@ func (d *driver) unreadable(tp TopicPartition) int64 {
 		return l.unreadable.From
 	}
 	return -1
+}
+
+// undone is the first record from an offset on that is not done. What retention took
+// before is about to be told as lost: a delivery that comes after it does not wait
+// for who hears of that.
+func (n *naiveLane) undone(from int) int {
+	for from < len(n.records) && n.records[from].done {
+		from++
+	}
+	return from
 }
 
 // badAt is the batch that cannot be read at an offset or after the gap there.
@@ -568,7 +580,7 @@ func (d *driver) deliver(ctx context.Context, got *Discard) error {
 		bad("not assigned")
 	case n.inFlight:
 		bad("in flight")
-	case at != n.frontier() && (n.giving < 0 || at <= n.giving):
+	case at != n.frontier() && at != n.undone(n.logStart) && (n.giving < 0 || at <= n.giving):
 		// Only what is given up together with the one before is delivered early.
 		bad(fmt.Sprintf("delivered before %d is settled", n.frontier()))
 	case m.done:
