@@ -272,6 +272,8 @@ func (d *driver) bring(tp TopicPartition, fetched kgo.FetchPartition) {
 
 // fetch is what a broker answers.
 func (d *driver) fetch(tp TopicPartition, most int) kgo.FetchPartition {
+	d.mu.Lock()
+	defer d.mu.Unlock()
 	n := d.lanes[tp]
 	fetched := kgo.FetchPartition{Partition: tp.Partition, HighWatermark: int64(len(n.records)) + 1000, LogStartOffset: int64(n.logStart)}
 	arrives := max(n.arrived, n.logStart)

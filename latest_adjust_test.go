@@ -21,7 +21,7 @@ func TestALeaderlessPartitionHoldsNoOtherUp(t *testing.T) {
 				k := esmtest.NewKafka(t, esmtest.Topic("orders", 6))
 				fill(k, "orders", 6, 10)
 				elect := bereave(t, k, "orders", 3)
-				source := quick(k.Source("orders", "billing"))
+				source := unhurried(k)
 				source.Start = start
 				inv := esmtest.NewInvoker(t)
 				began := time.Now()

@@ -14,11 +14,21 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kfake"
+	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/seed429fd032/esm"
 	"github.com/seed429fd032/esm/esmtest"
 )
+
+// unhurried is a source whose requests take a while: where a leader refuses and the
+// metadata names it again, the client asks again in the same moment otherwise, and
+// no time passes.
+func unhurried(k *esmtest.Kafka) esm.Source {
+	source := quick(k.Source("orders", "billing"))
+	source.Client = append(source.Client, kgo.Dialer(dialSlowly(k)))
+	return source
+}
 
 // bereave takes the leader of a partition of the only topic away, as it is when
 // its brokers are down: the metadata says so, with an epoch of its own, and nobody
@@ -94,7 +104,7 @@ func TestLatestStartsWithoutThePartitionThatHasNoLeader(t *testing.T) {
 		k := esmtest.NewKafka(t, esmtest.Topic("orders", 6))
 		fill(k, "orders", 6, 10)
 		elect := bereave(t, k, "orders", 3)
-		source := quick(k.Source("orders", "billing"))
+		source := unhurried(k)
 		source.Start = esm.Latest()
 		inv := esmtest.NewInvoker(t)
 		m := esmtest.New(t, source, inv, quiet())
@@ -136,7 +146,7 @@ func TestLatestStartsWhileAPartitionHasNoLeader(t *testing.T) {
 		k := esmtest.NewKafka(t, esmtest.Topic("orders", 6))
 		fill(k, "orders", 6, 10)
 		bereave(t, k, "orders", 3)
-		source := quick(k.Source("orders", "billing"))
+		source := unhurried(k)
 		source.Start = esm.Latest()
 		inv := esmtest.NewInvoker(t)
 		var log list[string]
@@ -187,7 +197,7 @@ func TestLatestOfALeaderThatDoesNotAnswer(t *testing.T) {
 		time.Sleep(time.Hour)
 		fillPartition(k, "orders", 3, "young", 5)
 		fault := k.Cluster().Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.ListOffsets}, Topic: "orders", Partitions: []int32{3}, Err: kerr.KafkaStorageError, Count: -1})
-		source := quick(k.Source("orders", "billing"))
+		source := unhurried(k)
 		source.Start = esm.Latest()
 		inv := esmtest.NewInvoker(t)
 		m := esmtest.New(t, source, inv, quiet())
@@ -227,7 +237,7 @@ func TestLatestDoesNotStartWhereNoLeaderAnswers(t *testing.T) {
 	virtual(t, func(t *testing.T) {
 		k := esmtest.NewKafka(t, esmtest.Topic("orders", 2))
 		k.Cluster().Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.ListOffsets}, Topic: "orders", Err: kerr.KafkaStorageError, Count: -1})
-		source := quick(k.Source("orders", "billing"))
+		source := unhurried(k)
 		source.Start = esm.Latest()
 		err := esmtest.New(t, source, esmtest.NewInvoker(t), quiet(), esm.WithStartTimeout(30*time.Second)).Start(t.Context())
 		var se *esm.StartError
@@ -245,7 +255,7 @@ func TestNoRecordIsLostWhileAPositionIsAskedFor(t *testing.T) {
 		k := esmtest.NewKafka(t, esmtest.Topic("orders", 1))
 		k.Produce("orders", "old")
 		time.Sleep(time.Hour)
-		source := quick(k.Source("orders", "billing"))
+		source := unhurried(k)
 		source.Start = esm.AtTimestamp(time.Now())
 		time.Sleep(time.Second)
 		// To be told the end takes a moment, and records come all the time.
@@ -304,7 +314,7 @@ func TestLatestWhereNoBrokerKnowsEpochs(t *testing.T) {
 			return &answer, nil, true
 		})
 		elect := bereave(t, k, "orders", 3)
-		source := quick(k.Source("orders", "billing"))
+		source := unhurried(k)
 		source.Start = esm.Latest()
 		inv := esmtest.NewInvoker(t)
 		m := esmtest.Start(t, source, inv, quiet())

@@ -429,11 +429,17 @@ func (c slowConn) Write(b []byte) (int, error) {
 }
 
 func (s *sweep) dial(ctx context.Context, network, address string) (net.Conn, error) {
-	conn, err := s.k.Dial(ctx, network, address)
-	if err != nil {
-		return nil, err
+	return dialSlowly(s.k)(ctx, network, address)
+}
+
+func dialSlowly(k *esmtest.Kafka) func(context.Context, string, string) (net.Conn, error) {
+	return func(ctx context.Context, network, address string) (net.Conn, error) {
+		conn, err := k.Dial(ctx, network, address)
+		if err != nil {
+			return nil, err
+		}
+		return slowConn{conn}, nil
 	}
-	return slowConn{conn}, nil
 }
 
 // start starts a member, and again after each failure, which must say why.
@@ -679,9 +685,11 @@ func (s *sweep) look() {
 			part.committed, part.commitAt = committed, now
 		}
 		// Who got it a moment ago does not know what others were answered.
+		s.mu.Lock()
 		if owners, owned := s.owners(tp); owned && part.owner != owners[0] {
 			part.owner, part.commitAt = owners[0], now
 		}
+		s.mu.Unlock()
 		still = now.Sub(part.commitAt)
 		if still > commitsStill && s.named(tp, commitProblem) {
 			part.excusedAt = now
@@ -722,7 +730,7 @@ func commitProblem(with string, tp esm.TopicPartition) bool {
 }
 
 // owners are the members that have a partition, or all that there are if none
-// says that it has it.
+// says that it has it. The lock is held.
 func (s *sweep) owners(tp esm.TopicPartition) (owners []*sweepMember, owned bool) {
 	var all []*sweepMember
 	for _, member := range s.members {
