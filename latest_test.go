@@ -326,3 +326,45 @@ func TestLatestWhereNoBrokerKnowsEpochs(t *testing.T) {
 		}
 	})
 }
+
+// TestLatestTakesNoRefusedCommitForNone: a commit that is not told at the start is
+// no reason to take the group for new: a partition without one begins at its start.
+func TestLatestTakesNoRefusedCommitForNone(t *testing.T) {
+	virtual(t, func(t *testing.T) {
+		k := esmtest.NewKafka(t, esmtest.Topic("orders", 2))
+		source := quick(k.Source("orders", "billing"))
+		k.ProduceTo("orders", 0, "before")
+		first := esmtest.Start(t, source, esmtest.NewInvoker(t), quiet())
+		time.Sleep(3 * time.Second)
+		stop(t, first)
+		if at := k.Committed("billing", "orders", 1); at >= 0 {
+			t.Fatalf("the other partition is committed at %d", at)
+		}
+		k.ProduceTo("orders", 1, "a", "b", "c", "d", "e")
+		source.Start = esm.Latest()
+		// Once: it is the start that asks for all commits of the group.
+		k.Cluster().ControlKey(int16(kmsg.OffsetFetch), func(r kmsg.Request) (kmsg.Response, error, bool) {
+			req := r.(*kmsg.OffsetFetchRequest)
+			if len(req.Groups) != 1 || req.Groups[0].Topics != nil {
+				t.Errorf("the start asked for %+v", req.Groups)
+			}
+			p := kmsg.NewOffsetFetchResponseGroupTopicPartition()
+			p.Offset, p.ErrorCode = -1, kerr.UnstableOffsetCommit.Code
+			topic := kmsg.NewOffsetFetchResponseGroupTopic()
+			topic.Topic, topic.Partitions = "orders", append(topic.Partitions, p)
+			topic.TopicID = k.Cluster().TopicInfo("orders").TopicID
+			group := kmsg.NewOffsetFetchResponseGroup()
+			group.Group, group.Topics = "billing", append(group.Topics, topic)
+			resp := req.ResponseKind().(*kmsg.OffsetFetchResponse)
+			resp.Groups = append(resp.Groups, group)
+			return resp, nil, true
+		})
+		inv := esmtest.NewInvoker(t)
+		m := esmtest.Start(t, source, inv, quiet())
+		waitFor(t, time.Minute, "handled", func() bool { return len(inv.Values()) >= 5 })
+		if got := len(inv.Values()); got != 5 {
+			t.Errorf("%d records were handled", got)
+		}
+		stop(t, m)
+	})
+}

@@ -189,7 +189,7 @@ func (e *engine) setBack(now time.Time) {
 	}
 }
 
-// reviewProblems ends the Problems of whose end nobody hears.
+// reviewProblems ends the Problems whose end nobody hears of.
 func (c *consumer) reviewProblems(ctx context.Context) {
 	e := c.engine
 	now := time.Now()

@@ -271,7 +271,8 @@ func (c *consumer) adjust(ctx context.Context, offsets map[string]map[int32]kgo.
 }
 
 // groupCommits asks for all committed offsets of the group and reports whether
-// it has any.
+// it has any. If that is unclear, because there is none but partitions are refused,
+// it returns a refusal.
 func groupCommits(ctx context.Context, cl *kgo.Client, group string) (bool, error) {
 	req := kmsg.NewPtrOffsetFetchRequest()
 	g := kmsg.NewOffsetFetchRequestGroup()
@@ -281,6 +282,7 @@ func groupCommits(ctx context.Context, cl *kgo.Client, group string) (bool, erro
 	if err != nil {
 		return false, err
 	}
+	var refused error
 	for _, g := range resp.Groups {
 		if err := kerr.ErrorForCode(g.ErrorCode); err != nil {
 			// A group that nobody has joined yet has no commits.
@@ -294,8 +296,14 @@ func groupCommits(ctx context.Context, cl *kgo.Client, group string) (bool, erro
 				if p.Offset >= 0 && p.ErrorCode == 0 {
 					return true, nil
 				}
+				if p.ErrorCode != 0 {
+					refused = kerr.ErrorForCode(p.ErrorCode)
+				}
 			}
 		}
+	}
+	if refused != nil { // it may be the only commit that there is
+		return false, &refusal{fmt.Errorf("group %q: %w", group, refused), false}
 	}
 	return false, nil
 }

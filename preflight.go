@@ -32,6 +32,9 @@ func (c *consumer) preflight(ctx context.Context) error {
 	var any bool
 	err = c.insist(ctx, "find the group", func() (err error) {
 		any, err = groupCommits(ctx, c.client, c.source.Group)
+		if unclear := (*refusal)(nil); errors.As(err, &unclear) && c.source.Start.kind != startLatest {
+			return nil // only Latest has to know whether there is any
+		}
 		return err
 	})
 	if err != nil {
