@@ -145,7 +145,7 @@ func TestWhatIsLeftAfterALossIsTriedInOrder(t *testing.T) {
 	}, WithBatchSize(4), WithBackoff(Constant(0)))
 	e.enqueue(brings(0, numbered(0, 4)...), time.Now())
 	e.until(func(l *lane) bool { return l.frontier() == 1 && l.state == laneReady })
-	time.Sleep(2 * time.Millisecond)
+	e.until(func(*lane) bool { return !e.throttledUntil.After(time.Now()) })
 	e.mu.Lock()
 	e.kick(time.Now())
 	e.unlock()
