@@ -35,7 +35,7 @@ func (e *engine) admit(buffered int64, now time.Time) (p permit) {
 	}
 	m := &e.memory
 	reserve := m.fetch.reserve(buffered, m.fetch.ready(buffered, now), m.budget)
-	defer func() { m.allow(p.poll, reserve) }()
+	defer func() { m.allow(p.poll) }()
 	m.makeRoom(reserve)
 	if m.admits(reserve, false) {
 		e.limitedAt = time.Time{}

@@ -142,18 +142,40 @@ func TestSurpriseDoesNotStopThePolls(t *testing.T) {
 	if !m.admits(reserve, false) {
 		t.Errorf("%d are kept free, of which none can come", reserve)
 	}
-	m.allow(true, reserve)
+	m.allow(true)
 	if n := f.wire.expansion.allowance.Load(); n > budget/2 {
 		t.Errorf("%d are allowed, and there is room for %d", n, budget/2)
 	}
 	m.held = 0
-	m.allow(false, reserve)
+	m.allow(false)
 	if n := f.wire.expansion.allowance.Load(); n < budget/8 || n > most(budget) {
 		t.Errorf("%d are allowed", n)
 	}
 	// What is ready is a fact, whatever was expected of it.
 	if n := f.reserve(20<<20, 20<<20, budget); n < 20<<20 {
 		t.Errorf("%d are kept free for 20 MiB that are ready", n)
+	}
+}
+
+// TestReserveAllowsNothing: records that cost many times their bytes raise what a
+// poll may bring uncompressed, and so the reserve, beyond what may be decompressed
+// for one, and an empty Mapping admits even that.
+func TestReserveAllowsNothing(t *testing.T) {
+	const budget = 16 << 20
+	m := memory{budget: budget, fetch: newFetchSize(newWireStats())}
+	f, now := &m.fetch, time.Unix(1_000_000, 0)
+	f.max, f.before, f.changed, f.polls = 4<<20, 4<<20, now, 1
+	for range 5 {
+		f.wire.OnFetchBatchRead(kgo.BrokerMetadata{}, "orders", 0, kgo.FetchBatchMetrics{CompressedBytes: 1 << 10, UncompressedBytes: 1 << 20, NumRecords: 100_000, CompressionType: 4})
+		f.polled(20<<20, 18<<20, 0, budget, now)
+	}
+	reserve := f.reserve(0, 0, budget)
+	if reserve <= budget || !m.admits(reserve, false) {
+		t.Fatalf("%d are reserved: this is not the case that is meant", reserve)
+	}
+	m.allow(true)
+	if n := f.wire.expansion.allowance.Load(); n > most(budget) || n < budget/4 {
+		t.Errorf("%d are allowed, of %d", n, most(budget))
 	}
 }
 

@@ -195,15 +195,16 @@ func (d sturdy) Decompress(src []byte, codec kgo.CompressionCodecType) (out []by
 func most(budget int64) int64 { return budget * 2 / 5 }
 
 // allow sets the allowance. While no poll is admitted there is no room to look at:
-// the next admission sees what came meanwhile.
-func (m *memory) allow(poll bool, reserve int64) {
+// the next admission sees what came meanwhile. It is never raised to the reserve,
+// which may be far more: that is what can come uncompressed too, and is admitted
+// whatever its size when nothing is held.
+func (m *memory) allow(poll bool) {
 	n := most(m.budget)
 	if poll {
 		n = min(n, m.budget-m.held)
 	}
-	// What decoding makes is in reserve already.
-	n = max(reserve, int64(float64(n)/m.fetch.beside), 1)
-	m.fetch.wire.expansion.allowance.Store(n)
+	// What decoding makes is not in what the client counts.
+	m.fetch.wire.expansion.allowance.Store(max(1, int64(float64(n)/m.fetch.beside)))
 }
 
 // ready is what the client has made of responses, or is about to.
