@@ -5,6 +5,8 @@ import (
 	"container/heap"
 	"slices"
 	"time"
+
+	"github.com/seed429fd032/esm/internal/partition"
 )
 
 // A permit says what the poll loop may do.
@@ -145,7 +147,7 @@ func (e *engine) feed(urgent, fetched bool, now time.Time) bool {
 		// A lane with much is not paused if that does not last: it would
 		// starve before a fetch is there again.
 		hog := l.held() > share && l.count > 2*enough || l.state == laneWaiting && l.count > 0
-		if hog && !l.paused && !e.memory.fetch.wire.isAhead(l.TopicPartition) {
+		if hog && !l.paused && !e.memory.fetch.wire.isAhead(l.ID) {
 			l.paused, changed = true, true
 		}
 	}
@@ -225,15 +227,15 @@ func (e *engine) reviewPause(l *lane) {
 }
 
 // pauses lists the lanes that are not to be fetched.
-func (e *engine) pauses() map[TopicPartition]bool {
+func (e *engine) pauses() map[partition.ID]bool {
 	e.mu.Lock()
 	defer e.unlock()
-	var tps map[TopicPartition]bool
+	var tps map[partition.ID]bool
 	way := e.givesWay(time.Now())
 	for tp, l := range e.lanes {
 		if l.paused || l.gone || l.unplaced || l.unreadable != nil || l.skipping != nil || way && l.aside < pushedAside {
 			if tps == nil {
-				tps = map[TopicPartition]bool{}
+				tps = map[partition.ID]bool{}
 			}
 			tps[tp] = true
 		}

@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/seed429fd032/esm/internal/partition"
 )
 
 // batchesOf has a broker send batches of 1,000 bytes, as far as it may.
@@ -62,7 +64,7 @@ func TestAllowanceIsWhatWaitsToBePolled(t *testing.T) {
 	is("nothing waits", batchesOf(t, w, d, 1, 0, 10), 3)
 	arrives(2)
 	is("another broker", batchesOf(t, w, d, 2, 1, 10), 0)
-	if w.isAhead(TopicPartition{"orders", 1}) || w.packed.Load() != 30 {
+	if w.isAhead(partition.ID{Topic: "orders", Partition: 1}) || w.packed.Load() != 30 {
 		t.Errorf("what was refused counts as read: %d", w.packed.Load())
 	}
 	w.polling()
@@ -217,7 +219,7 @@ func TestLanesGiveWayToOneThatIsPushedAside(t *testing.T) {
 	d := newDriver(1)
 	defer d.stop()
 	e, now := d.e, time.Now()
-	a, b := TopicPartition{"orders", 0}, TopicPartition{"orders", 1}
+	a, b := partition.ID{Topic: "orders", Partition: 0}, partition.ID{Topic: "orders", Partition: 1}
 	e.place([]placement{{tp: a}, {tp: b}})
 	poll := func(brings bool) {
 		p := kgo.FetchPartition{Partition: 1, HighWatermark: 1}

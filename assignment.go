@@ -3,16 +3,18 @@ package esm
 import (
 	"context"
 	"time"
+
+	"github.com/seed429fd032/esm/internal/partition"
 )
 
 // assign makes lanes for partitions that the group gave to this process. Where
 // they begin is said later, by place. A partition that it has already, and that
 // nobody took away, keeps its lane: the client may be past what the lane holds,
 // and would not bring it again. If it does, the lane is reset.
-func (e *engine) assign(tps []TopicPartition, now time.Time) {
+func (e *engine) assign(tps []partition.ID, now time.Time) {
 	e.mu.Lock()
 	defer e.unlock()
-	var added []TopicPartition
+	var added []partition.ID
 	for _, tp := range tps {
 		if e.lanes[tp] != nil {
 			continue
@@ -29,13 +31,13 @@ func (e *engine) assign(tps []TopicPartition, now time.Time) {
 	e.member = true
 	e.counts.rebalances++
 	e.fit("partitions were assigned", now)
-	info := AssignedInfo{Mapping: e.watch.name, Added: added, Total: len(e.lanes)}
+	info := AssignedInfo{Mapping: e.watch.name, Added: topicPartitions(added), Total: len(e.lanes)}
 	e.later(func() { fire(e.watch, func(h *Hooks) func(AssignedInfo) { return h.Assigned }, info) })
 }
 
 // A placement says where a lane begins.
 type placement struct {
-	tp          TopicPartition
+	tp          partition.ID
 	at          int64
 	leaderEpoch int32
 	committed   bool  // the group has this offset already
@@ -96,7 +98,7 @@ func (e *engine) shelve(l *lane) {
 func (e *engine) kill(l *lane, cause error) {
 	if !l.dead {
 		if l.state == laneLeased {
-			e.busy[l.TopicPartition].cancel(cause)
+			e.busy[l.ID].cancel(cause)
 			e.freeQueue(l)
 		} else {
 			e.shelve(l)
@@ -104,10 +106,10 @@ func (e *engine) kill(l *lane, cause error) {
 		l.dead = true
 		e.died.fire()
 	}
-	if e.lanes[l.TopicPartition] == l {
-		delete(e.lanes, l.TopicPartition)
+	if e.lanes[l.ID] == l {
+		delete(e.lanes, l.ID)
 		if l.still.stood > 0 {
-			e.stood[l.TopicPartition] = l.still
+			e.stood[l.ID] = l.still
 		}
 		e.problem(problemWith(l.Topic, l.Partition), nil, time.Now())
 	}
@@ -129,7 +131,7 @@ func (e *engine) leave(now time.Time) {
 }
 
 // lose drops partitions that belong to somebody else already.
-func (e *engine) lose(tps []TopicPartition, now time.Time) {
+func (e *engine) lose(tps []partition.ID, now time.Time) {
 	e.mu.Lock()
 	defer e.unlock()
 	cancelled := 0
@@ -147,7 +149,7 @@ func (e *engine) lose(tps []TopicPartition, now time.Time) {
 	if len(tps) == 0 {
 		return
 	}
-	info := RevokedInfo{Mapping: e.watch.name, Partitions: tps, Lost: true, Cancelled: cancelled}
+	info := RevokedInfo{Mapping: e.watch.name, Partitions: topicPartitions(tps), Lost: true, Cancelled: cancelled}
 	e.later(func() { fire(e.watch, func(h *Hooks) func(RevokedInfo) { return h.Revoked }, info) })
 }
 
@@ -178,7 +180,7 @@ func (e *engine) drain(ctx context.Context, lanes func() []*lane, cause error) (
 	calls := map[*lease]bool{}
 	for _, l := range ours {
 		if l.state == laneLeased {
-			c := e.busy[l.TopicPartition]
+			c := e.busy[l.ID]
 			calls[c] = true
 			c.cancel(cause)
 		}
@@ -233,7 +235,7 @@ const cancelGrace = 250 * time.Millisecond
 // again.
 func (e *engine) reset(l *lane, to int64, err error, now time.Time) *lane {
 	from := l.next
-	n := newLane(l.TopicPartition)
+	n := newLane(l.ID)
 	n.committed, n.end, n.endAt, n.logStart = l.committed, l.end, l.endAt, l.logStart
 	at, lowered := to, false
 	if l.next >= 0 {
@@ -257,7 +259,7 @@ func (e *engine) reset(l *lane, to int64, err error, now time.Time) *lane {
 		n.keep(e, l, at, to)
 	}
 	e.kill(l, ErrRevoked)
-	e.lanes[n.TopicPartition] = n
+	e.lanes[n.ID] = n
 	switch {
 	case n.committed > at:
 		n.anchor = true // backward, so that a crash does not skip what is read again
@@ -268,7 +270,7 @@ func (e *engine) reset(l *lane, to int64, err error, now time.Time) *lane {
 	}
 	e.schedule(n, now)
 	e.counts.resets++
-	info := ResetInfo{Mapping: e.watch.name, TopicPartition: n.TopicPartition, From: from, To: to, Err: err}
+	info := ResetInfo{Mapping: e.watch.name, TopicPartition: TopicPartition(n.ID), From: from, To: to, Err: err}
 	e.later(func() { fire(e.watch, func(h *Hooks) func(ResetInfo) { return h.PositionReset }, info) })
 	return n
 }

@@ -7,6 +7,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/seed429fd032/esm/internal/awsevent"
+	"github.com/seed429fd032/esm/internal/partition"
 )
 
 // A Batch is what one invocation gets. The slice and the records are its own:
@@ -79,6 +80,18 @@ func (b *Batch) AppendJSON(dst []byte) []byte {
 type TopicPartition struct {
 	Topic     string
 	Partition int32
+}
+
+// topicPartitions names for users what the engine names by IDs.
+func topicPartitions(ids []partition.ID) []TopicPartition {
+	if ids == nil {
+		return nil
+	}
+	tps := make([]TopicPartition, len(ids))
+	for i, id := range ids {
+		tps[i] = TopicPartition(id)
+	}
+	return tps
 }
 
 // With returns a copy of the batch with other records, for an invoker that

@@ -15,12 +15,14 @@ import (
 	"unsafe"
 
 	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/seed429fd032/esm/internal/partition"
 )
 
 // What follows drives an engine of one partition by hand: polls bring what a
 // test says, and its function does something to it.
 
-var onlyPartition = TopicPartition{"orders", 0}
+var onlyPartition = partition.ID{Topic: "orders", Partition: 0}
 
 // numbered are n records from an offset on.
 func numbered(from, n int64) (records []*kgo.Record) {
@@ -39,7 +41,7 @@ func engineOf(inv InvokerFunc, opts ...Option) *engine {
 	c := defaults("g").with(append([]Option{WithLogger(slog.New(slog.DiscardHandler)), WithBackoff(Constant(time.Hour))}, opts...))
 	e := newEngine(&c, inv, silentWatch(&c), context.Background())
 	e.pool.resize(1, time.Now())
-	e.assign([]TopicPartition{onlyPartition}, time.Now())
+	e.assign([]partition.ID{onlyPartition}, time.Now())
 	e.place([]placement{{tp: onlyPartition, leaderEpoch: -1, committed: true}})
 	return e
 }
@@ -410,7 +412,7 @@ func TestRevokedHookMayWriteIntoItsPartitions(t *testing.T) {
 	defer cl.Close()
 	c.client, c.committer, c.pauser = cl, newCommitter(e, nil), &pauser{wanted: e.pauses, client: cl}
 	close(c.committer.gone)
-	c.revoked(context.Background(), []TopicPartition{onlyPartition})
+	c.revoked(context.Background(), []partition.ID{onlyPartition})
 	if !c.suspects["orders"] || c.suspects[""] {
 		t.Errorf("suspect: %v", c.suspects)
 	}

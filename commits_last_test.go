@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kerr"
+
+	"github.com/seed429fd032/esm/internal/partition"
 )
 
 // problem is the Problem "commit", or nil.
@@ -67,7 +69,7 @@ func TestRefusedCommitsOfASessionThatIsLostAgainAndAgain(t *testing.T) {
 		for range 5 {
 			d.begin(0, 10)
 			pass(8 * time.Second)
-			d.e.lose([]TopicPartition{deskPartition}, time.Now())
+			d.e.lose([]partition.ID{deskPartition}, time.Now())
 			pass(2 * time.Second)
 		}
 		if p := d.problem(); p == nil {
@@ -122,7 +124,7 @@ func TestUnansweredCommitOfALostPartition(t *testing.T) {
 		if p := d.problem(); p == nil {
 			t.Error("no problem")
 		}
-		d.e.lose([]TopicPartition{deskPartition}, time.Now())
+		d.e.lose([]partition.ID{deskPartition}, time.Now())
 		pass(3 * time.Second)
 		if p := d.problem(); p != nil {
 			t.Errorf("of what is somebody else's: %+v", p)
@@ -146,7 +148,7 @@ func TestRefusedCommitOfALostPartitionIsOver(t *testing.T) {
 		if p := d.problem(); p == nil || !errors.Is(p.Err, kerr.GroupAuthorizationFailed) {
 			t.Fatalf("%+v", p)
 		}
-		d.e.lose([]TopicPartition{deskPartition}, time.Now())
+		d.e.lose([]partition.ID{deskPartition}, time.Now())
 		pass(passingFor + 3*time.Second)
 		if p := d.problem(); p != nil {
 			t.Errorf("%+v", p)

@@ -11,6 +11,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/seed429fd032/esm/internal/guard"
+	"github.com/seed429fd032/esm/internal/partition"
 )
 
 // A committer is the only one that commits. It collects the lanes whose
@@ -47,14 +48,14 @@ type committer struct {
 	// commit sends offsets, after check took out of them what must not be
 	// sent, and returns an error for each that was not committed. It is a
 	// function so that the committer can be tested without a broker.
-	commit func(ctx context.Context, entries []commitEntry, check func(TopicPartition) bool) (map[TopicPartition]error, error)
+	commit func(ctx context.Context, entries []commitEntry, check func(partition.ID) bool) (map[partition.ID]error, error)
 
 	asked chan *commitWait
 	gone  chan struct{} // closed when nobody runs it any more
 
 	// Guarded by the engine's lock.
-	refusals map[TopicPartition]uncommitted // what was not committed when it was tried last
-	sending  *sentCommit                    // the request that has no answer yet, or nil
+	refusals map[partition.ID]uncommitted // what was not committed when it was tried last
+	sending  *sentCommit                  // the request that has no answer yet, or nil
 }
 
 // A commitEntry is the frontier of a lane at one moment.
@@ -72,8 +73,8 @@ type commitWait struct {
 
 const commitEvery = time.Second
 
-func newCommitter(e *engine, commit func(context.Context, []commitEntry, func(TopicPartition) bool) (map[TopicPartition]error, error)) *committer {
-	return &committer{engine: e, every: commitEvery, commit: commit, asked: make(chan *commitWait), gone: make(chan struct{}), refusals: map[TopicPartition]uncommitted{}}
+func newCommitter(e *engine, commit func(context.Context, []commitEntry, func(partition.ID) bool) (map[partition.ID]error, error)) *committer {
+	return &committer{engine: e, every: commitEvery, commit: commit, asked: make(chan *commitWait), gone: make(chan struct{}), refusals: map[partition.ID]uncommitted{}}
 }
 
 // run commits until ctx ends. It then does not commit once more: who stops
@@ -151,7 +152,7 @@ func (c *committer) once(ctx context.Context) error {
 	for i, entry := range entries {
 		of := err
 		if of == nil {
-			of = failed[entry.lane.TopicPartition]
+			of = failed[entry.lane.ID]
 		}
 		refused[i] = refusalOf(of)
 	}
@@ -175,12 +176,12 @@ func refusalOf(err error) refusedCommit {
 
 // check returns a func that says of a partition, in the moment before the
 // request is sent, whether its entry still holds.
-func (c *committer) check(entries []commitEntry) func(TopicPartition) bool {
-	byPartition := make(map[TopicPartition]*commitEntry, len(entries))
+func (c *committer) check(entries []commitEntry) func(partition.ID) bool {
+	byPartition := make(map[partition.ID]*commitEntry, len(entries))
 	for i := range entries {
-		byPartition[entries[i].lane.TopicPartition] = &entries[i]
+		byPartition[entries[i].lane.ID] = &entries[i]
 	}
-	return func(tp TopicPartition) bool {
+	return func(tp partition.ID) bool {
 		c.engine.mu.Lock()
 		defer c.engine.unlock()
 		e := byPartition[tp]
@@ -226,16 +227,16 @@ func (c *committer) conclude(entries []commitEntry, refused []refusedCommit, too
 			continue
 		}
 		if err := refused[i].err; err != nil {
-			info.Failed[l.TopicPartition] = entry.at
+			info.Failed[TopicPartition(l.ID)] = entry.at
 			if info.Err == nil {
 				info.Err = err
 			}
-			c.refuse(l.TopicPartition, refused[i], took, now)
+			c.refuse(l.ID, refused[i], took, now)
 			e.soil(l)
 			continue
 		}
-		delete(c.refusals, l.TopicPartition)
-		info.Offsets[l.TopicPartition] = entry.at
+		delete(c.refusals, l.ID)
+		info.Offsets[TopicPartition(l.ID)] = entry.at
 		if l.committed >= 0 && entry.at > l.committed {
 			e.counts.committed += entry.at - l.committed
 		} else if l.committed < 0 && !l.anchor {
@@ -271,8 +272,8 @@ func transient(err error) bool {
 
 // commitWith sends offsets as a member of the client's group. A commit that
 // has to wait for a rebalance waits: that is no error.
-func commitWith(cl *kgo.Client) func(context.Context, []commitEntry, func(TopicPartition) bool) (map[TopicPartition]error, error) {
-	return func(ctx context.Context, entries []commitEntry, check func(TopicPartition) bool) (map[TopicPartition]error, error) {
+func commitWith(cl *kgo.Client) func(context.Context, []commitEntry, func(partition.ID) bool) (map[partition.ID]error, error) {
+	return func(ctx context.Context, entries []commitEntry, check func(partition.ID) bool) (map[partition.ID]error, error) {
 		offsets := map[string]map[int32]kgo.EpochOffset{}
 		for _, e := range entries {
 			t := offsets[e.lane.Topic]
@@ -282,14 +283,14 @@ func commitWith(cl *kgo.Client) func(context.Context, []commitEntry, func(TopicP
 			}
 			t[e.lane.Partition] = kgo.EpochOffset{Epoch: e.leaderEpoch, Offset: e.at}
 		}
-		failed := map[TopicPartition]error{}
+		failed := map[partition.ID]error{}
 		// The context of the committer, not of whoever waits: see there.
 		ctx = kgo.PreCommitFnContext(ctx, func(req *kmsg.OffsetCommitRequest) error {
 			topics := req.Topics[:0]
 			for _, t := range req.Topics {
 				kept := t.Partitions[:0]
 				for _, p := range t.Partitions {
-					if tp := (TopicPartition{t.Topic, p.Partition}); check(tp) {
+					if tp := (partition.ID{Topic: t.Topic, Partition: p.Partition}); check(tp) {
 						// The client writes its member id beside the offset,
 						// for which a broker may not have the room.
 						p.Metadata = kmsg.StringPtr("")
@@ -322,7 +323,7 @@ func commitWith(cl *kgo.Client) func(context.Context, []commitEntry, func(TopicP
 				}
 				for _, p := range t.Partitions {
 					if e := kerr.ErrorForCode(p.ErrorCode); e != nil {
-						failed[TopicPartition{t.Topic, p.Partition}] = e
+						failed[partition.ID{Topic: t.Topic, Partition: p.Partition}] = e
 					}
 				}
 			}

@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/seed429fd032/esm/internal/partition"
 )
 
 // A commitDesk is an engine with a committer whose requests go nowhere.
@@ -19,7 +21,7 @@ type commitDesk struct {
 	c *committer
 
 	mu   sync.Mutex
-	sent []map[TopicPartition]int64
+	sent []map[partition.ID]int64
 	wait chan struct{} // what a request waits for between being put together and being sent
 	fail error
 }
@@ -32,7 +34,7 @@ func (d *commitDesk) set(wait chan struct{}, fail error) {
 }
 
 // requests are those that were sent.
-func (d *commitDesk) requests() []map[TopicPartition]int64 {
+func (d *commitDesk) requests() []map[partition.ID]int64 {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	return slices.Clone(d.sent)
@@ -50,16 +52,16 @@ func newCommitDesk(t *testing.T) *commitDesk {
 	d := &commitDesk{}
 	d.e = newEngine(&c, InvokerFunc(func(context.Context, *Batch) error { return nil }), silentWatch(&c), context.Background())
 	d.e.pool.resize(1, time.Now())
-	d.c = newCommitter(d.e, func(_ context.Context, entries []commitEntry, check func(TopicPartition) bool) (map[TopicPartition]error, error) {
+	d.c = newCommitter(d.e, func(_ context.Context, entries []commitEntry, check func(partition.ID) bool) (map[partition.ID]error, error) {
 		d.mu.Lock()
 		wait, fail := d.wait, d.fail
 		d.mu.Unlock()
 		if wait != nil {
 			<-wait
 		}
-		failed, sent := map[TopicPartition]error{}, map[TopicPartition]int64{}
+		failed, sent := map[partition.ID]error{}, map[partition.ID]int64{}
 		for _, e := range entries {
-			if tp := e.lane.TopicPartition; check(tp) {
+			if tp := e.lane.ID; check(tp) {
 				sent[tp] = e.at
 			} else {
 				failed[tp] = errPartitionGone
@@ -77,11 +79,11 @@ func newCommitDesk(t *testing.T) *commitDesk {
 	return d
 }
 
-var deskPartition = TopicPartition{"orders", 0}
+var deskPartition = partition.ID{Topic: "orders", Partition: 0}
 
 // begin assigns the partition at an offset and settles some records of it.
 func (d *commitDesk) begin(at, records int64) {
-	d.e.assign([]TopicPartition{deskPartition}, time.Now())
+	d.e.assign([]partition.ID{deskPartition}, time.Now())
 	d.e.place([]placement{{tp: deskPartition, at: at, leaderEpoch: -1, committed: true}})
 	p := kgo.FetchPartition{HighWatermark: at + records}
 	for o := at; o < at+records; o++ {
@@ -102,7 +104,7 @@ func TestDescheduledCommitterOverALostAndRegainedPartition(t *testing.T) {
 		stalled := make(chan struct{})
 		d.set(stalled, nil)
 		pass(2 * time.Second) // the request is put together
-		d.e.lose([]TopicPartition{deskPartition}, time.Now())
+		d.e.lose([]partition.ID{deskPartition}, time.Now())
 		d.begin(500, 5) // somebody else came to 500
 		d.set(nil, nil)
 		close(stalled)
@@ -173,7 +175,7 @@ func TestFlushWaitsForWhatIsSettledAndNotForEver(t *testing.T) {
 		}
 		go func() {
 			pass(time.Second)
-			d.e.lose([]TopicPartition{deskPartition}, time.Now())
+			d.e.lose([]partition.ID{deskPartition}, time.Now())
 		}()
 		if err := d.c.flush(t.Context()); !errors.Is(err, errSessionLost) {
 			t.Errorf("%v", err)

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -12,6 +11,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/seed429fd032/esm/internal/guard"
+	"github.com/seed429fd032/esm/internal/partition"
 )
 
 // A consumer is the engine's side towards Kafka: the client, the poll loop,
@@ -105,7 +105,7 @@ func newConsumer(e *engine, s *Source) *consumer {
 		purged:  map[string]time.Time{},
 		started: make(chan error, 1), first: make(chan struct{}),
 		revokeTimeout: e.cfg.revokeTimeout, scaler: scaler{onDemand: e.cfg.onDemand},
-		positions: positions{start: s.Start, ends: map[TopicPartition]int64{}},
+		positions: positions{start: s.Start, ends: map[partition.ID]int64{}},
 	}
 }
 
@@ -147,11 +147,11 @@ func (c *consumer) options(decompressor kgo.Decompressor) []kgo.Opt {
 	return opts
 }
 
-func partitionsOf(m map[string][]int32) []TopicPartition {
-	var tps []TopicPartition
+func partitionsOf(m map[string][]int32) []partition.ID {
+	var tps []partition.ID
 	for t, ps := range m {
 		for _, p := range ps {
-			tps = append(tps, TopicPartition{t, p})
+			tps = append(tps, partition.ID{Topic: t, Partition: p})
 		}
 	}
 	return tps
@@ -226,7 +226,7 @@ func (c *consumer) start(ctx context.Context) error {
 func (c *consumer) joined() { c.firstOnce.Do(func() { close(c.first) }) }
 
 // assigned makes lanes. See the handshake above.
-func (c *consumer) assigned(tps []TopicPartition) {
+func (c *consumer) assigned(tps []partition.ID) {
 	e := c.engine
 	e.mu.Lock()
 	var ended <-chan struct{}
@@ -247,7 +247,7 @@ func (c *consumer) assigned(tps []TopicPartition) {
 }
 
 // revoked lets what runs for the partitions end, commits it, and gives them up.
-func (c *consumer) revoked(ctx context.Context, tps []TopicPartition) {
+func (c *consumer) revoked(ctx context.Context, tps []partition.ID) {
 	if len(tps) == 0 {
 		c.readd(ctx, time.Now())
 		return // a session ends without losing anything
@@ -256,7 +256,7 @@ func (c *consumer) revoked(ctx context.Context, tps []TopicPartition) {
 	began := time.Now()
 	var ours []*lane
 	drain, done := context.WithTimeout(ctx, c.revokeTimeout)
-	info := RevokedInfo{Mapping: e.watch.name, Partitions: slices.Clone(tps)} // hooks may write into theirs
+	info := RevokedInfo{Mapping: e.watch.name, Partitions: topicPartitions(tps)} // hooks may write into theirs
 	info.Cancelled = e.drain(drain, func() []*lane {
 		for _, tp := range tps {
 			if l := e.lanes[tp]; l != nil {
@@ -285,7 +285,7 @@ func (c *consumer) revoked(ctx context.Context, tps []TopicPartition) {
 }
 
 // lost drops partitions that are gone already.
-func (c *consumer) lost(ctx context.Context, tps []TopicPartition) {
+func (c *consumer) lost(ctx context.Context, tps []partition.ID) {
 	c.engine.lose(tps, time.Now())
 	c.pauser.reconcile()
 	c.readd(ctx, time.Now())

@@ -139,7 +139,7 @@ func (e *engine) delivered(l *lease, p *part, dest Destination, err error, took 
 		e.counts.undelivered++
 		offset := r.records[0].offset
 		e.problem("destination", guard.Keep(fmt.Errorf("%s/%d offset %d: %w", lane.Topic, lane.Partition, offset, err)), now)
-		info := DeliveryFailedInfo{Mapping: e.watch.name, TopicPartition: lane.TopicPartition, Offset: offset,
+		info := DeliveryFailedInfo{Mapping: e.watch.name, TopicPartition: TopicPartition(lane.ID), Offset: offset,
 			Reason: r.reason, Deliveries: r.deliveries, Delay: delay, Err: err}
 		e.later(func() { fire(e.watch, func(h *Hooks) func(DeliveryFailedInfo) { return h.DeliveryFailed }, info) })
 	}
@@ -196,7 +196,7 @@ func (e *engine) counted(l *lane, dest Destination, r *portion, took time.Durati
 	} else {
 		e.counts.delivered++
 	}
-	info := DiscardedInfo{Mapping: e.watch.name, TopicPartition: l.TopicPartition, Offset: r.records[0].offset, Reason: r.reason,
+	info := DiscardedInfo{Mapping: e.watch.name, TopicPartition: TopicPartition(l.ID), Offset: r.records[0].offset, Reason: r.reason,
 		Attempts: r.attempts, Err: r.account.lastErr, Dropped: dropped, Took: took}
 	e.later(func() { fire(e.watch, func(h *Hooks) func(DiscardedInfo) { return h.Discarded }, info) })
 }
@@ -226,7 +226,7 @@ func (l *lane) blocker() *Blocker {
 		return nil
 	}
 	r := &p.left[0]
-	b := &Blocker{TopicPartition: l.TopicPartition, Offset: r.records[0].offset, Records: len(r.records), Attempts: r.attempts,
+	b := &Blocker{TopicPartition: TopicPartition(l.ID), Offset: r.records[0].offset, Records: len(r.records), Attempts: r.attempts,
 		Since: l.since, Err: r.account.lastErr, Reason: r.reason, Deliveries: r.deliveries}
 	if l.state == laneWaiting {
 		b.Next = l.due

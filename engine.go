@@ -6,6 +6,8 @@ import (
 	"encoding/hex"
 	"sync"
 	"time"
+
+	"github.com/seed429fd032/esm/internal/partition"
 )
 
 // An engine is what runs between one Start and its Stop: the lanes, the
@@ -53,8 +55,8 @@ type engine struct {
 	events []func() // to do once the lock is given up
 	holds  hold     // why nothing is leased
 
-	lanes    map[TopicPartition]*lane
-	busy     map[TopicPartition]*lease // calls that run, even those of lanes that are gone
+	lanes    map[partition.ID]*lane
+	busy     map[partition.ID]*lease // calls that run, even those of lanes that are gone
 	leases   map[*lease]struct{}
 	queue    readyQueue
 	filling  laneHeap // lanes whose window is open
@@ -81,14 +83,14 @@ type engine struct {
 
 	alarmAt time.Time // when the timekeeper wakes
 
-	member       bool                          // the group gave this process an assignment
-	limitedAt    time.Time                     // since when memory keeps the Mapping from polling
-	fedAt        time.Time                     // when starved lanes were looked for,
-	fedPolls     int64                         // and after how many polls
-	stood        map[TopicPartition]standstill // of lanes that died
-	watchedPolls int64                         // polls when lanes were looked at
-	fed          ration                        // what each lane may have, when one was paused last
-	wayUntil     time.Time                     // until when lanes give way to those that are pushed aside
+	member       bool                        // the group gave this process an assignment
+	limitedAt    time.Time                   // since when memory keeps the Mapping from polling
+	fedAt        time.Time                   // when starved lanes were looked for,
+	fedPolls     int64                       // and after how many polls
+	stood        map[partition.ID]standstill // of lanes that died
+	watchedPolls int64                       // polls when lanes were looked at
+	fed          ration                      // what each lane may have, when one was paused last
+	wayUntil     time.Time                   // until when lanes give way to those that are pushed aside
 	counts       counters
 	pace         pace
 	problems     map[string]*Problem
@@ -107,8 +109,8 @@ const (
 func newEngine(c *config, inv Invoker, w *watch, base context.Context) *engine {
 	e := &engine{
 		watch: w, invoker: inv, base: base, run: runID(), cfg: c,
-		lanes: map[TopicPartition]*lane{}, busy: map[TopicPartition]*lease{}, leases: map[*lease]struct{}{},
-		pool: newPool(c), evidence: newEvidence(), problems: map[string]*Problem{}, stood: map[TopicPartition]standstill{},
+		lanes: map[partition.ID]*lane{}, busy: map[partition.ID]*lease{}, leases: map[*lease]struct{}{},
+		pool: newPool(c), evidence: newEvidence(), problems: map[string]*Problem{}, stood: map[partition.ID]standstill{},
 		gateBell: newBell(), commitBell: newBell(), scaleBell: newBell(), timeBell: newBell(),
 		repause: func() {}, resize: func() {}, cutPoll: func() {}, halted: func(error) {},
 	}
@@ -220,7 +222,7 @@ func (e *engine) follow(p *part, s sequel, now time.Time) {
 		}
 		if r.due.After(time.Time{}) && r.account.lastAt.Equal(now) {
 			e.counts.retries++
-			info := RetryInfo{Mapping: e.watch.name, TopicPartition: l.TopicPartition, Offset: r.records[0].offset,
+			info := RetryInfo{Mapping: e.watch.name, TopicPartition: TopicPartition(l.ID), Offset: r.records[0].offset,
 				Records: len(r.records), Attempts: r.attempts, Delay: r.due.Sub(now), Err: r.account.lastErr}
 			if r.suspicion.suspected() {
 				info.Throttles = r.suspicion.times
@@ -236,9 +238,9 @@ func (e *engine) follow(p *part, s sequel, now time.Time) {
 
 // givenUp says that records will not be tried again.
 func (e *engine) givenUp(l *lane, r *portion) {
-	tp, offset, records, reason, attempts, batch, err := l.TopicPartition, r.records[0].offset, len(r.records), r.reason, r.attempts, r.account.batchID, r.account.lastErr
+	tp, offset, records, reason, attempts, batch, err := l.ID, r.records[0].offset, len(r.records), r.reason, r.attempts, r.account.batchID, r.account.lastErr
 	e.later(func() {
-		e.watch.write(func() { e.watch.logGivenUp(tp, offset, records, reason, attempts, batch, err) })
+		e.watch.write(func() { e.watch.logGivenUp(TopicPartition(tp), offset, records, reason, attempts, batch, err) })
 	})
 }
 

@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/seed429fd032/esm/internal/partition"
 )
 
 // BenchmarkEngine is what the engine does for records with a function that
@@ -28,12 +30,12 @@ func benchmarkEngine(b *testing.B, size int) {
 	inv := InvokerFunc(func(context.Context, *Batch) error { return nil })
 	e := newEngine(&c, inv, silentWatch(&c), context.Background())
 	e.pool.resize(1, time.Now()) // one worker: the calls follow each other
-	var tps []TopicPartition
+	var tps []partition.ID
 	var polls kgo.Fetches
 	value := make([]byte, 1000)
 	polls = kgo.Fetches{{Topics: []kgo.FetchTopic{{Topic: "orders"}}}}
 	for p := range int32(partitions) {
-		tps = append(tps, TopicPartition{"orders", p})
+		tps = append(tps, partition.ID{Topic: "orders", Partition: p})
 		slab := make([]kgo.Record, size)
 		fetched := kgo.FetchPartition{Partition: p}
 		for i := range slab {

@@ -16,6 +16,8 @@ import (
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/seed429fd032/esm/internal/partition"
 )
 
 var (
@@ -33,7 +35,7 @@ type driver struct {
 	stop context.CancelFunc
 
 	mu      sync.Mutex // deliveries come on goroutines of the engine
-	lanes   map[TopicPartition]*naiveLane
+	lanes   map[partition.ID]*naiveLane
 	calls   []*naiveCall
 	sending []commitEntry // a commit that is on its way
 	fresh   int           // records of first attempts
@@ -90,15 +92,15 @@ func (s *naiveSuspicion) cut() { s.times, s.among = min(s.times, 2), 0 }
 // A naiveCall is an invocation that runs.
 type naiveCall struct {
 	lease  *lease
-	epochs map[TopicPartition]int
-	order  []TopicPartition
-	had    map[TopicPartition][]*kgo.Record
+	epochs map[partition.ID]int
+	order  []partition.ID
+	had    map[partition.ID][]*kgo.Record
 	at     map[*kgo.Record]int // their offsets, whatever is written into them
 }
 
 // A naiveFailure is what a function says of a record.
 type naiveFailure struct {
-	tp      TopicPartition
+	tp      partition.ID
 	offset  int
 	err     error
 	stopped bool
@@ -106,7 +108,7 @@ type naiveFailure struct {
 
 func newDriver(seed uint64) *driver {
 	rng := rand.New(rand.NewPCG(seed, 7))
-	d := &driver{rng: rng, lanes: map[TopicPartition]*naiveLane{}}
+	d := &driver{rng: rng, lanes: map[partition.ID]*naiveLane{}}
 	opts := []Option{
 		WithBatchSize(1 + rng.IntN(20)), WithBatchBytes(1 + rng.IntN(2000)),
 		WithBatchWindow(time.Duration(rng.IntN(3)) * time.Second),
@@ -137,7 +139,7 @@ func newDriver(seed uint64) *driver {
 	d.e.evidence.others, d.e.evidence.fail, d.ill = int64(1+rng.IntN(2)), 2+rng.IntN(3), rng.IntN(3) == 0
 	d.e.pool.resize(1+rng.IntN(3), time.Now())
 	for p := range int32(1 + rng.IntN(6)) {
-		tp := TopicPartition{"orders", p}
+		tp := partition.ID{Topic: "orders", Partition: p}
 		d.lanes[tp] = &naiveLane{}
 		d.assign(tp)
 	}
@@ -155,9 +157,9 @@ func silentWatch(c *config) *watch {
 
 // partitions lists them in order: the order of a map would make each run
 // another one.
-func (d *driver) partitions() (tps []TopicPartition) {
+func (d *driver) partitions() (tps []partition.ID) {
 	for p := range len(d.lanes) {
-		tps = append(tps, TopicPartition{"orders", int32(p)})
+		tps = append(tps, partition.ID{Topic: "orders", Partition: int32(p)})
 	}
 	return tps
 }
@@ -203,7 +205,7 @@ func (n *naiveLane) anew(from int) {
 }
 
 // content is what a record has in it, which depends on nothing but which it is.
-func content(tp TopicPartition, offset, size int) (key, value []byte, headers []kgo.RecordHeader) {
+func content(tp partition.ID, offset, size int) (key, value []byte, headers []kgo.RecordHeader) {
 	if offset%3 == 0 {
 		key = fmt.Appendf(nil, "key %v %d", tp, offset)
 	}
@@ -216,7 +218,7 @@ func content(tp TopicPartition, offset, size int) (key, value []byte, headers []
 	return key, value, headers
 }
 
-func (m *naiveRecord) weight(tp TopicPartition, offset int) int64 {
+func (m *naiveRecord) weight(tp partition.ID, offset int) int64 {
 	key, value, headers := content(tp, offset, m.size)
 	n := len(key) + len(value)
 	for _, h := range headers {
@@ -227,7 +229,7 @@ func (m *naiveRecord) weight(tp TopicPartition, offset int) int64 {
 
 // judgeContent is that what user code gets is what Kafka has, whatever it did
 // with it before.
-func (d *driver) judgeContent(tp TopicPartition, offset int, m *naiveRecord, r *kgo.Record) error {
+func (d *driver) judgeContent(tp partition.ID, offset int, m *naiveRecord, r *kgo.Record) error {
 	key, value, headers := content(tp, offset, m.size)
 	same := bytes.Equal(key, r.Key) && (key == nil) == (r.Key == nil) && bytes.Equal(value, r.Value) && (value == nil) == (r.Value == nil) &&
 		slices.EqualFunc(headers, r.Headers, func(a, b kgo.RecordHeader) bool { return a.Key == b.Key && bytes.Equal(a.Value, b.Value) })
@@ -239,7 +241,7 @@ func (d *driver) judgeContent(tp TopicPartition, offset int, m *naiveRecord, r *
 }
 
 // assign begins at what the group has.
-func (d *driver) assign(tp TopicPartition) {
+func (d *driver) assign(tp partition.ID) {
 	n := d.lanes[tp]
 	d.mu.Lock()
 	at := n.committed
@@ -249,20 +251,20 @@ func (d *driver) assign(tp TopicPartition) {
 	}
 	n.arrived, n.assigned, n.repeats, n.most, n.together, n.giving = at, true, map[string]int{}, 0, 0, -1
 	d.mu.Unlock()
-	d.e.assign([]TopicPartition{tp}, time.Now())
+	d.e.assign([]partition.ID{tp}, time.Now())
 	d.e.place([]placement{{tp: tp, at: int64(at), leaderEpoch: -1, committed: true}})
 }
 
 // poll brings some of a partition's records, or, if retention took them all,
 // none.
-func (d *driver) poll(tp TopicPartition, most int) {
+func (d *driver) poll(tp partition.ID, most int) {
 	if had, gets := d.owned(d.lanes[tp]); had && gets && d.unreadable(tp) < 0 {
 		d.bring(tp, d.fetch(tp, most))
 	}
 }
 
 // bring hands over what was fetched.
-func (d *driver) bring(tp TopicPartition, fetched kgo.FetchPartition) {
+func (d *driver) bring(tp partition.ID, fetched kgo.FetchPartition) {
 	if tooLarge := (*kgo.ErrDecompressTooLarge)(nil); errors.As(fetched.Err, &tooLarge) {
 		d.e.said(tp, fetched.Err, tooLarge.NextOffset)
 	}
@@ -271,7 +273,7 @@ func (d *driver) bring(tp TopicPartition, fetched kgo.FetchPartition) {
 }
 
 // fetch is what a broker answers.
-func (d *driver) fetch(tp TopicPartition, most int) kgo.FetchPartition {
+func (d *driver) fetch(tp partition.ID, most int) kgo.FetchPartition {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	n := d.lanes[tp]
@@ -315,7 +317,7 @@ func (d *driver) fetch(tp TopicPartition, most int) kgo.FetchPartition {
 // retain moves the start of a partition's log. The engine hears of it when a
 // broker is asked, or from what is polled next. A response may be under way
 // meanwhile that has what is gone.
-func (d *driver) retain(tp TopicPartition) {
+func (d *driver) retain(tp partition.ID) {
 	n := d.lanes[tp]
 	underWay := d.fetch(tp, 40)
 	d.mu.Lock()
@@ -328,7 +330,7 @@ func (d *driver) retain(tp TopicPartition) {
 	d.mu.Unlock()
 	asks, comes := d.rng.IntN(3) > 0, d.rng.IntN(3) == 0
 	if _, gets := d.owned(n); asks && gets {
-		d.e.observeStarts(map[TopicPartition]listed{tp: {offset: int64(n.logStart), leaderEpoch: 3}}, time.Now())
+		d.e.observeStarts(map[partition.ID]listed{tp: {offset: int64(n.logStart), leaderEpoch: 3}}, time.Now())
 		d.position(tp)
 	}
 	if _, gets := d.owned(n); comes && gets {
@@ -337,7 +339,7 @@ func (d *driver) retain(tp TopicPartition) {
 }
 
 // spoil writes a batch that cannot be read.
-func (d *driver) spoil(tp TopicPartition) {
+func (d *driver) spoil(tp partition.ID) {
 	n := d.lanes[tp]
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -350,7 +352,7 @@ func (d *driver) spoil(tp TopicPartition) {
 
 // unreadable is the offset from which a partition cannot be read, as the engine
 // says, or -1.
-func (d *driver) unreadable(tp TopicPartition) int64 {
+func (d *driver) unreadable(tp partition.ID) int64 {
 	d.e.mu.Lock()
 	defer d.e.mu.Unlock()
 	if l := d.e.lanes[tp]; l != nil && l.unreadable != nil {
@@ -378,7 +380,7 @@ func (n *naiveLane) badAt(at int) int {
 }
 
 // pass has what cannot be read passed over.
-func (d *driver) pass(tp TopicPartition) {
+func (d *driver) pass(tp partition.ID) {
 	from := d.unreadable(tp)
 	if from < 0 {
 		return
@@ -398,7 +400,7 @@ func (d *driver) pass(tp TopicPartition) {
 func (d *driver) lose(i LossInfo) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	n := d.lanes[i.TopicPartition]
+	n := d.lanes[partition.ID(i.TopicPartition)]
 	for at := int(i.From); at < int(i.To); at++ {
 		r := &n.records[at]
 		if d.trouble == nil && (at >= n.logStart || at < n.arrived || r.done && !r.hole) {
@@ -411,7 +413,7 @@ func (d *driver) lose(i LossInfo) {
 
 // position is where the client goes on: what the engine asked it to. That it
 // leaves nothing out is judged by what is handed over.
-func (d *driver) position(tp TopicPartition) {
+func (d *driver) position(tp partition.ID) {
 	d.e.mu.Lock()
 	defer d.e.mu.Unlock()
 	if l := d.e.lanes[tp]; l != nil && l.next >= 0 {
@@ -434,7 +436,7 @@ func (d *driver) rewind(evict bool) {
 	d.e.unlock()
 	for topic, ps := range back {
 		for p := range ps {
-			d.position(TopicPartition{topic, p})
+			d.position(partition.ID{Topic: topic, Partition: p})
 		}
 	}
 }
@@ -450,10 +452,10 @@ func (d *driver) lease() bool {
 	if l == nil {
 		return false
 	}
-	parked := map[TopicPartition]bool{} // put together earlier, with what there was then
+	parked := map[partition.ID]bool{} // put together earlier, with what there was then
 	for _, p := range l.work.parts {
-		n := d.lanes[p.lane.TopicPartition]
-		parked[p.lane.TopicPartition], n.parked = n.parked, true
+		n := d.lanes[p.lane.ID]
+		parked[p.lane.ID], n.parked = n.parked, true
 	}
 	if !e.prepare(l, now) {
 		d.reread++
@@ -462,12 +464,13 @@ func (d *driver) lease() bool {
 		}
 		return true
 	}
-	call := &naiveCall{lease: l, epochs: map[TopicPartition]int{}, had: map[TopicPartition][]*kgo.Record{}, at: map[*kgo.Record]int{}}
+	call := &naiveCall{lease: l, epochs: map[partition.ID]int{}, had: map[partition.ID][]*kgo.Record{}, at: map[*kgo.Record]int{}}
 	d.calls = append(d.calls, call)
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	weighs, parts, fresh, attempt := int64(0), 0, false, 0
-	for tp, records := range l.batch.ByPartition() {
+	for named, records := range l.batch.ByPartition() {
+		tp := partition.ID(named)
 		parts++
 		n := d.lanes[tp]
 		if n == nil {
@@ -539,11 +542,11 @@ func (d *driver) lease() bool {
 	// Of a batch that is not full nothing stays behind that would fit.
 	for _, p := range l.work.parts {
 		q := p.lane
-		if !fresh || q.count == 0 || c.maxRecordAge > 0 || parked[q.TopicPartition] {
+		if !fresh || q.count == 0 || c.maxRecordAge > 0 || parked[q.ID] {
 			continue
 		}
 		if parts > 1 || len(l.batch.Records) < c.batchSize && weighs+int64(q.queue[0].records[0].size) <= int64(c.batchBytes) {
-			d.wrong("%v: %d records stayed behind in a batch of %d", q.TopicPartition, q.count, len(l.batch.Records))
+			d.wrong("%v: %d records stayed behind in a batch of %d", q.ID, q.count, len(l.batch.Records))
 		}
 	}
 	return true
@@ -565,7 +568,7 @@ func (d *driver) tooOld(m *naiveRecord, now time.Time) bool {
 
 // deliver is the destination.
 func (d *driver) deliver(ctx context.Context, got *Discard) error {
-	tp, at := TopicPartition{got.Record.Topic, got.Record.Partition}, int(got.Record.Offset)
+	tp, at := partition.ID{Topic: got.Record.Topic, Partition: got.Record.Partition}, int(got.Record.Offset)
 	d.mu.Lock()
 	n := d.lanes[tp]
 	if got.Reason == ReasonUnreadable {
@@ -717,7 +720,7 @@ func (d *driver) outcome(call *naiveCall) (said []naiveFailure, cause, err error
 		fallthrough
 	case 6, 7:
 		var f Failures
-		say := func(tp TopicPartition, r *kgo.Record, err error, stop bool) {
+		say := func(tp partition.ID, r *kgo.Record, err error, stop bool) {
 			at := call.at[r]
 			if d.rng.IntN(3) == 0 { // of a copy
 				r = &kgo.Record{Topic: tp.Topic, Partition: tp.Partition, Offset: int64(at)}
@@ -780,15 +783,15 @@ func (d *driver) end(i int, err, cause error, said []naiveFailure) {
 
 // sick reports whether a call is one of those that are throttled again and again.
 func (d *driver) sick(call *naiveCall) bool {
-	return d.ill && len(call.had[TopicPartition{"orders", 0}]) > 0 && d.rng.IntN(4) > 0
+	return d.ill && len(call.had[partition.ID{Topic: "orders", Partition: 0}]) > 0 && d.rng.IntN(4) > 0
 }
 
 // suspect is the rule of suspicion: which partitions have records that are to
 // blame for a throttle, which wait alone, and what the outcome is then.
-func (d *driver) suspect(call *naiveCall, v verdict, outcome Outcome, partial bool, is func(TopicPartition, int) Outcome) (_ Outcome, blamed, apart map[TopicPartition]bool) {
-	blamed, apart = map[TopicPartition]bool{}, map[TopicPartition]bool{}
+func (d *driver) suspect(call *naiveCall, v verdict, outcome Outcome, partial bool, is func(partition.ID, int) Outcome) (_ Outcome, blamed, apart map[partition.ID]bool) {
+	blamed, apart = map[partition.ID]bool{}, map[partition.ID]bool{}
 	now := time.Now()
-	held := map[TopicPartition]int{} // the first that is throttled
+	held := map[partition.ID]int{} // the first that is throttled
 	for tp, records := range call.had {
 		for i, r := range records {
 			o := is(tp, call.at[r])
@@ -798,7 +801,7 @@ func (d *driver) suspect(call *naiveCall, v verdict, outcome Outcome, partial bo
 			}
 		}
 	}
-	forget := func(tp TopicPartition) {
+	forget := func(tp partition.ID) {
 		for _, r := range call.had[tp] {
 			d.record(call, tp, r).naiveSuspicion = naiveSuspicion{}
 		}
@@ -871,7 +874,7 @@ func (d *driver) suspect(call *naiveCall, v verdict, outcome Outcome, partial bo
 	return outcome, blamed, apart
 }
 
-func (d *driver) record(call *naiveCall, tp TopicPartition, r *kgo.Record) *naiveRecord {
+func (d *driver) record(call *naiveCall, tp partition.ID, r *kgo.Record) *naiveRecord {
 	return &d.lanes[tp].records[call.at[r]]
 }
 
@@ -889,7 +892,7 @@ func (d *driver) expect(call *naiveCall, v verdict, said []naiveFailure) (halts 
 		outcome = OutcomeFailure
 	}
 	delay := d.e.cfg.backoff(1)
-	outcome, blamed, apart := d.suspect(call, v, outcome, partial, func(tp TopicPartition, at int) Outcome {
+	outcome, blamed, apart := d.suspect(call, v, outcome, partial, func(tp partition.ID, at int) Outcome {
 		var errs []error
 		for _, f := range said {
 			if f.tp == tp && f.offset == at {
@@ -1075,17 +1078,17 @@ func (d *driver) weigh() (held int64) {
 			i, _ := find(p.records, r.offset)
 			_, said := p.missing[i]
 			if said != (p.kafka[i] == nil) {
-				d.wrong("%v: offset %d is said to be missing: %v", p.lane.TopicPartition, r.offset, said)
+				d.wrong("%v: offset %d is said to be missing: %v", p.lane.ID, r.offset, said)
 			}
 			if said {
 				missing++
 			}
 		}
 		if missing != len(p.missing) {
-			d.wrong("%v: %d records are said to be missing, and %d are", p.lane.TopicPartition, len(p.missing), missing)
+			d.wrong("%v: %d records are said to be missing, and %d are", p.lane.ID, len(p.missing), missing)
 		}
 		if len(p.pieces) == 0 && missing == 0 && p.left[0].reason != ReasonUnreadable {
-			d.wrong("%v: what is not settled is held by nobody", p.lane.TopicPartition)
+			d.wrong("%v: what is not settled is held by nobody", p.lane.ID)
 		}
 		for _, m := range p.pieces {
 			count(m.memory)
@@ -1122,8 +1125,8 @@ func (d *driver) judgeStep() {
 		}
 	}
 	for _, l := range d.e.dirty {
-		if n := d.lanes[l.TopicPartition]; !l.dead && d.e.lanes[l.TopicPartition] != l {
-			d.wrong("%v: a lane that is gone would be committed (assigned: %v)", l.TopicPartition, n.assigned)
+		if n := d.lanes[l.ID]; !l.dead && d.e.lanes[l.ID] != l {
+			d.wrong("%v: a lane that is gone would be committed (assigned: %v)", l.ID, n.assigned)
 		}
 	}
 }
@@ -1134,7 +1137,7 @@ func (d *driver) isSending(l *lane) bool {
 
 // judgeFrontier compares a frontier with that of the model. A hole is settled
 // with the record after it.
-func (d *driver) judgeFrontier(tp TopicPartition, n *naiveLane, got int64, what string) {
+func (d *driver) judgeFrontier(tp partition.ID, n *naiveLane, got int64, what string) {
 	most := n.frontier()
 	least := most
 	for least > 0 && n.records[least-1].hole {
@@ -1156,7 +1159,7 @@ func (d *driver) commit() {
 	d.sending = nil
 	check, refused := d.c.check(entries), make([]refusedCommit, len(entries))
 	for i, entry := range entries {
-		tp := entry.lane.TopicPartition
+		tp := entry.lane.ID
 		if !check(tp) {
 			refused[i] = refusalOf(errPartitionGone)
 			continue
@@ -1197,7 +1200,7 @@ func (d *driver) step(leftOut uint) {
 		panic(trouble)
 	}
 	op := d.rng.IntN(stepKinds)
-	tp := TopicPartition{"orders", d.rng.Int32N(int32(len(d.lanes)))}
+	tp := partition.ID{Topic: "orders", Partition: d.rng.Int32N(int32(len(d.lanes)))}
 	if leftOut&(1<<op) != 0 {
 		return
 	}
@@ -1217,7 +1220,7 @@ func (d *driver) step(leftOut uint) {
 		d.mu.Lock()
 		n.lose()
 		d.mu.Unlock()
-		d.e.lose([]TopicPartition{tp}, time.Now())
+		d.e.lose([]partition.ID{tp}, time.Now())
 	case op == 17:
 		synctest.Wait()
 		d.assign(tp)
@@ -1236,7 +1239,7 @@ func (d *driver) step(leftOut uint) {
 		d.mu.Lock()
 		at := n.frontier()
 		d.mu.Unlock()
-		d.e.assign([]TopicPartition{tp}, time.Now())
+		d.e.assign([]partition.ID{tp}, time.Now())
 		d.e.place([]placement{{tp: tp, at: int64(at), leaderEpoch: -1, committed: true}})
 	case op == 22 && gets:
 		d.goBack(tp)
@@ -1282,7 +1285,7 @@ func (d *driver) rounds() {
 const stepKinds = 34
 
 // goBack is a broker that lost what came after an offset, and has it again.
-func (d *driver) goBack(tp TopicPartition) {
+func (d *driver) goBack(tp partition.ID) {
 	e, n := d.e, d.lanes[tp]
 	d.mu.Lock()
 	at := n.frontier()
@@ -1317,7 +1320,7 @@ func (d *driver) goBack(tp TopicPartition) {
 
 // giveUp revokes a partition, as a rebalance does: what runs for it may end,
 // for so long. It may be lost meanwhile, and come back.
-func (d *driver) giveUp(tp TopicPartition, most time.Duration) {
+func (d *driver) giveUp(tp partition.ID, most time.Duration) {
 	n := d.lanes[tp]
 	d.mu.Lock()
 	d.giving++
@@ -1417,12 +1420,12 @@ func (d *driver) finish() {
 	if left {
 		rows := ""
 		for _, l := range d.e.lanes {
-			n, missing := d.lanes[l.TopicPartition], 0
+			n, missing := d.lanes[l.ID], 0
 			if p := l.part(); p != nil {
 				missing = len(p.missing)
 			}
 			rows += fmt.Sprintf("\n%v: %s, %d queued, next %d, rewinding %v, %d missing, ending %v, %v; arrived %d of %d, draining %v",
-				l.TopicPartition, l.state, l.count, l.next, l.rewinding, missing, l.ending, l.blocker(), n.arrived, len(n.records), n.draining)
+				l.ID, l.state, l.count, l.next, l.rewinding, missing, l.ending, l.blocker(), n.arrived, len(n.records), n.draining)
 		}
 		d.wrong("it does not end%s", rows)
 	}

@@ -75,7 +75,7 @@ func (e *engine) insteadOfSuccess(now time.Time) string {
 	running := ""
 	if oldest != nil {
 		ran, _ := oldest.ran(now)
-		running = fmt.Sprintf("%s, the longest for %s (batch %s of %s)", plural(n, "call runs", "calls run"), ran.Round(time.Second), oldest.id, describe(oldest.partitions()))
+		running = fmt.Sprintf("%s, the longest for %s (batch %s of %s)", plural(n, "call runs", "calls run"), ran.Round(time.Second), oldest.id, describe(topicPartitions(oldest.partitions())))
 	}
 	f := &e.function
 	switch {

@@ -6,6 +6,8 @@ import (
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/seed429fd032/esm/internal/partition"
 )
 
 // memory is what the Mapping holds and what it may hold.
@@ -187,11 +189,11 @@ type wireStats struct {
 	// ahead are the partitions of which the client has records that were not
 	// polled, and the brokers that sent them. To pause one of them now would have
 	// it read again.
-	ahead map[TopicPartition]int32
+	ahead map[partition.ID]int32
 }
 
 func newWireStats() *wireStats {
-	w := &wireStats{ahead: map[TopicPartition]int32{}}
+	w := &wireStats{ahead: map[partition.ID]int32{}}
 	w.expansion.tallies = map[int32]*tally{}
 	w.expansion.allowance.Store(perPartition)
 	return w
@@ -209,7 +211,7 @@ func (w *wireStats) polled(fetches kgo.Fetches, now time.Time) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	fetches.EachPartition(func(p kgo.FetchTopicPartition) {
-		tp := TopicPartition{p.Topic, p.Partition}
+		tp := partition.ID{Topic: p.Topic, Partition: p.Partition}
 		if broker, ok := w.ahead[tp]; ok {
 			delete(w.ahead, tp)
 			w.expansion.brought(broker)
@@ -218,7 +220,7 @@ func (w *wireStats) polled(fetches kgo.Fetches, now time.Time) {
 	w.expansion.expire(now)
 }
 
-func (w *wireStats) isAhead(tp TopicPartition) bool {
+func (w *wireStats) isAhead(tp partition.ID) bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	_, ok := w.ahead[tp]
@@ -244,14 +246,14 @@ func (w *wireStats) OnBrokerRead(from kgo.BrokerMetadata, key int16, bytes int, 
 
 // OnFetchBatchRead counts record batches. It comes right after a batch was
 // decompressed, on the same goroutine.
-func (w *wireStats) OnFetchBatchRead(from kgo.BrokerMetadata, topic string, partition int32, b kgo.FetchBatchMetrics) {
+func (w *wireStats) OnFetchBatchRead(from kgo.BrokerMetadata, topic string, number int32, b kgo.FetchBatchMetrics) {
 	const header = 61
 	// One that was refused, or is from before what was asked for, is compressed and
 	// has no records.
 	if b.CompressionType == 0 || b.NumRecords > 0 {
 		size := int64(max(b.UncompressedBytes, b.CompressedBytes))
 		w.mu.Lock()
-		w.ahead[TopicPartition{topic, partition}] = from.NodeID
+		w.ahead[partition.ID{Topic: topic, Partition: number}] = from.NodeID
 		w.expansion.count(from.NodeID, size+int64(b.NumRecords)*recordOverhead)
 		w.mu.Unlock()
 		w.packed.Add(int64(b.CompressedBytes))

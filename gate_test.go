@@ -8,6 +8,8 @@ import (
 	"weak"
 
 	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/seed429fd032/esm/internal/partition"
 )
 
 // TestReserveIsWhatAPollBrings: after it has seen how much larger records are
@@ -128,7 +130,7 @@ func TestResponseIsHeldUntilItsLastRecordIsSettled(t *testing.T) {
 func TestLastResponseIsKept(t *testing.T) {
 	d := newDriver(1)
 	defer d.stop()
-	tp := TopicPartition{"orders", 0}
+	tp := partition.ID{Topic: "orders", Partition: 0}
 	e, now := d.e, time.Now()
 	e.memory.budget = 32 << 20
 	// poll hands over a response, has all of it settled, and returns whether

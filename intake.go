@@ -7,6 +7,8 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/seed429fd032/esm/internal/partition"
 )
 
 // An arrival is what one poll brought of one partition, on its way to the
@@ -76,7 +78,7 @@ func (e *engine) lookUp(fetches kgo.Fetches) []arrival {
 				if t.Topic == "" {
 					continue // not from a partition: an error of the client
 				}
-				l := e.lanes[TopicPartition{t.Topic, p.Partition}]
+				l := e.lanes[partition.ID{Topic: t.Topic, Partition: p.Partition}]
 				if l == nil || l.ending {
 					l = nil // it was revoked while the poll ran
 				}

@@ -11,6 +11,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/seed429fd032/esm/internal/guard"
+	"github.com/seed429fd032/esm/internal/partition"
 )
 
 const (
@@ -43,8 +44,8 @@ type listed struct {
 //
 // It is a raw request for two reasons: kadm's lag is 0 without an error for a
 // KIP-848 group, and takes twelve times as long.
-func listOffsets(ctx context.Context, cl *kgo.Client, tps []TopicPartition, at int64, readCommitted bool) map[TopicPartition]listed {
-	answers := make(map[TopicPartition]listed, len(tps))
+func listOffsets(ctx context.Context, cl *kgo.Client, tps []partition.ID, at int64, readCommitted bool) map[partition.ID]listed {
+	answers := make(map[partition.ID]listed, len(tps))
 	if len(tps) == 0 {
 		return answers
 	}
@@ -75,7 +76,7 @@ func listOffsets(ctx context.Context, cl *kgo.Client, tps []TopicPartition, at i
 			if r, ok := shard.Req.(*kmsg.ListOffsetsRequest); ok {
 				for _, t := range r.Topics {
 					for _, p := range t.Partitions {
-						answers[TopicPartition{t.Topic, p.Partition}] = listed{offset: -1, leaderEpoch: -1, err: shard.Err}
+						answers[partition.ID{Topic: t.Topic, Partition: p.Partition}] = listed{offset: -1, leaderEpoch: -1, err: shard.Err}
 					}
 				}
 			}
@@ -83,7 +84,7 @@ func listOffsets(ctx context.Context, cl *kgo.Client, tps []TopicPartition, at i
 		}
 		for _, t := range shard.Resp.(*kmsg.ListOffsetsResponse).Topics {
 			for _, p := range t.Partitions {
-				answers[TopicPartition{t.Topic, p.Partition}] = listed{p.Offset, p.LeaderEpoch, kerr.ErrorForCode(p.ErrorCode)}
+				answers[partition.ID{Topic: t.Topic, Partition: p.Partition}] = listed{p.Offset, p.LeaderEpoch, kerr.ErrorForCode(p.ErrorCode)}
 			}
 		}
 	}
@@ -137,7 +138,7 @@ func (c *consumer) sampleLag(ctx context.Context) {
 
 // countBrokers counts the brokers that lead the partitions: one poll brings at
 // most one fetch of each.
-func (c *consumer) countBrokers(tps []TopicPartition) {
+func (c *consumer) countBrokers(tps []partition.ID) {
 	leaders := map[int32]bool{}
 	for _, tp := range tps {
 		if leader, _, err := c.client.PartitionLeader(tp.Topic, tp.Partition); err == nil && leader >= 0 {
@@ -150,10 +151,10 @@ func (c *consumer) countBrokers(tps []TopicPartition) {
 }
 
 // assigned lists the partitions that this process has.
-func (e *engine) assigned() []TopicPartition {
+func (e *engine) assigned() []partition.ID {
 	e.mu.Lock()
 	defer e.unlock()
-	tps := make([]TopicPartition, 0, len(e.lanes))
+	tps := make([]partition.ID, 0, len(e.lanes))
 	for tp := range e.lanes {
 		tps = append(tps, tp)
 	}
@@ -189,7 +190,7 @@ func (e *engine) forgetEnds(now time.Time) {
 
 // observe notes the ends of partitions. What the brokers refuse to say
 // is a problem to show. It returns the topics that are not there.
-func (e *engine) observe(ends map[TopicPartition]listed, now time.Time) (gone []string) {
+func (e *engine) observe(ends map[partition.ID]listed, now time.Time) (gone []string) {
 	refused, missing := map[string]error{}, map[string]bool{}
 	for tp, end := range ends {
 		if end.err != nil {

@@ -8,6 +8,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/seed429fd032/esm/internal/offset"
+	"github.com/seed429fd032/esm/internal/partition"
 )
 
 // A lane is one assigned partition during one epoch: what is queued, what is
@@ -40,7 +41,7 @@ import (
 // (engine.busy), and a lane whose partition is busy stays blocked. So there is
 // never a second call beside one that is still running.
 type lane struct {
-	TopicPartition
+	partition.ID
 	state laneState
 	dead  bool // revoked, lost or reset: nothing of it counts any more
 	// ending is set while a revoke waits for the lane: what runs may still be
@@ -193,8 +194,8 @@ type piece struct {
 // to is the offset after the last record.
 func (p *part) to() int64 { return p.records[len(p.records)-1].offset + 1 }
 
-func newLane(tp TopicPartition) *lane {
-	return &lane{TopicPartition: tp, next: -1, taken: -1, committed: -1, end: -1, logStart: -1, stoodAt: -1, leaderEpoch: -1, heapIdx: -1, dryEnd: -1}
+func newLane(tp partition.ID) *lane {
+	return &lane{ID: tp, next: -1, taken: -1, committed: -1, end: -1, logStart: -1, stoodAt: -1, leaderEpoch: -1, heapIdx: -1, dryEnd: -1}
 }
 
 // place says where the lane begins. Nothing has arrived yet.

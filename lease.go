@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/seed429fd032/esm/internal/guard"
+	"github.com/seed429fd032/esm/internal/partition"
 )
 
 // A lease is one invocation: a poller that has the lanes of a work. A delivery
@@ -252,7 +253,7 @@ func (e *engine) newLease(w *work, now time.Time) *lease {
 		p.lane.state = laneLeased
 		p.lane.work = w
 		p.again, p.exposed = p.exposed, true
-		e.busy[p.lane.TopicPartition] = l
+		e.busy[p.lane.ID] = l
 	}
 	l.ctx, l.cancel = context.WithCancelCause(e.base)
 	e.leases[l] = struct{}{}
@@ -326,7 +327,7 @@ func (e *engine) unlease(l *lease) (all []*part) {
 	w.parts = nil
 	for _, p := range all {
 		p.renewed = nil
-		delete(e.busy, p.lane.TopicPartition)
+		delete(e.busy, p.lane.ID)
 		if p.lane.dead {
 			// What it did does not count; its memory is free now. Whoever
 			// drains the lane waits until its call is over.
@@ -342,7 +343,7 @@ func (e *engine) unlease(l *lease) (all []*part) {
 // unblock lets lanes go on that were made while a call for an earlier one ran.
 func (e *engine) unblock(parts []*part, now time.Time) {
 	for _, p := range parts {
-		if n := e.lanes[p.lane.TopicPartition]; n != nil && n.state == laneBlocked {
+		if n := e.lanes[p.lane.ID]; n != nil && n.state == laneBlocked {
 			e.schedule(n, now)
 		}
 	}
@@ -413,7 +414,7 @@ func (e *engine) report(l *lease, v verdict, parts []*part, took time.Duration) 
 		Duration: took, Outcome: v.outcome, Err: v.err,
 	}
 	for _, p := range parts {
-		info.Partitions = append(info.Partitions, p.lane.TopicPartition)
+		info.Partitions = append(info.Partitions, TopicPartition(p.lane.ID))
 	}
 	e.later(func() {
 		if debugging {
@@ -468,15 +469,15 @@ func (e *engine) watchCalls(now time.Time) {
 			continue
 		}
 		l.told, l.stuck = due, cause != nil
-		info := InvokeStuckInfo{Mapping: e.watch.name, BatchID: l.id, Running: running, Delivery: l.poller == nil, Partitions: l.partitions(), Cause: cause}
+		info := InvokeStuckInfo{Mapping: e.watch.name, BatchID: l.id, Running: running, Delivery: l.poller == nil, Partitions: topicPartitions(l.partitions()), Cause: cause}
 		e.later(func() { fire(e.watch, func(h *Hooks) func(InvokeStuckInfo) { return h.InvokeStuck }, info) })
 	}
 }
 
 // partitions lists those of a lease.
-func (l *lease) partitions() (tps []TopicPartition) {
+func (l *lease) partitions() (tps []partition.ID) {
 	for _, p := range l.work.parts {
-		tps = append(tps, p.lane.TopicPartition)
+		tps = append(tps, p.lane.ID)
 	}
 	return tps
 }

@@ -112,7 +112,7 @@ func (c *consumer) questions(now time.Time) (qs []question) {
 func (c *consumer) probeLanes(ctx context.Context, p *probe) {
 	qs := c.questions(time.Now())
 	for _, q := range qs {
-		f := p.ask(ctx, q.lane.TopicPartition, q.topicID, q.position)
+		f := p.ask(ctx, q.lane.ID, q.topicID, q.position)
 		if ctx.Err() != nil {
 			return
 		}
@@ -184,8 +184,8 @@ func (e *engine) setBack(now time.Time) {
 		s.asked, s.due = time.Time{}, s.again.Add(-2*mendEvery)
 		l.nudge = true
 		e.rewind(l)
-		tp, position, stood := l.TopicPartition, l.next, s.stood
-		e.later(func() { e.watch.write(func() { e.watch.logSetBack(tp, position, stood) }) })
+		tp, position, stood := l.ID, l.next, s.stood
+		e.later(func() { e.watch.write(func() { e.watch.logSetBack(TopicPartition(tp), position, stood) }) })
 	}
 }
 

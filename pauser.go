@@ -1,6 +1,10 @@
 package esm
 
-import "sync"
+import (
+	"sync"
+
+	"github.com/seed429fd032/esm/internal/partition"
+)
 
 // A pauser keeps the client from fetching some partitions. It is told nothing
 // but that something may have changed, and then makes what the client was told
@@ -13,12 +17,12 @@ import "sync"
 // is always resumed.
 type pauser struct {
 	mu     sync.Mutex // held while calling the client, which does not wait
-	wanted func() map[TopicPartition]bool
+	wanted func() map[partition.ID]bool
 	client interface {
 		PauseFetchPartitions(map[string][]int32) map[string][]int32
 		ResumeFetchPartitions(map[string][]int32)
 	}
-	told map[TopicPartition]bool
+	told map[partition.ID]bool
 }
 
 // reconcile brings the client in line with what is wanted now.

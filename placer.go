@@ -12,6 +12,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/seed429fd032/esm/internal/guard"
+	"github.com/seed429fd032/esm/internal/partition"
 )
 
 // Partitions of which nobody says where they begin, when they are assigned, are
@@ -47,7 +48,7 @@ const lateMost = 15 * time.Second
 
 // unanswered lists the lanes that were to be placed and are not among what the
 // coordinator answered.
-func (e *engine) unanswered(answered map[string]map[int32]kgo.Offset) (tps []TopicPartition) {
+func (e *engine) unanswered(answered map[string]map[int32]kgo.Offset) (tps []partition.ID) {
 	e.mu.Lock()
 	defer e.unlock()
 	for tp, l := range e.lanes {
@@ -62,8 +63,8 @@ func (e *engine) unanswered(answered map[string]map[int32]kgo.Offset) (tps []Top
 // known yet, and has them not fetched. A lane that has begun already, since it
 // was assigned without being taken away, goes on where it is. One that is not
 // here any more is not in the answer.
-func (e *engine) postpone(tps []TopicPartition) map[TopicPartition]kgo.Offset {
-	at := map[TopicPartition]kgo.Offset{}
+func (e *engine) postpone(tps []partition.ID) map[partition.ID]kgo.Offset {
+	at := map[partition.ID]kgo.Offset{}
 	e.mu.Lock()
 	defer e.unlock()
 	for _, tp := range tps {
@@ -81,8 +82,8 @@ func (e *engine) postpone(tps []TopicPartition) map[TopicPartition]kgo.Offset {
 
 // late lists the lanes that are to be placed. Those of a topic that seems to be
 // gone are among them: it may be there again, and nobody tells.
-func (e *engine) late() map[TopicPartition]*lane {
-	lanes := map[TopicPartition]*lane{}
+func (e *engine) late() map[partition.ID]*lane {
+	lanes := map[partition.ID]*lane{}
 	e.mu.Lock()
 	defer e.unlock()
 	for tp, l := range e.lanes {
@@ -117,12 +118,12 @@ func (c *consumer) placeLate(ctx context.Context) {
 }
 
 // placeThese asks once for all.
-func (c *consumer) placeThese(ctx context.Context, lanes map[TopicPartition]*lane) {
+func (c *consumer) placeThese(ctx context.Context, lanes map[partition.ID]*lane) {
 	e := c.engine
 	answers := c.commits(ctx, slices.Collect(maps.Keys(lanes)))
 	var placements []placement
-	var missing []TopicPartition
-	refused := map[TopicPartition]error{}
+	var missing []partition.ID
+	refused := map[partition.ID]error{}
 	for tp, a := range answers {
 		switch {
 		case a.err != nil:
@@ -133,7 +134,7 @@ func (c *consumer) placeThese(ctx context.Context, lanes map[TopicPartition]*lan
 			missing = append(missing, tp)
 		}
 	}
-	found := map[TopicPartition]listed{}
+	found := map[partition.ID]listed{}
 	c.positions.ask(ctx, c.client, missing, found, refused)
 	if ctx.Err() != nil {
 		return
@@ -152,7 +153,7 @@ func (c *consumer) placeThese(ctx context.Context, lanes map[TopicPartition]*lan
 }
 
 // refused notes why lanes cannot be placed yet.
-func (e *engine) refused(why map[TopicPartition]error, now time.Time) {
+func (e *engine) refused(why map[partition.ID]error, now time.Time) {
 	for tp, err := range why {
 		why[tp] = guard.Keep(err)
 	}
@@ -169,9 +170,9 @@ func (e *engine) refused(why map[TopicPartition]error, now time.Time) {
 // commits asks the coordinator for the commits of partitions, as the member that
 // the client is: a group of KIP-848 answers only those. Each is in the answer; an
 // offset of -1 says that there is none.
-func (c *consumer) commits(ctx context.Context, tps []TopicPartition) map[TopicPartition]listed {
-	answers := make(map[TopicPartition]listed, len(tps))
-	all := func(err error) map[TopicPartition]listed {
+func (c *consumer) commits(ctx context.Context, tps []partition.ID) map[partition.ID]listed {
+	answers := make(map[partition.ID]listed, len(tps))
+	all := func(err error) map[partition.ID]listed {
 		for _, tp := range tps {
 			answers[tp] = listed{offset: -1, leaderEpoch: -1, err: err}
 		}
@@ -218,7 +219,7 @@ func (c *consumer) commits(ctx context.Context, tps []TopicPartition) map[TopicP
 				t.Topic = names[t.TopicID]
 			}
 			for _, p := range t.Partitions {
-				tp := TopicPartition{t.Topic, p.Partition}
+				tp := partition.ID{Topic: t.Topic, Partition: p.Partition}
 				if _, ours := answers[tp]; ours {
 					answers[tp] = listed{p.Offset, p.LeaderEpoch, kerr.ErrorForCode(p.ErrorCode)}
 				}

@@ -14,6 +14,8 @@ import (
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/seed429fd032/esm/internal/partition"
 )
 
 // update writes what plan does into the scenarios, to be read before it is
@@ -212,7 +214,7 @@ func (s *scenario) call(t *testing.T, words []string) string {
 	}
 	var parts []*part
 	for i, name := range names {
-		parts = append(parts, &part{lane: newLane(TopicPartition{Topic: name}), records: tried[i].records, kafka: make([]*kgo.Record, len(tried[i].records)), left: []portion{tried[i]}})
+		parts = append(parts, &part{lane: newLane(partition.ID{Topic: name}), records: tried[i].records, kafka: make([]*kgo.Record, len(tried[i].records)), left: []portion{tried[i]}})
 	}
 	v.resolve(parts)
 	v = s.evidence.weigh(v, tried, refusalLasts, s.now)
@@ -389,8 +391,8 @@ func TestFailuresAreReadBack(t *testing.T) {
 	f.Add(&kgo.Record{Topic: "orders", Partition: 1, Offset: 8}, nil) // says nothing
 	f.StopAt(nine, b)
 	f.StopAt(nil, nil)
-	orders := func(p int32) TopicPartition { return TopicPartition{"orders", p} }
-	want := []RecordFailure{{orders(1), 7, seven, a, false}, {orders(2), 9, nine, b, true}, {TopicPartition{}, -1, nil, errStopped, true}}
+	orders := func(p int32) partition.ID { return partition.ID{Topic: "orders", Partition: p} }
+	want := []RecordFailure{{TopicPartition(orders(1)), 7, seven, a, false}, {TopicPartition(orders(2)), 9, nine, b, true}, {TopicPartition{}, -1, nil, errStopped, true}}
 	if got := FailuresOf(fmt.Errorf("wrapped: %w", f.Err())); !slices.Equal(got, want) {
 		t.Errorf("%+v", got)
 	}

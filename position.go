@@ -13,6 +13,8 @@ import (
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"github.com/seed429fd032/esm/internal/partition"
 )
 
 // positions says where partitions begin for which the group has no commit.
@@ -64,8 +66,8 @@ type positions struct {
 	readCommitted bool
 
 	mu   sync.Mutex
-	ends map[TopicPartition]int64 // for Latest
-	owed map[TopicPartition]owedEnd
+	ends map[partition.ID]int64 // for Latest
+	owed map[partition.ID]owedEnd
 }
 
 // An owedEnd is the end of a partition that nobody would say when the Mapping
@@ -81,7 +83,7 @@ type owedEnd struct {
 const owedMargin = 5 * time.Minute
 
 // remember says where the end of a partition was when the Mapping started.
-func (p *positions) remember(tp TopicPartition, end int64) {
+func (p *positions) remember(tp partition.ID, end int64) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.ends[tp] = end
@@ -89,11 +91,11 @@ func (p *positions) remember(tp TopicPartition, end int64) {
 }
 
 // owe says that nobody would say the end of a partition.
-func (p *positions) owe(tp TopicPartition, o owedEnd) {
+func (p *positions) owe(tp partition.ID, o owedEnd) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.owed == nil {
-		p.owed = map[TopicPartition]owedEnd{}
+		p.owed = map[partition.ID]owedEnd{}
 	}
 	p.owed[tp] = o
 }
@@ -102,20 +104,20 @@ func (p *positions) owe(tp TopicPartition, o owedEnd) {
 func (p *positions) forget(topic string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	maps.DeleteFunc(p.ends, func(tp TopicPartition, _ int64) bool { return tp.Topic == topic })
-	maps.DeleteFunc(p.owed, func(tp TopicPartition, _ owedEnd) bool { return tp.Topic == topic })
+	maps.DeleteFunc(p.ends, func(tp partition.ID, _ int64) bool { return tp.Topic == topic })
+	maps.DeleteFunc(p.owed, func(tp partition.ID, _ owedEnd) bool { return tp.Topic == topic })
 }
 
 // resolve says where partitions begin, asking until all are answered, but for
 // listTimeout at most. A partition that is not in the answer is one that no broker
 // would say it of.
-func (p *positions) resolve(ctx context.Context, cl *kgo.Client, tps []TopicPartition) map[TopicPartition]listed {
-	answer := make(map[TopicPartition]listed, len(tps))
+func (p *positions) resolve(ctx context.Context, cl *kgo.Client, tps []partition.ID) map[partition.ID]listed {
+	answer := make(map[partition.ID]listed, len(tps))
 	ctx, done := context.WithTimeout(ctx, listTimeout)
 	defer done()
 	for {
 		p.ask(ctx, cl, tps, answer, nil)
-		tps = slices.DeleteFunc(slices.Clone(tps), func(tp TopicPartition) bool { _, ok := answer[tp]; return ok })
+		tps = slices.DeleteFunc(slices.Clone(tps), func(tp partition.ID) bool { _, ok := answer[tp]; return ok })
 		if len(tps) == 0 || !pause(ctx, fetchMaxWait) {
 			return answer
 		}
@@ -125,10 +127,10 @@ func (p *positions) resolve(ctx context.Context, cl *kgo.Client, tps []TopicPart
 // ask asks once where partitions begin, and adds what it is told to the answer, or
 // why it is not told to what was refused, unless that is nil. It may be asked again
 // for what is not in the answer.
-func (p *positions) ask(ctx context.Context, cl *kgo.Client, tps []TopicPartition, answer map[TopicPartition]listed, refused map[TopicPartition]error) {
-	var atStart []TopicPartition
-	since := map[TopicPartition]time.Time{} // what begins with the first record of a time
-	epochs := map[TopicPartition]int32{}
+func (p *positions) ask(ctx context.Context, cl *kgo.Client, tps []partition.ID, answer map[partition.ID]listed, refused map[partition.ID]error) {
+	var atStart []partition.ID
+	since := map[partition.ID]time.Time{} // what begins with the first record of a time
+	epochs := map[partition.ID]int32{}
 	p.mu.Lock()
 	for _, tp := range tps {
 		end, known := p.ends[tp]
@@ -167,7 +169,7 @@ func (p *positions) ask(ctx context.Context, cl *kgo.Client, tps []TopicPartitio
 }
 
 // settle remembers ends that were owed.
-func (p *positions) settle(found map[TopicPartition]listed) {
+func (p *positions) settle(found map[partition.ID]listed) {
 	if p.start.kind != startLatest {
 		return
 	}
@@ -179,10 +181,10 @@ func (p *positions) settle(found map[TopicPartition]listed) {
 // firstSince finds the first record of each partition that is of a time or later,
 // or the end. The end is asked for first: a record that is written between the two
 // questions is found by the second.
-func (p *positions) firstSince(ctx context.Context, cl *kgo.Client, since map[TopicPartition]time.Time, refused map[TopicPartition]error) map[TopicPartition]listed {
-	ends, found := map[TopicPartition]listed{}, map[TopicPartition]listed{}
+func (p *positions) firstSince(ctx context.Context, cl *kgo.Client, since map[partition.ID]time.Time, refused map[partition.ID]error) map[partition.ID]listed {
+	ends, found := map[partition.ID]listed{}, map[partition.ID]listed{}
 	p.list(ctx, cl, slices.Collect(maps.Keys(since)), listEnd, ends, refused)
-	at := map[int64][]TopicPartition{}
+	at := map[int64][]partition.ID{}
 	for tp := range ends {
 		ms := since[tp].UnixMilli()
 		at[ms] = append(at[ms], tp)
@@ -199,7 +201,7 @@ func (p *positions) firstSince(ctx context.Context, cl *kgo.Client, since map[To
 }
 
 // list asks once for an offset of each partition.
-func (p *positions) list(ctx context.Context, cl *kgo.Client, tps []TopicPartition, at int64, answer map[TopicPartition]listed, refused map[TopicPartition]error) {
+func (p *positions) list(ctx context.Context, cl *kgo.Client, tps []partition.ID, at int64, answer map[partition.ID]listed, refused map[partition.ID]error) {
 	for tp, l := range listOffsets(ctx, cl, tps, at, p.readCommitted) {
 		if l.err == nil {
 			answer[tp] = l
@@ -225,10 +227,10 @@ func pause(ctx context.Context, d time.Duration) bool {
 // partitions that were assigned, before it fetches from them.
 func (c *consumer) adjust(ctx context.Context, offsets map[string]map[int32]kgo.Offset) (map[string]map[int32]kgo.Offset, error) {
 	var placements []placement
-	var missing []TopicPartition
+	var missing []partition.ID
 	for t, ps := range offsets {
 		for p, o := range ps {
-			tp := TopicPartition{t, p}
+			tp := partition.ID{Topic: t, Partition: p}
 			if at := o.EpochOffset(); at.Offset >= 0 {
 				placements = append(placements, placement{tp: tp, at: at.Offset, leaderEpoch: at.Epoch, committed: true})
 			} else {
@@ -311,8 +313,8 @@ func groupCommits(ctx context.Context, cl *kgo.Client, group string) (bool, erro
 // endsOfEpochs asks where the epochs of partitions ended: the offset at which the
 // next leader began. It also says of which partitions nobody knows that, although
 // they have a leader. Those in neither have none yet, or one that does not answer.
-func endsOfEpochs(ctx context.Context, cl *kgo.Client, epochs map[TopicPartition]int32) (ends map[TopicPartition]listed, unknown map[TopicPartition]bool) {
-	ends, unknown = map[TopicPartition]listed{}, map[TopicPartition]bool{}
+func endsOfEpochs(ctx context.Context, cl *kgo.Client, epochs map[partition.ID]int32) (ends map[partition.ID]listed, unknown map[partition.ID]bool) {
+	ends, unknown = map[partition.ID]listed{}, map[partition.ID]bool{}
 	leaders, err := leadersOf(ctx, cl, slices.Collect(maps.Keys(epochs)))
 	if err != nil {
 		return ends, unknown
@@ -350,7 +352,7 @@ func endsOfEpochs(ctx context.Context, cl *kgo.Client, epochs map[TopicPartition
 			if !errors.As(err, &network) && !kgo.IsRetryableBrokerErr(err) && !kerr.IsRetriable(err) && ctx.Err() == nil {
 				for _, t := range shard.Req.(*kmsg.OffsetForLeaderEpochRequest).Topics {
 					for _, p := range t.Partitions {
-						unknown[TopicPartition{t.Topic, p.Partition}] = true
+						unknown[partition.ID{Topic: t.Topic, Partition: p.Partition}] = true
 					}
 				}
 			}
@@ -358,7 +360,7 @@ func endsOfEpochs(ctx context.Context, cl *kgo.Client, epochs map[TopicPartition
 		}
 		for _, t := range shard.Resp.(*kmsg.OffsetForLeaderEpochResponse).Topics {
 			for _, p := range t.Partitions {
-				tp := TopicPartition{t.Topic, p.Partition}
+				tp := partition.ID{Topic: t.Topic, Partition: p.Partition}
 				switch {
 				case kerr.IsRetriable(kerr.ErrorForCode(p.ErrorCode)):
 				case p.ErrorCode != 0 || p.EndOffset < 0:
@@ -374,8 +376,8 @@ func endsOfEpochs(ctx context.Context, cl *kgo.Client, epochs map[TopicPartition
 }
 
 // leadersOf asks who leads partitions. One that is not there is left out.
-func leadersOf(ctx context.Context, cl *kgo.Client, tps []TopicPartition) (map[TopicPartition]kmsg.MetadataResponseTopicPartition, error) {
-	names, wanted := map[string]bool{}, map[TopicPartition]bool{}
+func leadersOf(ctx context.Context, cl *kgo.Client, tps []partition.ID) (map[partition.ID]kmsg.MetadataResponseTopicPartition, error) {
+	names, wanted := map[string]bool{}, map[partition.ID]bool{}
 	for _, tp := range tps {
 		names[tp.Topic], wanted[tp] = true, true
 	}
@@ -383,10 +385,10 @@ func leadersOf(ctx context.Context, cl *kgo.Client, tps []TopicPartition) (map[T
 	if err != nil {
 		return nil, err
 	}
-	found := map[TopicPartition]kmsg.MetadataResponseTopicPartition{}
+	found := map[partition.ID]kmsg.MetadataResponseTopicPartition{}
 	for _, t := range topics {
 		for _, p := range t.Partitions {
-			if tp := (TopicPartition{*t.Topic, p.Partition}); t.ErrorCode == 0 && wanted[tp] {
+			if tp := (partition.ID{Topic: *t.Topic, Partition: p.Partition}); t.ErrorCode == 0 && wanted[tp] {
 				found[tp] = p
 			}
 		}

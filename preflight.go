@@ -13,6 +13,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/seed429fd032/esm/internal/guard"
+	"github.com/seed429fd032/esm/internal/partition"
 )
 
 // newProbe makes a client that never connects, to be asked about its options.
@@ -55,14 +56,14 @@ const endsTimeout = 10 * time.Second
 
 // findEnds finds out where Latest is. If most of the partitions can be read, it
 // does not wait long for the others: see positions.
-func (c *consumer) findEnds(ctx context.Context, open []TopicPartition) error {
+func (c *consumer) findEnds(ctx context.Context, open []partition.ID) error {
 	began, all := time.Now(), len(open)
-	var owed map[TopicPartition]owedEnd
+	var owed map[partition.ID]owedEnd
 	var refused error
 	err := c.insist(ctx, "find the starting position", func() error {
 		limited, done := context.WithTimeout(ctx, endsTimeout)
 		defer done()
-		var left []TopicPartition
+		var left []partition.ID
 		refused = nil
 		for tp, l := range listOffsets(limited, c.client, open, listEnd, c.positions.readCommitted) {
 			if l.err == nil {
@@ -86,7 +87,7 @@ func (c *consumer) findEnds(ctx context.Context, open []TopicPartition) error {
 			return err
 		}
 		leaderless := 0
-		owed = make(map[TopicPartition]owedEnd, len(open))
+		owed = make(map[partition.ID]owedEnd, len(open))
 		for _, tp := range open {
 			o := owedEnd{since: began, epoch: -1}
 			if p, ok := leaders[tp]; ok && p.ErrorCode == kerr.LeaderNotAvailable.Code {
@@ -109,7 +110,7 @@ func (c *consumer) findEnds(ctx context.Context, open []TopicPartition) error {
 		if owed[tp].epoch >= 0 {
 			why = "it has no leader"
 		}
-		c.engine.watch.logLate(tp, why, guard.Keep(refused))
+		c.engine.watch.logLate(TopicPartition(tp), why, guard.Keep(refused))
 	}
 	return nil
 }
@@ -139,8 +140,8 @@ const checkName = "pass a check (WithStartCheck)"
 
 // checkTopics asks for the topics until all of them are there, and lists their
 // partitions.
-func (c *consumer) checkTopics(ctx context.Context) ([]TopicPartition, error) {
-	var partitions []TopicPartition
+func (c *consumer) checkTopics(ctx context.Context) ([]partition.ID, error) {
+	var partitions []partition.ID
 	missing, hungUp, strange := 0, 0, 0
 	err := c.insist(ctx, "read the topics", func() error {
 		topics, err := c.metadata(ctx, c.source.Topics)
@@ -175,7 +176,7 @@ func (c *consumer) checkTopics(ctx context.Context) ([]TopicPartition, error) {
 			}
 			c.topicIDs[*t.Topic] = t.TopicID
 			for _, p := range t.Partitions {
-				partitions = append(partitions, TopicPartition{*t.Topic, p.Partition})
+				partitions = append(partitions, partition.ID{Topic: *t.Topic, Partition: p.Partition})
 			}
 		}
 		if len(errs) == 0 {

@@ -10,6 +10,8 @@ import (
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"github.com/seed429fd032/esm/internal/partition"
 )
 
 // A probe asks the leader of a partition for what comes next, beside the client:
@@ -50,7 +52,7 @@ const (
 )
 
 // ask asks for what comes at a position.
-func (p *probe) ask(ctx context.Context, tp TopicPartition, id [16]byte, position int64) finding {
+func (p *probe) ask(ctx context.Context, tp partition.ID, id [16]byte, position int64) finding {
 	leader, _, err := p.client.PartitionLeader(tp.Topic, tp.Partition)
 	switch {
 	case err != nil:
@@ -91,7 +93,7 @@ func (p *probe) ask(ctx context.Context, tp TopicPartition, id [16]byte, positio
 }
 
 // read makes a finding of an answer.
-func (p *probe) read(tp TopicPartition, position int64, answer *kmsg.FetchResponseTopicPartition) finding {
+func (p *probe) read(tp partition.ID, position int64, answer *kmsg.FetchResponseTopicPartition) finding {
 	f := finding{end: answer.HighWatermark}
 	level := kgo.ReadUncommitted()
 	if p.readCommitted {
@@ -110,13 +112,13 @@ func (p *probe) read(tp TopicPartition, position int64, answer *kmsg.FetchRespon
 	switch {
 	case len(got.Records) > 0: // it can be read
 	case errors.As(got.Err, &tooLarge):
-		f.unreadable = &UnreadableError{tp, next, max(tooLarge.NextOffset, next+1), got.Err}
+		f.unreadable = &UnreadableError{TopicPartition(tp), next, max(tooLarge.NextOffset, next+1), got.Err}
 	case got.Err != nil:
 		to := batchEnd(sent, next)
 		if end := answer.HighWatermark; end > next {
 			to = min(to, end) // however corrupt it is, it holds nothing that was not written
 		}
-		f.unreadable = &UnreadableError{tp, next, to, got.Err}
+		f.unreadable = &UnreadableError{TopicPartition(tp), next, to, got.Err}
 	case next > position:
 		f.to = next
 	case f.end > position:

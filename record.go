@@ -8,6 +8,8 @@ import (
 	"unsafe"
 
 	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/seed429fd032/esm/internal/partition"
 )
 
 // A record is what the engine knows of a record of Kafka: numbers of its own,
@@ -194,7 +196,7 @@ func withHeaders(content uint32, headers []kgo.RecordHeader) uint32 {
 
 // renew makes a new kgo.Record of one that user code had, as it came from Kafka.
 // It reports false if what user code left of it is not what was read.
-func (r *record) renew(had *kgo.Record, of TopicPartition, h *head, ctx context.Context, into *kgo.Record) bool {
+func (r *record) renew(had *kgo.Record, of partition.ID, h *head, ctx context.Context, into *kgo.Record) bool {
 	key, value, headers := had.Key, had.Value, had.Headers
 	if contentOf(key, value, headers) != r.content {
 		return false

@@ -69,7 +69,7 @@ func (p *part) renew(n int) bool {
 	p.renewed = make([]kgo.Record, n)
 	for i := range p.renewed {
 		j, _ := find(p.records, p.left[0].records[i].offset)
-		if !p.records[j].renew(p.kafka[j], p.lane.TopicPartition, p.heads.at(p.records[j].offset), p.contexts.at(j), &p.renewed[i]) {
+		if !p.records[j].renew(p.kafka[j], p.lane.ID, p.heads.at(p.records[j].offset), p.contexts.at(j), &p.renewed[i]) {
 			p.renewed = nil
 			return false
 		}
@@ -138,8 +138,8 @@ func (e *engine) lookAgain(p *part, now time.Time) {
 	}
 	e.rewind(l)
 	e.schedule(l, now)
-	tp, first, records := l.TopicPartition, l.next, len(p.missing)
-	e.later(func() { e.watch.write(func() { e.watch.logReread(tp, first, records) }) })
+	tp, first, records := l.ID, l.next, len(p.missing)
+	e.later(func() { e.watch.write(func() { e.watch.logReread(TopicPartition(tp), first, records) }) })
 }
 
 // refill gives a lane's part what arrived of its records, and returns what comes
@@ -183,7 +183,7 @@ func (e *engine) refilled(p *part, below int64, now time.Time) {
 			delete(p.missing, i)
 			lost = true
 			e.settle(p, []record{rec})
-			e.tellLost(l.TopicPartition, span{rec.offset, rec.offset + 1})
+			e.tellLost(l.ID, span{rec.offset, rec.offset + 1})
 		}
 		if len(kept) > 0 {
 			due := r.due

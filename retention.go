@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"github.com/seed429fd032/esm/internal/guard"
+	"github.com/seed429fd032/esm/internal/partition"
 )
 
 // Retention moves the start of a partition's log, whether records are read or
@@ -92,14 +93,14 @@ func (e *engine) startsAt(l *lane, start int64, leaderEpoch int32, now time.Time
 		e.refilled(l.part(), start, now)
 	}
 	for _, s := range lost {
-		e.tellLost(l.TopicPartition, s)
+		e.tellLost(l.ID, s)
 	}
 }
 
 // tellLost tells a range that was lost.
-func (e *engine) tellLost(tp TopicPartition, s span) {
+func (e *engine) tellLost(tp partition.ID, s span) {
 	e.counts.lost += s.to - s.from
-	info := LossInfo{Mapping: e.watch.name, TopicPartition: tp, From: s.from, To: s.to}
+	info := LossInfo{Mapping: e.watch.name, TopicPartition: TopicPartition(tp), From: s.from, To: s.to}
 	e.later(func() { fire(e.watch, func(h *Hooks) func(LossInfo) { return h.RecordsLost }, info) })
 }
 
@@ -111,7 +112,7 @@ func (l *lane) late(first int64) bool { return l.expired.from <= first && first 
 // of which nothing arrived since the ends were listed last. Only of those does
 // nobody else know when their log begins to start later: a fetch says it of the
 // others, or there is nothing to lose.
-func (e *engine) stands() (tps []TopicPartition) {
+func (e *engine) stands() (tps []partition.ID) {
 	e.mu.Lock()
 	defer e.unlock()
 	for tp, l := range e.lanes {
@@ -125,7 +126,7 @@ func (e *engine) stands() (tps []TopicPartition) {
 
 // observeStarts notes where logs start. What the brokers refuse to say is a
 // problem to show, until they say it or nobody asks.
-func (e *engine) observeStarts(starts map[TopicPartition]listed, now time.Time) {
+func (e *engine) observeStarts(starts map[partition.ID]listed, now time.Time) {
 	refused := map[string]error{}
 	for tp, s := range starts {
 		if s.err != nil {

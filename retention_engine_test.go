@@ -9,11 +9,13 @@ import (
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kerr"
+
+	"github.com/seed429fd032/esm/internal/partition"
 )
 
 // startsAtOffset is what a broker says of where the only partition starts.
-func startsAtOffset(at int64) map[TopicPartition]listed {
-	return map[TopicPartition]listed{onlyPartition: {offset: at, leaderEpoch: -1}}
+func startsAtOffset(at int64) map[partition.ID]listed {
+	return map[partition.ID]listed{onlyPartition: {offset: at, leaderEpoch: -1}}
 }
 
 // TestLossWhileACallRuns: what the call has and what is queued is handled, and
@@ -89,7 +91,7 @@ func TestRefusedStartsAreAProblem(t *testing.T) {
 			t.Errorf("%q, want %q", got, want)
 		}
 	}
-	no := map[TopicPartition]listed{onlyPartition: {offset: -1, err: kerr.UnknownServerError}}
+	no := map[partition.ID]listed{onlyPartition: {offset: -1, err: kerr.UnknownServerError}}
 	e.observeStarts(no, time.Now())
 	want("start of topic orders")
 	e.observeStarts(startsAtOffset(0), time.Now())
@@ -98,12 +100,12 @@ func TestRefusedStartsAreAProblem(t *testing.T) {
 	e.observeStarts(nil, time.Now())
 	want("")
 	e.observeStarts(no, time.Now())
-	e.observe(map[TopicPartition]listed{onlyPartition: {offset: -1, err: errors.New("no")}}, time.Now())
+	e.observe(map[partition.ID]listed{onlyPartition: {offset: -1, err: errors.New("no")}}, time.Now())
 	e.forgetEnds(time.Now())
 	if got := problems(); len(got) != 2 {
 		t.Errorf("%q", got)
 	}
-	e.lose([]TopicPartition{onlyPartition}, time.Now())
+	e.lose([]partition.ID{onlyPartition}, time.Now())
 	e.forgetEnds(time.Now())
 	want("")
 }

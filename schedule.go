@@ -163,7 +163,7 @@ func (e *engine) schedule(l *lane, now time.Time) {
 	switch {
 	case l.dead || l.ending:
 		l.state = laneIdle
-	case e.busy[l.TopicPartition] != nil:
+	case e.busy[l.ID] != nil:
 		l.state = laneBlocked
 	case l.rereading():
 		l.state = laneRereading

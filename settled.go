@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/seed429fd032/esm/internal/partition"
 )
 
 // SettledOf returns which records of a batch a call settles that got this
@@ -59,7 +61,7 @@ func partsOf(b *Batch) (parts []*part, tried []portion) {
 	for tp, records := range b.ByPartition() {
 		p := at[tp]
 		if p == nil {
-			p = &part{lane: &lane{TopicPartition: tp}}
+			p = &part{lane: &lane{ID: partition.ID(tp)}}
 			at[tp] = p
 			parts = append(parts, p)
 		}

@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/seed429fd032/esm/internal/partition"
 )
 
 // A saying is an error that a function may return, with what it should settle,
@@ -35,7 +37,7 @@ func saysOf(rng *rand.Rand, b *Batch) saying {
 	}
 	var two [2]Failures // which may be joined
 	settles, stranger := all, false
-	stops := map[TopicPartition]int64{}
+	stops := map[partition.ID]int64{}
 	for range 1 + rng.IntN(4) {
 		f := &two[0]
 		if rng.IntN(5) == 0 {
@@ -67,14 +69,14 @@ func saysOf(rng *rand.Rand, b *Batch) saying {
 		}
 		f.StopAt(r, err)
 		if r != nil {
-			tp := TopicPartition{r.Topic, r.Partition}
+			tp := partition.ID{Topic: r.Topic, Partition: r.Partition}
 			if at, twice := stops[tp]; !twice || r.Offset < at {
 				stops[tp] = r.Offset
 			}
 		}
 	}
 	for r := range settles {
-		if at, stopped := stops[TopicPartition{r.Topic, r.Partition}]; stopped && r.Offset > at {
+		if at, stopped := stops[partition.ID{Topic: r.Topic, Partition: r.Partition}]; stopped && r.Offset > at {
 			delete(settles, r)
 		}
 	}
@@ -149,7 +151,7 @@ func TestSettledOfAgreesWithTheEngine(t *testing.T) {
 			}
 			if len(all) > 0 {
 				s := number(all)
-				p := &part{lane: newLane(TopicPartition{"orders", n}), records: s.records, kafka: s.kafka, left: []portion{{records: s.records}}}
+				p := &part{lane: newLane(partition.ID{Topic: "orders", Partition: n}), records: s.records, kafka: s.kafka, left: []portion{{records: s.records}}}
 				parts, tried = append(parts, p), append(tried, p.left[0])
 			}
 		}

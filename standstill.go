@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/seed429fd032/esm/internal/guard"
+	"github.com/seed429fd032/esm/internal/partition"
 )
 
 // A standstill is whether a lane gets on: no partition stands still unnamed.
@@ -77,7 +78,7 @@ func (e *engine) watchLanes(polling func() bool, now time.Time) {
 	defer e.unlock()
 	open := polling() || e.counts.polls != e.watchedPolls
 	e.watchedPolls = e.counts.polls
-	maps.DeleteFunc(e.stood, func(_ TopicPartition, s standstill) bool { return now.Sub(s.at) > carryFor })
+	maps.DeleteFunc(e.stood, func(_ partition.ID, s standstill) bool { return now.Sub(s.at) > carryFor })
 	for _, l := range e.lanes {
 		// A topic that is gone has a Problem of its own.
 		if l.unreadable == nil {

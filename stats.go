@@ -309,7 +309,7 @@ func (e *engine) partitions(dst []PartitionStats, now time.Time) []PartitionStat
 	defer e.unlock()
 	for _, l := range e.lanes {
 		s := PartitionStats{
-			TopicPartition: l.TopicPartition, State: l.state.String(),
+			TopicPartition: TopicPartition(l.ID), State: l.state.String(),
 			Committed: l.committed, Frontier: l.frontier(), Position: l.next, End: l.end,
 			Queued: l.count, QueuedBytes: l.bytes,
 		}
@@ -322,7 +322,7 @@ func (e *engine) partitions(dst []PartitionStats, now time.Time) []PartitionStat
 				s.QueuedBytes += p.bytes
 			}
 		}
-		if c := e.busy[l.TopicPartition]; c != nil {
+		if c := e.busy[l.ID]; c != nil {
 			s.BatchID, s.Since = c.id, c.started
 		}
 		s.Blocker = l.blocker()
@@ -369,7 +369,7 @@ func (e *engine) sample(now time.Time) ScaleSample {
 		if closed && (l.state == laneIdle || l.state == laneFilling) && e.starved(l, e.cfg.batchSize, now) {
 			s.MemoryLimited = true
 		}
-		ls := LaneSample{TopicPartition: l.TopicPartition, Lag: -1, End: l.end, Backoff: l.state == laneWaiting || l.discarding()}
+		ls := LaneSample{TopicPartition: TopicPartition(l.ID), Lag: -1, End: l.end, Backoff: l.state == laneWaiting || l.discarding()}
 		if lag, known := l.lag(now); known {
 			ls.Lag = lag
 		}

@@ -170,7 +170,7 @@ func (e *engine) stuckCalls() []StuckCall {
 		running, _ := l.ran(now)
 		s := StuckCall{BatchID: l.id, Running: running, Delivery: l.poller == nil}
 		for _, p := range l.work.parts {
-			s.Partitions = append(s.Partitions, p.lane.TopicPartition)
+			s.Partitions = append(s.Partitions, TopicPartition(p.lane.ID))
 		}
 		stuck = append(stuck, s)
 	}

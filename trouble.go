@@ -13,13 +13,14 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/seed429fd032/esm/internal/guard"
+	"github.com/seed429fd032/esm/internal/partition"
 )
 
 // troubles deals with the errors that a poll brought. They come before the
 // records: the client reports that it lost data before it reads on, but the
 // two can be in one poll in either order.
 func (c *consumer) troubles(fetches kgo.Fetches) {
-	fetches.EachError(func(topic string, partition int32, err error) {
+	fetches.EachError(func(topic string, number int32, err error) {
 		var (
 			loss     *kgo.ErrDataLoss
 			session  *kgo.ErrGroupSession
@@ -32,16 +33,16 @@ func (c *consumer) troubles(fetches kgo.Fetches) {
 		case errors.As(err, &loss):
 			c.dataLoss(loss)
 		case errors.As(err, &tooLarge):
-			c.engine.said(TopicPartition{topic, partition}, err, tooLarge.NextOffset)
+			c.engine.said(partition.ID{Topic: topic, Partition: number}, err, tooLarge.NextOffset)
 		case errors.Is(err, kerr.UnknownTopicID), errors.Is(err, kerr.UnknownTopicOrPartition):
 			c.engine.raise("topic "+topic, err)
 			c.suspect(topic)
 		case topic == "":
 			c.engine.raise("client", err)
-		case errors.Is(err, kerr.TopicAuthorizationFailed), partition < 0:
+		case errors.Is(err, kerr.TopicAuthorizationFailed), number < 0:
 			c.engine.raise("topic "+topic, err)
 		default:
-			c.engine.said(TopicPartition{topic, partition}, err, -1)
+			c.engine.said(partition.ID{Topic: topic, Partition: number}, err, -1)
 		}
 	})
 }
@@ -50,7 +51,7 @@ func (c *consumer) troubles(fetches kgo.Fetches) {
 // thing, since it says some things once and then leaves the partition alone. If
 // what comes up to some offset cannot be read, it said that, and will not try
 // again.
-func (e *engine) said(tp TopicPartition, err error, unreadable int64) {
+func (e *engine) said(tp partition.ID, err error, unreadable int64) {
 	err = guard.Keep(err)
 	now := time.Now()
 	e.mu.Lock()
@@ -61,7 +62,7 @@ func (e *engine) said(tp TopicPartition, err error, unreadable int64) {
 	}
 	l.said, l.named = err, true
 	if !l.rewinding && l.next >= 0 && l.next < unreadable { // or it said that of another position
-		e.unread(l, &UnreadableError{tp, l.next, unreadable, err}, now)
+		e.unread(l, &UnreadableError{TopicPartition(tp), l.next, unreadable, err}, now)
 		return
 	}
 	e.problem(problemWith(tp.Topic, tp.Partition), err, now)
@@ -72,7 +73,7 @@ func (c *consumer) dataLoss(loss *kgo.ErrDataLoss) {
 	e := c.engine
 	e.mu.Lock()
 	defer e.unlock()
-	l := e.lanes[TopicPartition{loss.Topic, loss.Partition}]
+	l := e.lanes[partition.ID{Topic: loss.Topic, Partition: loss.Partition}]
 	if l == nil || l.ending || l.next < 0 || loss.ResetTo >= l.next {
 		return
 	}
@@ -94,7 +95,7 @@ func (c *consumer) suspect(topics ...string) {
 // bereft lists the topics of partitions that went, of which none is left. They
 // may have gone because the topic is no more: a group of KIP-848 takes them
 // away before a fetch could fail. If the Mapping stops, that is the reason.
-func (e *engine) bereft(went []TopicPartition) []string {
+func (e *engine) bereft(went []partition.ID) []string {
 	e.mu.Lock()
 	defer e.unlock()
 	if e.holds&holdStop != 0 {

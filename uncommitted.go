@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"time"
+
+	"github.com/seed429fd032/esm/internal/partition"
 )
 
 // What the committer is refused with is a Problem at once, if it is of a kind
@@ -40,7 +42,7 @@ type sentCommit struct {
 var errNoAnswer = errors.New("the request has no answer")
 
 // refuse notes that a commit was refused, in a request that took so long.
-func (c *committer) refuse(tp TopicPartition, of refusedCommit, took time.Duration, now time.Time) {
+func (c *committer) refuse(tp partition.ID, of refusedCommit, took time.Duration, now time.Time) {
 	r, known := c.refusals[tp]
 	if !known || now.Add(-took).Sub(r.last) > passingFor {
 		r.since = now.Add(-took)

@@ -8,6 +8,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/seed429fd032/esm/internal/guard"
+	"github.com/seed429fd032/esm/internal/partition"
 )
 
 // An UnreadableError says that records of a partition cannot be read, however
@@ -53,11 +54,11 @@ func (m *Mapping) SkipUnreadable(tp TopicPartition, from int64) error {
 	if r == nil {
 		return errors.New("esm: skip: the mapping was not started")
 	}
-	return r.engine.skip(tp, from, time.Now())
+	return r.engine.skip(partition.ID(tp), from, time.Now())
 }
 
 // skip has a lane pass over what cannot be read.
-func (e *engine) skip(tp TopicPartition, from int64, now time.Time) error {
+func (e *engine) skip(tp partition.ID, from int64, now time.Time) error {
 	e.mu.Lock()
 	defer e.unlock()
 	l := e.lanes[tp]
@@ -113,7 +114,7 @@ func (l *lane) passing() *UnreadableError {
 		return l.skipping
 	}
 	if p := l.part(); p != nil && len(p.left) > 0 && p.left[0].reason == ReasonUnreadable {
-		return &UnreadableError{TopicPartition: l.TopicPartition, From: p.heads.first.from, To: p.to()}
+		return &UnreadableError{TopicPartition: TopicPartition(l.ID), From: p.heads.first.from, To: p.to()}
 	}
 	return nil
 }

@@ -9,13 +9,15 @@ import (
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"github.com/seed429fd032/esm/internal/partition"
 )
 
 // corrupt says that a lane cannot be read from an offset to another one.
 func (e *engine) corrupt(from, to int64) {
 	e.mu.Lock()
 	defer e.unlock()
-	e.unread(e.lanes[onlyPartition], &UnreadableError{onlyPartition, from, to, errors.New("corrupt")}, time.Now())
+	e.unread(e.lanes[onlyPartition], &UnreadableError{TopicPartition(onlyPartition), from, to, errors.New("corrupt")}, time.Now())
 }
 
 // TestWhatIsPassedOverKeepsItsPlace: what comes before it is still being handled
@@ -166,7 +168,7 @@ func TestRetentionTakesWhatCannotBeRead(t *testing.T) {
 	e := engineOf(func(context.Context, *Batch) error { return nil }, WithBatchSize(5))
 	e.corrupt(0, 2)
 	now := time.Now()
-	e.observeStarts(map[TopicPartition]listed{onlyPartition: {offset: 3, leaderEpoch: -1}}, now)
+	e.observeStarts(map[partition.ID]listed{onlyPartition: {offset: 3, leaderEpoch: -1}}, now)
 	e.mu.Lock()
 	_, back := e.evict(e.rewound())
 	e.unlock()
@@ -185,12 +187,12 @@ func TestALatePlacementIsOfItsLane(t *testing.T) {
 	e.mu.Lock()
 	e.kill(e.lanes[onlyPartition], ErrRevoked)
 	e.unlock()
-	e.assign([]TopicPartition{onlyPartition}, time.Now())
-	e.postpone([]TopicPartition{onlyPartition})
+	e.assign([]partition.ID{onlyPartition}, time.Now())
+	e.postpone([]partition.ID{onlyPartition})
 	asked := e.late()
-	e.lose([]TopicPartition{onlyPartition}, time.Now())
-	e.assign([]TopicPartition{onlyPartition}, time.Now())
-	e.postpone([]TopicPartition{onlyPartition})
+	e.lose([]partition.ID{onlyPartition}, time.Now())
+	e.assign([]partition.ID{onlyPartition}, time.Now())
+	e.postpone([]partition.ID{onlyPartition})
 	e.place([]placement{{tp: onlyPartition, at: 100, leaderEpoch: -1, committed: true, late: asked[onlyPartition]}})
 	e.mu.Lock()
 	l := e.lanes[onlyPartition]
@@ -212,8 +214,8 @@ func TestAPartitionOfATopicThatSeemedGoneIsPlaced(t *testing.T) {
 	e.mu.Lock()
 	e.kill(e.lanes[onlyPartition], ErrRevoked)
 	e.unlock()
-	e.assign([]TopicPartition{onlyPartition}, time.Now())
-	e.postpone([]TopicPartition{onlyPartition})
+	e.assign([]partition.ID{onlyPartition}, time.Now())
+	e.postpone([]partition.ID{onlyPartition})
 	e.mu.Lock()
 	e.lanes[onlyPartition].gone = true
 	e.unlock()
@@ -244,7 +246,7 @@ func TestWhatIsNotFetchedDoesNotStarve(t *testing.T) {
 // TestAMemberWithoutPartitionsHasNoProblemForEver: there is none to ask about.
 func TestAMemberWithoutPartitionsHasNoProblemForEver(t *testing.T) {
 	e := engineOf(func(context.Context, *Batch) error { return nil })
-	e.lose([]TopicPartition{onlyPartition}, time.Now())
+	e.lose([]partition.ID{onlyPartition}, time.Now())
 	c := &consumer{engine: e}
 	e.mu.Lock()
 	e.problem("group", errors.New("the session was lost"), time.Now().Add(-time.Minute))

@@ -10,6 +10,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/seed429fd032/esm/internal/guard"
+	"github.com/seed429fd032/esm/internal/partition"
 )
 
 // A verdict is an Outcome with what belongs to it.
@@ -286,9 +287,9 @@ func (v *verdict) resolve(parts []*part) {
 	}
 	type place struct{ part, record int }
 	handed := map[*kgo.Record]place{}
-	partitions := map[TopicPartition]int{}
+	partitions := map[partition.ID]int{}
 	for i, p := range parts {
-		partitions[p.lane.TopicPartition] = i
+		partitions[p.lane.ID] = i
 		for j := range p.left[0].records {
 			handed[p.handed(j)] = place{i, j}
 		}
@@ -297,7 +298,7 @@ func (v *verdict) resolve(parts []*part) {
 	for _, said := range v.said {
 		at, known := handed[said.Record]
 		if !known {
-			if at.part, known = partitions[said.TopicPartition]; known {
+			if at.part, known = partitions[partition.ID(said.TopicPartition)]; known {
 				at.record, known = find(parts[at.part].left[0].records, said.Offset)
 			}
 		}
