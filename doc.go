@@ -1,12 +1,12 @@
-// Package esm moves records from Kafka to a function: AWS Lambda's event
-// source mapping for Kafka in provisioned mode, as a library, for any Kafka
-// and any function.
+// Package esm moves records from Kafka to a function. It is AWS Lambda's event
+// source mapping for Kafka in provisioned mode, as a library, for any Kafka and
+// any function.
 //
 // # What you write
 //
-// A [Source] says what to read and in which consumer group. An [Invoker] is
-// what gets the records, in batches; [Each] makes one from a function that
-// takes one record at a time. [New] ties them together in a [Mapping]:
+// A [Source] says what to read and in which consumer group. An [Invoker] gets
+// the records, in batches; [Each] makes one from a function that takes one
+// record at a time. [New] ties them together in a [Mapping]:
 //
 //	m, err := esm.New(
 //		esm.Source{Brokers: []string{"localhost:9092"}, Topics: []string{"orders"}, Group: "billing"},
@@ -17,48 +17,48 @@
 //
 // # How it runs
 //
-// [Mapping.Run] runs it until the context ends, then lets the invocations end,
-// commits and leaves the group. A host with a lifecycle of its own uses
-// [Mapping.Start] and [Mapping.Stop] instead.
+// [Mapping.Run] runs the Mapping until the context ends. Then it lets the running
+// invocations end, commits, and leaves the group. A host application with a
+// lifecycle of its own uses [Mapping.Start] and [Mapping.Stop] instead.
 //
 // A Mapping is one member of the consumer group, whatever its size. Inside it,
-// pollers lease partitions and invoke the function, [WithPollerConcurrency]
-// invocations at once each, and a scaler sets their number between
-// [WithMinPollers] and [WithMaxPollers] by what the backlog asks for. That
+// pollers lease partitions and invoke the function. Each poller makes up to
+// [WithPollerConcurrency] invocations at once. A scaler sets the number of pollers,
+// between [WithMinPollers] and [WithMaxPollers], by what the backlog needs. Scaling
 // never rebalances the group.
 //
 // # What it promises
 //
-// Within one process, a partition has at most one batch in flight, and the
-// next one starts only after the last one is wholly settled: order holds. An
-// offset is committed only after every record below it is settled, so nothing
-// that was read is lost: what was in flight when a process dies comes again.
-// A function must therefore bear to see a record twice.
+// Within one process, a partition has at most one batch in flight. The next one
+// starts only after the last one is settled as a whole, so order holds. An offset
+// is committed only after every record below it is settled, so nothing that was
+// read is lost: what was in flight when a process died comes again. Functions must
+// tolerate seeing a record twice.
 //
 // A batch that fails is tried again until it succeeds, with a growing pause
 // ([WithBackoff]). It holds up its own partition and no other. See [Invoker]
 // for what a function can say with the error that it returns, [Failures] for
-// batches of which only some records failed, and [Waiting] for functions that
-// wait for a place before they begin. [Classify] and [SettledOf] tell a wrapper
-// what comes of an error.
+// batches in which only some records failed, and [Waiting] for functions that
+// wait for capacity before they begin. [Classify] and [SettledOf] tell a wrapper
+// what an error leads to.
 //
-// What your code does harms its own records only. It may panic, hang, call the
-// Mapping, or write into the records that it got: see [Batch].
+// Your code can harm only its own records. It may panic, hang, call the Mapping,
+// or write into the records that it was given: see [Batch].
 //
 // # What it gives up
 //
-// Nothing, unless somebody says so: [WithMaxRetries] and [WithMaxRecordAge] set
-// limits, [Permanent] says it of records, and [WithBisect] sees to it that a
-// batch is not given up for one record's sake. What is given up goes to a
-// [Destination], and is settled only when that has taken it; [Drop] throws it
-// away. Package kafkadest has one that is a Kafka topic.
+// Nothing, unless you say so. [WithMaxRetries] and [WithMaxRecordAge] set limits,
+// [Permanent] gives up records by name, and [WithBisect] makes sure that a batch is
+// not given up because of one record. A record that is given up goes to a
+// [Destination] and is settled only when the destination has taken it. [Drop]
+// throws it away. Package kafkadest has a destination that is a Kafka topic.
 //
 // # What you watch
 //
 // [Mapping.State], [Mapping.Ready] and [Mapping.Healthy] are for people and
-// probes, [Mapping.Stats] for metrics, [Hooks] for everything that happens as
-// it happens, and [log/slog] for what somebody should know. A lag that could
-// not be measured is unknown, never zero.
+// probes, [Mapping.Stats] is for metrics, [Hooks] report everything as it happens,
+// and [log/slog] gets what somebody should know. A lag that could not be measured
+// is unknown, never zero.
 //
 // # What you test
 //
@@ -67,15 +67,15 @@
 //
 // # Words
 //
-//   - poller: a unit of capacity, up to 5 invocations at once and 5 MB/s.
-//   - batch: what one invocation gets, of one partition or, where partitions
-//     have few records each, of several.
-//   - settled: handled, or otherwise done with. Offsets are committed behind
-//     settled records only.
+//   - poller: a unit of capacity: up to 5 invocations at once, and 5 MB/s.
+//   - batch: the records of one invocation, from one partition or, where
+//     partitions have few records each, from several.
+//   - settled: handled, or otherwise done with. Offsets are committed only
+//     behind settled records.
 //   - frontier: the offset below which every record of a partition is settled.
 //   - lag: the end of a partition less its frontier.
 //   - discard: a record that is given up.
 //   - halt: the Mapping stops itself, because the function said that going on
-//     makes no sense, or refuses each call.
-//   - throttle: the function was not reached, which is no attempt.
+//     makes no sense, or refuses every call.
+//   - throttle: the function was not reached. That is not an attempt.
 package esm
