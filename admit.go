@@ -6,6 +6,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/seed429fd032/esm/internal/memory"
 	"github.com/seed429fd032/esm/internal/partition"
 )
 
@@ -35,13 +36,13 @@ func (e *engine) admit(buffered int64, now time.Time) (p permit) {
 	if lanes := e.rewound(); len(lanes) > 0 {
 		return permit{evict: lanes}
 	}
-	m := &e.memory
-	reserve := m.fetch.reserve(buffered, m.fetch.ready(buffered, now), m.budget)
-	defer func() { m.allow(p.poll) }()
-	m.makeRoom(reserve)
-	if m.admits(reserve, false) {
+	m := e.memory
+	reserve := m.Reserve(buffered, now)
+	defer func() { m.Allow(p.poll) }()
+	m.MakeRoom(reserve)
+	if m.Admits(reserve, false) {
 		e.limitedAt = time.Time{}
-		if m.crowded() && buffered > 0 {
+		if m.Crowded() && buffered > 0 {
 			// Soon some lanes will have nothing for others having much.
 			e.feed(false, true, now)
 		}
@@ -49,7 +50,7 @@ func (e *engine) admit(buffered int64, now time.Time) (p permit) {
 	}
 	if e.limitedAt.IsZero() {
 		e.limitedAt = now
-		info := MemoryInfo{Mapping: e.watch.name, Held: m.held + m.spare(), Budget: m.budget, Reserve: reserve}
+		info := MemoryInfo{Mapping: e.watch.name, Held: m.Held() + m.Spare(), Budget: m.Budget(), Reserve: reserve}
 		e.later(func() { fire(e.watch, func(h *Hooks) func(MemoryInfo) { return h.MemoryLimited }, info) })
 	}
 	// Looking through all lanes after each invocation would be a lot of work.
@@ -57,12 +58,12 @@ func (e *engine) admit(buffered int64, now time.Time) (p permit) {
 		return permit{again: wait}
 	}
 	e.fedAt, e.fedPolls = now, e.counts.polls
-	urgent := m.admits(reserve, true)
+	urgent := m.Admits(reserve, true)
 	if e.feed(urgent, buffered > 0, now) {
 		if urgent {
 			return permit{poll: true}
 		}
-		if lanes := e.evictable(m.held + reserve - m.budget); len(lanes) > 0 {
+		if lanes := e.evictable(m.Held() + reserve - m.Budget()); len(lanes) > 0 {
 			return permit{evict: lanes}
 		}
 	}
@@ -110,7 +111,7 @@ func (e *engine) share() int64 {
 			n++
 		}
 	}
-	return e.memory.budget / max(1, n)
+	return e.memory.Budget() / max(1, n)
 }
 
 // A ration is a lane's share of the memory, and how many records are enough for
@@ -147,7 +148,7 @@ func (e *engine) feed(urgent, fetched bool, now time.Time) bool {
 		// A lane with much is not paused if that does not last: it would
 		// starve before a fetch is there again.
 		hog := l.held() > share && l.count > 2*enough || l.state == laneWaiting && l.count > 0
-		if hog && !l.paused && !e.memory.fetch.wire.isAhead(l.ID) {
+		if hog && !l.paused && !e.memory.Wire().IsAhead(l.ID) {
 			l.paused, changed = true, true
 		}
 	}
@@ -211,7 +212,7 @@ func (e *engine) enough() int {
 
 // fetchAhead is how long it takes until a fetch is there: one that is under way
 // has to end before.
-const fetchAhead = fetchMaxWait + 100*time.Millisecond
+const fetchAhead = memory.FetchMaxWait + 100*time.Millisecond
 
 // dryPolls is how many polls are made for the sake of a lane that they bring
 // nothing to, beside those that bring the others theirs.

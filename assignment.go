@@ -4,6 +4,7 @@ import (
 	"context"
 	"time"
 
+	"github.com/seed429fd032/esm/internal/memory"
 	"github.com/seed429fd032/esm/internal/partition"
 )
 
@@ -126,7 +127,7 @@ func (e *engine) leave(now time.Time) {
 	e.mu.Lock()
 	defer e.unlock()
 	e.member = false
-	e.memory.forget()
+	e.memory.Forget()
 	e.scale(0, "out of the group", now)
 }
 
@@ -285,8 +286,8 @@ func (l *lane) keep(e *engine, earlier *lane, from, to int64) {
 			return
 		}
 		s = s.cut(i, j, weight(s.records[i:j]))
-		s.memory = &chunk{bytes: s.cost, records: j - i}
-		e.memory.hold(s.memory)
+		s.chunk = &memory.Chunk{Bytes: s.cost, Records: j - i}
+		e.memory.Hold(s.chunk)
 		l.push(s)
 	}
 	if p := earlier.part(); p != nil {

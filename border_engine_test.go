@@ -89,8 +89,8 @@ func TestWhatArrivesTooFarBackIsFreed(t *testing.T) {
 	e.mu.Lock()
 	defer e.unlock()
 	l := e.lanes[onlyPartition]
-	if l.count != 0 || l.work != nil || e.memory.held != 0 {
-		t.Errorf("%d queued, work %v, and %d bytes are held", l.count, l.work, e.memory.held)
+	if l.count != 0 || l.work != nil || e.memory.Held() != 0 {
+		t.Errorf("%d queued, work %v, and %d bytes are held", l.count, l.work, e.memory.Held())
 	}
 }
 
@@ -181,8 +181,8 @@ func TestWhatIsReadAgainPinsNothing(t *testing.T) {
 	e.mu.Lock()
 	defer e.unlock()
 	p := e.lanes[onlyPartition].part()
-	if e.memory.held != 0 || slices.ContainsFunc(p.kafka, func(k *kgo.Record) bool { return k != nil }) {
-		t.Errorf("%d bytes are held, and the part has %v", e.memory.held, p.kafka)
+	if e.memory.Held() != 0 || slices.ContainsFunc(p.kafka, func(k *kgo.Record) bool { return k != nil }) {
+		t.Errorf("%d bytes are held, and the part has %v", e.memory.Held(), p.kafka)
 	}
 }
 
@@ -396,7 +396,7 @@ func TestLastResultIsSmall(t *testing.T) {
 	var m runtime.MemStats
 	runtime.ReadMemStats(&m)
 	if m.HeapAlloc > 8<<20 {
-		t.Errorf("%d MiB of heap, and %d KiB are held", m.HeapAlloc>>20, e.memory.held>>10)
+		t.Errorf("%d MiB of heap, and %d KiB are held", m.HeapAlloc>>20, e.memory.Held()>>10)
 	}
 	runtime.KeepAlive(e)
 }

@@ -11,6 +11,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/seed429fd032/esm/internal/guard"
+	"github.com/seed429fd032/esm/internal/memory"
 	"github.com/seed429fd032/esm/internal/partition"
 )
 
@@ -112,7 +113,8 @@ func newConsumer(e *engine, s *Source) *consumer {
 // options are what the engine is built upon. They come after the user's, so
 // they win. decompressor is the user's, or the client's own.
 func (c *consumer) options(decompressor kgo.Decompressor) []kgo.Opt {
-	f := &c.engine.memory.fetch
+	largest, each := c.engine.memory.FetchSize()
+	wire := c.engine.memory.Wire()
 	opts := append([]kgo.Opt{kgo.MetadataMinAge(metadataMinAge), kgo.HeartbeatInterval(heartbeatInterval)}, c.source.Client...)
 	opts = append(opts,
 		kgo.SeedBrokers(c.source.Brokers...),
@@ -121,9 +123,9 @@ func (c *consumer) options(decompressor kgo.Decompressor) []kgo.Opt {
 		// Markers of transactions move the frontier to the end.
 		kgo.KeepControlRecords(),
 		kgo.FetchMaxWait(fetchMaxWait),
-		kgo.FetchMaxBytes(f.max),
-		kgo.FetchMaxPartitionBytes(f.perPartition),
-		kgo.WithDecompressor(allower{decompressor, &f.wire.expansion}),
+		kgo.FetchMaxBytes(largest),
+		kgo.FetchMaxPartitionBytes(each),
+		kgo.WithDecompressor(allower{decompressor, wire}),
 		kgo.MetadataMaxAge(metadataMaxAge),
 		kgo.RebalanceTimeout(c.revokeTimeout+commitMargin),
 		kgo.ConsumeStartOffset(kgo.NewOffset().AtStart()),
@@ -138,7 +140,7 @@ func (c *consumer) options(decompressor kgo.Decompressor) []kgo.Opt {
 			c.lost(ctx, partitionsOf(m))
 		}),
 		kgo.AdjustFetchOffsetsFn(c.adjust),
-		kgo.WithHooks(c.engine.memory.fetch.wire, clientHooks{c}),
+		kgo.WithHooks(wireHooks{wire}, clientHooks{c}),
 		kgo.WithLogger(clientLog{c.engine.watch, c}),
 	)
 	if c.source.InstanceID != "" {
@@ -189,7 +191,7 @@ func (c *consumer) start(ctx context.Context) error {
 	c.engine.repause, c.engine.cutPoll = c.pauser.reconcile, c.cutPoll
 	c.engine.resize = func() {
 		c.engine.mu.Lock()
-		largest, each := c.engine.memory.fetch.max, c.engine.memory.fetch.perPartition
+		largest, each := c.engine.memory.FetchSize()
 		c.engine.unlock()
 		cl.UpdateFetchMaxBytes(largest, each)
 	}
@@ -348,13 +350,13 @@ func (c *consumer) pollOnce(ctx context.Context, evict []*lane) bool {
 		return true
 	}
 
-	e.memory.fetch.wire.polling()
+	e.memory.Wire().Polling()
 	fetches := c.client.PollFetches(poll)
-	e.memory.fetch.wire.polled(fetches, time.Now())
+	e.memory.Wire().Polled(broughtBy(fetches), time.Now())
 	failed, aside := false, false
 	fetches.EachError(func(_ string, _ int32, err error) {
-		aside = aside || refused(err)
-		failed = failed || !ended(err) && !refused(err)
+		aside = aside || memory.Refused(err)
+		failed = failed || !ended(err) && !memory.Refused(err)
 	})
 	if failed {
 		c.troubles(fetches)

@@ -7,6 +7,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/seed429fd032/esm/internal/memory"
 	"github.com/seed429fd032/esm/internal/partition"
 )
 
@@ -64,7 +65,7 @@ type engine struct {
 	discards []*lane  // lanes whose records are to be delivered
 	rewinds  []*lane  // lanes for which the client is to go back
 	pool     pool
-	memory   memory
+	memory   *memory.Account
 	dirty    []*lane
 
 	spawning bool   // a worker was started that has not taken a lease yet
@@ -110,11 +111,10 @@ func newEngine(c *config, inv Invoker, w *watch, base context.Context) *engine {
 	e := &engine{
 		watch: w, invoker: inv, base: base, run: runID(), cfg: c,
 		lanes: map[partition.ID]*lane{}, busy: map[partition.ID]*lease{}, leases: map[*lease]struct{}{},
-		pool: newPool(c), evidence: newEvidence(), problems: map[string]*Problem{}, stood: map[partition.ID]standstill{},
+		pool: newPool(c), memory: memory.NewAccount(c.memoryBudget), evidence: newEvidence(), problems: map[string]*Problem{}, stood: map[partition.ID]standstill{},
 		gateBell: newBell(), commitBell: newBell(), scaleBell: newBell(), timeBell: newBell(),
 		repause: func() {}, resize: func() {}, cutPoll: func() {}, halted: func(error) {},
 	}
-	e.memory = memory{budget: c.memoryBudget, fetch: newFetchSize(newWireStats())}
 	return e
 }
 
@@ -327,7 +327,7 @@ func (e *engine) throttled(d time.Duration, round int, err error, now time.Time)
 // free gives back the memory of a part.
 func (e *engine) free(p *part) {
 	for _, m := range p.pieces {
-		e.memory.release(m.memory, m.records)
+		e.memory.Release(m.chunk, m.records)
 	}
 	p.pieces = nil
 }
@@ -335,7 +335,7 @@ func (e *engine) free(p *part) {
 // freeQueue gives back the memory of all that a lane has queued.
 func (e *engine) freeQueue(l *lane) {
 	for _, s := range l.queue {
-		e.memory.release(s.memory, len(s.records))
+		e.memory.Release(s.chunk, len(s.records))
 	}
 	l.queue, l.count, l.bytes, l.cost = nil, 0, 0, 0
 }
@@ -376,7 +376,7 @@ func (e *engine) reconfigure(newest func() *config, now time.Time) {
 	defer e.unlock()
 	c := newest()
 	e.cfg = c
-	e.memory.budget = c.memoryBudget
+	e.memory.SetBudget(c.memoryBudget)
 	e.pool.reconfigure(c.pollerConcurrency, c.pollerByteRate, now)
 	e.fit("the bounds changed", now)
 	// Lanes that were short of a batch may have one now.

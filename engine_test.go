@@ -17,6 +17,7 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kgo"
 
+	"github.com/seed429fd032/esm/internal/memory"
 	"github.com/seed429fd032/esm/internal/partition"
 )
 
@@ -1051,10 +1052,10 @@ func waits(v verdict, delay time.Duration) time.Duration {
 
 // weigh counts what is held by looking at everything that is there.
 func (d *driver) weigh() (held int64) {
-	seen := map[*chunk]bool{}
-	count := func(c *chunk) {
+	seen := map[*memory.Chunk]bool{}
+	count := func(c *memory.Chunk) {
 		if !seen[c] {
-			held += c.bytes
+			held += c.Bytes
 		}
 		seen[c] = true
 	}
@@ -1066,7 +1067,7 @@ func (d *driver) weigh() (held int64) {
 	}
 	for _, l := range d.e.lanes {
 		for _, s := range l.queue {
-			count(s.memory)
+			count(s.chunk)
 		}
 		if p := l.part(); p != nil {
 			parts[p] = true
@@ -1091,7 +1092,7 @@ func (d *driver) weigh() (held int64) {
 			d.wrong("%v: what is not settled is held by nobody", p.lane.ID)
 		}
 		for _, m := range p.pieces {
-			count(m.memory)
+			count(m.chunk)
 		}
 	}
 	return held
@@ -1104,7 +1105,7 @@ func (d *driver) judgeStep() {
 	defer d.e.mu.Unlock()
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if got, want := d.e.memory.held, d.weigh(); got != want {
+	if got, want := d.e.memory.Held(), d.weigh(); got != want {
 		d.wrong("%d bytes are said to be held, and %d are", got, want)
 	}
 	for tp, n := range d.lanes {
@@ -1429,8 +1430,8 @@ func (d *driver) finish() {
 		}
 		d.wrong("it does not end%s", rows)
 	}
-	if d.e.memory.held != 0 || len(d.e.busy) != 0 || d.e.pool.busy != 0 || len(d.e.leases) != 0 || d.e.workers != 0 {
-		d.wrong("at the end: %d bytes held, %d busy, %d leases, %d workers", d.e.memory.held, len(d.e.busy), len(d.e.leases), d.e.workers)
+	if d.e.memory.Held() != 0 || len(d.e.busy) != 0 || d.e.pool.busy != 0 || len(d.e.leases) != 0 || d.e.workers != 0 {
+		d.wrong("at the end: %d bytes held, %d busy, %d leases, %d workers", d.e.memory.Held(), len(d.e.busy), len(d.e.leases), d.e.workers)
 	}
 	if c := &d.e.counts; c.invocations < 0 || c.invoked < c.settled-int64(d.told)-c.lost {
 		d.wrong("%d records were invoked in %d calls, and %d settled", c.invoked, c.invocations, c.settled)

@@ -8,6 +8,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
 
+	"github.com/seed429fd032/esm/internal/memory"
 	"github.com/seed429fd032/esm/internal/partition"
 )
 
@@ -28,9 +29,9 @@ type arrival struct {
 // A response is what one broker sent: its memory stays as long as one of its
 // records does that was not copied.
 type response struct {
-	bytes  int64
-	memory *chunk // nil if all records were copied
-	held   bool   // memory is accounted for
+	bytes int64
+	chunk *memory.Chunk // nil if all records were copied
+	held  bool          // the chunk is accounted for
 }
 
 // A marker is a control record with the gap in front of it: a half-open range of
@@ -66,9 +67,9 @@ func (e *engine) lookUp(fetches kgo.Fetches) []arrival {
 	e.mu.Lock()
 	defer e.unlock()
 	if fetches.NumRecords() > 0 {
-		e.memory.forget() // now: the client begins to allocate the next response
+		e.memory.Forget() // now: the client begins to allocate the next response
 	}
-	crowded, slow, size := e.memory.crowded(), e.pace.service() > slowService, e.cfg.batchSize
+	crowded, slow, size := e.memory.Crowded(), e.pace.service() > slowService, e.cfg.batchSize
 	for i := range fetches {
 		r := &response{}
 		for j := range fetches[i].Topics {
@@ -128,15 +129,15 @@ func (a *arrival) pack() {
 		stay = 0
 	}
 	if stay > 0 {
-		if a.response.memory == nil {
-			a.response.memory = &chunk{bytes: a.response.bytes}
+		if a.response.chunk == nil {
+			a.response.chunk = &memory.Chunk{Bytes: a.response.bytes}
 		}
-		a.response.memory.records += stay
+		a.response.chunk.Records += stay
 		s := a.all.cut(0, stay, a.all.bytes)
 		if stay < n {
 			s.bytes -= weight(a.all.records[stay:])
 		}
-		s.memory = a.response.memory
+		s.chunk = a.response.chunk
 		a.segments = append(a.segments, s)
 	}
 	for at := stay; at < n; {
@@ -190,7 +191,7 @@ func (s segment) copy() segment {
 		s.kafka[i], s.records[i].content = c, contentOf(c.Key, c.Value, c.Headers)
 	}
 	s.cost = s.bytes + int64(n)*recordOverhead + int64(headers)*headerOverhead
-	s.memory = &chunk{bytes: s.cost, records: n, anchor: bytes}
+	s.chunk = &memory.Chunk{Bytes: s.cost, Records: n, Anchor: bytes}
 	return s
 }
 
@@ -198,22 +199,22 @@ func (s segment) copy() segment {
 func (e *engine) deliver(arrivals []arrival, now time.Time) {
 	e.mu.Lock()
 	info := PolledInfo{Mapping: e.watch.name}
-	residue := e.memory.held
-	var keep []*chunk
+	residue := e.memory.Held()
+	var keep []*memory.Chunk
 	for i := range arrivals {
 		a := &arrivals[i]
-		if m := a.response.memory; m != nil && !a.response.held {
+		if c := a.response.chunk; c != nil && !a.response.held {
 			// Once a response, whatever becomes of its records.
-			e.memory.hold(m)
+			e.memory.Hold(c)
 			a.response.held = true
-			if m.bytes >= keepLeast {
-				m.anchor = a.all.anchor()
-				keep = append(keep, m)
+			if c.Bytes >= memory.KeepLeast {
+				c.Anchor = a.all.anchor()
+				keep = append(keep, c)
 			}
 		}
 		for _, s := range a.segments {
-			if s.memory != a.response.memory {
-				e.memory.hold(s.memory)
+			if s.chunk != a.response.chunk {
+				e.memory.Hold(s.chunk)
 			}
 		}
 		if a.lane == nil || a.lane.dead || a.lane.ending || a.lane.rewinding || a.lane.unplaced || a.lane.skipping != nil {
@@ -234,21 +235,21 @@ func (e *engine) deliver(arrivals []arrival, now time.Time) {
 		e.filled(l, now)
 	}
 	said := info.Bytes + int64(info.Records)*recordOverhead
-	if e.memory.fetch.polled(e.memory.held-residue, said, residue, e.memory.budget, now) {
+	if e.memory.Polled(residue, said, now) {
 		e.later(e.resize)
 	}
 	if info.Records > 0 {
 		e.progress = now
 		if len(keep) > 0 {
-			e.memory.keep(keep, now.Add(keepFor))
-			e.alarm(e.memory.keptUntil)
+			e.memory.Keep(keep, now)
+			e.alarm(e.memory.KeptUntil())
 		}
 	}
 	e.counts.polls++
 	e.counts.polled += int64(info.Records)
 	e.counts.polledBytes += info.Bytes
 	e.kick(now)
-	info.Held = e.memory.held
+	info.Held = e.memory.Held()
 	if info.Records > 0 {
 		debugging := e.watch.debugging()
 		if debugging || wanted(e.watch, func(h *Hooks) func(PolledInfo) { return h.Polled }) {
@@ -266,7 +267,7 @@ func (e *engine) deliver(arrivals []arrival, now time.Time) {
 // discard frees what nobody wants of what arrived.
 func (e *engine) discard(a *arrival) {
 	for _, s := range a.segments {
-		e.memory.release(s.memory, len(s.records))
+		e.memory.Release(s.chunk, len(s.records))
 	}
 }
 
@@ -344,7 +345,7 @@ func (e *engine) queueNew(l *lane, s segment, known int64) {
 			j++
 		}
 		if settled {
-			e.memory.release(s.memory, j-i)
+			e.memory.Release(s.chunk, j-i)
 		} else {
 			l.push(s.cut(i, j, weight(s.records[i:j])))
 		}

@@ -146,7 +146,7 @@ func (c *consumer) countBrokers(tps []partition.ID) {
 		}
 	}
 	c.engine.mu.Lock()
-	c.engine.memory.fetch.brokers = max(1, len(leaders))
+	c.engine.memory.SetBrokers(len(leaders))
 	c.engine.unlock()
 }
 

@@ -7,6 +7,7 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kgo"
 
+	"github.com/seed429fd032/esm/internal/memory"
 	"github.com/seed429fd032/esm/internal/offset"
 	"github.com/seed429fd032/esm/internal/partition"
 )
@@ -125,7 +126,7 @@ type segment struct {
 	heads    heads
 	bytes    int64 // what they weigh,
 	cost     int64 // and what they cost in memory
-	memory   *chunk
+	chunk    *memory.Chunk
 	// exposed is whether user code had them before.
 	exposed bool
 }
@@ -187,7 +188,7 @@ func (p *part) alone() *work { return &work{parts: []*part{p}} }
 
 // A piece says which memory some of the records of a part are in.
 type piece struct {
-	memory  *chunk
+	chunk   *memory.Chunk
 	records int
 }
 
@@ -251,7 +252,7 @@ func (l *lane) take(m *room, empty bool) *firstPart {
 			p.heads.join(&taken.heads)
 			p.records, p.kafka = append(p.records, taken.records...), append(p.kafka, taken.kafka...)
 		}
-		p.pieces = append(p.pieces, piece{s.memory, n})
+		p.pieces = append(p.pieces, piece{s.chunk, n})
 		if n < len(s.records) {
 			rest := s.cut(n, len(s.records), s.bytes-bytes)
 			rest.cost = s.cost - taken.cost

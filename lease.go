@@ -306,7 +306,7 @@ func (e *engine) end(l *lease, v verdict) {
 	case OutcomeSuccess:
 		e.throttles = 0
 	}
-	if e.memory.fetch.drained(e.memory.held, e.memory.budget, now) {
+	if e.memory.Drained(now) {
 		e.later(e.resize)
 	}
 	e.report(l, v, all, took)

@@ -158,11 +158,11 @@ func (e *engine) refill(l *lane, s segment) segment {
 			}
 		}
 		if used > 0 {
-			p.pieces = append(p.pieces, piece{s.memory, used})
+			p.pieces = append(p.pieces, piece{s.chunk, used})
 		}
 	}
 	if n > used {
-		e.memory.release(s.memory, n-used)
+		e.memory.Release(s.chunk, n-used)
 	}
 	return s.cut(n, len(s.records), weight(s.records[n:]))
 }

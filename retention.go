@@ -146,7 +146,7 @@ func (e *engine) observeStarts(starts map[partition.ID]listed, now time.Time) {
 		l.logStart = max(l.logStart, s.offset)
 		// A lane that is paused is not fetched, and what was fetched of it
 		// before is thrown away.
-		if l.paused || !e.memory.fetch.wire.isAhead(tp) {
+		if l.paused || !e.memory.Wire().IsAhead(tp) {
 			e.startsAt(l, s.offset, s.leaderEpoch, now)
 		}
 	}

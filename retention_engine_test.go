@@ -56,8 +56,8 @@ func TestLossWhileACallRuns(t *testing.T) {
 	if len(handled) != len(want) || !slices.IsSorted(handled) || handled[20] != 50 {
 		t.Errorf("handled %v", handled)
 	}
-	if e.memory.held != 0 {
-		t.Errorf("%d bytes are held", e.memory.held)
+	if e.memory.Held() != 0 {
+		t.Errorf("%d bytes are held", e.memory.Held())
 	}
 }
 

@@ -231,8 +231,8 @@ func (e *engine) filled(l *lane, now time.Time) {
 // due moves the lanes whose time has come to the ready queue, and frees what
 // was kept for long enough.
 func (e *engine) due(now time.Time) {
-	if !e.memory.keptUntil.After(now) {
-		e.memory.forget()
+	if !e.memory.KeptUntil().After(now) {
+		e.memory.Forget()
 	}
 	e.endWay(now)
 	for len(e.filling) > 0 && !e.filling[0].due.After(now) {
@@ -260,7 +260,7 @@ func (e *engine) nextDue(now time.Time) time.Time {
 	if len(e.waiting) > 0 {
 		sooner(e.waiting[0].due)
 	}
-	sooner(e.memory.keptUntil)
+	sooner(e.memory.KeptUntil())
 	sooner(e.wayUntil)
 	switch {
 	case e.holds != 0 || !e.queue.any() || e.saturated():

@@ -13,6 +13,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/seed429fd032/esm/internal/guard"
+	"github.com/seed429fd032/esm/internal/memory"
 	"github.com/seed429fd032/esm/internal/partition"
 )
 
@@ -29,7 +30,7 @@ func (c *consumer) troubles(fetches kgo.Fetches) {
 		switch {
 		case errors.As(err, &session):
 			c.engine.raise("group", session.Err)
-		case topic == "" && ended(err), refused(err):
+		case topic == "" && ended(err), memory.Refused(err):
 		case errors.As(err, &loss):
 			c.dataLoss(loss)
 		case errors.As(err, &tooLarge):

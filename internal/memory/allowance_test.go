@@ -1,0 +1,101 @@
+package memory
+
+import (
+	"iter"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/seed429fd032/esm/internal/partition"
+)
+
+// batchesOf has a broker send batches of 1,000 bytes, as far as it may.
+func batchesOf(w *Wire, broker, number int32, n int) (read int) {
+	for range n {
+		b := Batch{ID: partition.ID{Topic: "orders", Partition: number}, Broker: broker, Packed: 10}
+		if b.Unread = w.Refuses(); b.Unread {
+			w.Batch(b)
+			break // the rest of a partition is left
+		}
+		b.Unpacked, b.Cost = 1000, 1000+recordCost
+		w.Batch(b)
+		read++
+	}
+	return read
+}
+
+func bringing(partitions ...int32) iter.Seq[partition.ID] {
+	var ids []partition.ID
+	for _, p := range partitions {
+		ids = append(ids, partition.ID{Topic: "orders", Partition: p})
+	}
+	return slices.Values(ids)
+}
+
+// TestAllowanceIsWhatWaitsToBePolled, and nothing else, for however long.
+func TestAllowanceIsWhatWaitsToBePolled(t *testing.T) {
+	const each = 1000 + recordCost
+	w, now := newWire(), time.Unix(1_000_000, 0)
+	w.allowance.limit.Store(int64(3 * each))
+	arrives := func(broker int32) { w.Response(broker, 1) }
+	is := func(what string, got, batches int) {
+		t.Helper()
+		if waits := int(w.allowance.unpolled.Load()); got != batches && batches >= 0 || waits%each != 0 {
+			t.Errorf("%s: %d batches were read, want %d; %d bytes wait", what, got, batches, waits)
+		}
+	}
+	arrives(1)
+	is("nothing waits", batchesOf(w, 1, 0, 10), 3)
+	arrives(2)
+	is("another broker", batchesOf(w, 2, 1, 10), 0)
+	if w.IsAhead(partition.ID{Topic: "orders", Partition: 1}) || w.packed.Load() != 30 {
+		t.Errorf("what was refused counts as read: %d", w.packed.Load())
+	}
+	w.Polling()
+	w.Polled(bringing(0), now)
+	is("after a poll", batchesOf(w, 2, 1, 2), 2)
+
+	// A poll that is handed over when the next response comes in already.
+	w.Polling()
+	arrives(2)
+	is("the next response", batchesOf(w, 2, 1, 2), 2)
+	w.Polled(bringing(1), now)
+	is("handed over late", batchesOf(w, 2, 1, 10), 1)
+	w.Polling()
+	w.Polled(bringing(1), now)
+	if n := w.allowance.unpolled.Load(); n != 0 {
+		t.Errorf("%d wait after all was polled", n)
+	}
+
+	// A poll that waits for its response.
+	w.Polling()
+	for range 3 {
+		arrives(2) // without records
+	}
+	is("while a poll waits", batchesOf(w, 2, 1, 10), 3)
+	w.Polled(bringing(1), now)
+	if n := w.allowance.unpolled.Load(); n != 0 {
+		t.Errorf("%d wait after all was polled", n)
+	}
+
+	// What the client throws away: of a broker that goes on, and of one that is
+	// not heard of again.
+	arrives(1)
+	is("thrown away", batchesOf(w, 1, 0, 10), 3)
+	arrives(1)
+	is("and fetched again", batchesOf(w, 1, 0, 10), 3)
+	arrives(2)
+	for range 3 {
+		w.Polling()
+		w.Polled(bringing(1), now)
+		now = now.Add(ResponseEnds)
+	}
+	if n := w.allowance.unpolled.Load(); n != 0 {
+		t.Errorf("%d wait of a broker that is gone", n)
+	}
+	if len(w.allowance.tallies) > 1 {
+		t.Errorf("%d brokers are remembered", len(w.allowance.tallies))
+	}
+	arrives(1)
+	is("it comes back", batchesOf(w, 1, 0, 10), 3)
+}

@@ -1,0 +1,185 @@
+package memory
+
+import "time"
+
+// A fetchSize is how much the client asks of a broker at once. Large fetches
+// cost the client half of the CPU of small ones, but room has to be kept for
+// all that a poll may bring. So the size is large while the function keeps up
+// with the polls, and small when records queue.
+type fetchSize struct {
+	max          int32 // of one fetch of one broker
+	perPartition int32
+	brokers      int
+
+	// before is the larger size that a fetch may still have that was sent
+	// before max was lowered, and changed is when that was.
+	before  int32
+	changed time.Time
+
+	// What the last poll that brought something made held, and when; and
+	// whether half of that was settled since.
+	lastHeld int64
+	lastAt   time.Time
+	halved   bool
+
+	// expansion is how much more is held of records than was fetched, because
+	// of compression and of what a record costs beside its bytes: the worst
+	// that was seen, slowly forgotten.
+	expansion    float64
+	heldOf, sent float64 // what it is taken from: sums that forget
+	// beside is how much more is held of records than the client says that it
+	// has ready: it does not count what decoding made.
+	beside float64
+	// overhead is the part of expansion in which compression has no part: how
+	// much more is held of records than they were once decompressed.
+	overhead float64
+	unpacked float64 // a sum that forgets, like sent
+	polls    int     // that brought something
+	wire     *Wire
+
+	// seen is how many batches had been read at the last look, and seenAt is
+	// when that number changed last.
+	seen   int64
+	seenAt time.Time
+}
+
+const (
+	// enoughBatches is how many batches have to be seen to say how large they
+	// are.
+	enoughBatches = 16
+
+	fetchLargest = 50 << 20 // the client's own default, and the limit of what more would bring
+	fetchLeast   = 64 << 10
+	perPartition = 1 << 20 // Kafka's default for the largest batch is about that
+	// FetchMaxWait bounds how long a broker holds a fetch back for want of
+	// data. A partition that is resumed waits for the fetch that is under
+	// way, so this is what a resume costs.
+	FetchMaxWait = 250 * time.Millisecond
+	// fetchUnderWay is how long a fetch may take that was sent already.
+	fetchUnderWay = 4 * FetchMaxWait
+	// keepsUp is how quickly a function that keeps up with the fetches deals
+	// with half of one.
+	keepsUp = 50 * time.Millisecond
+)
+
+func newFetchSize(wire *Wire) fetchSize {
+	f := fetchSize{brokers: 1, expansion: 1, beside: 1, overhead: 1, wire: wire}
+	// Start small: how far records expand is unknown before the first poll.
+	f.set(perPartition, time.Time{})
+	return f
+}
+
+// small is the size when records queue: a sixteenth of the budget, and less
+// where many brokers each bring one.
+func (f *fetchSize) small(budget int64) int32 {
+	n := min(budget/16, budget/8/int64(f.brokers))
+	return f.clamp(n)
+}
+
+// large is the size when the function keeps up.
+func (f *fetchSize) large(budget int64) int32 {
+	return f.clamp(min(fetchLargest, budget*2/5/int64(f.brokers)))
+}
+
+func (f *fetchSize) clamp(n int64) int32 {
+	return int32(min(max(int64(float64(n)/f.expansion), fetchLeast), fetchLargest))
+}
+
+// reserve is what the next poll may make held. buffered is what the client has
+// ready to be polled, with what its records cost, and ready is that and what it
+// is about to make ready.
+//
+// The reserve is not more than a poll can bring, which the allowance bounds, or
+// what brokers send as it is. If it were more, all polls would wait until
+// nothing is held, and a batch in back-off can keep that from coming.
+func (f *fetchSize) reserve(buffered, ready, budget int64) int64 {
+	wire := max(int64(max(f.max, f.before)), f.wire.largestBatch.Load())
+	one := int64(float64(wire) * f.expansion)
+	n := int64(f.brokers) * one
+	if buffered > 0 {
+		// A broker has one response, either ready or on its way.
+		n = min(n, int64(float64(buffered)*f.beside)+int64(f.brokers-1)*one)
+	}
+	n = max(n, int64(float64(ready)*f.beside))
+	return min(n, max(pollLimit(budget), int64(f.brokers)*int64(float64(wire)*f.overhead)))
+}
+
+// ready is what the client has made of responses, or is about to.
+func (f *fetchSize) ready(buffered int64, now time.Time) int64 {
+	if n := f.wire.batches.Load(); n != f.seen {
+		f.seen, f.seenAt = n, now
+	}
+	if now.Sub(f.seenAt) < ResponseEnds {
+		return max(buffered, f.wire.allowance.unpolled.Load())
+	}
+	return buffered // whatever there is, is there as a whole
+}
+
+// polled learns from a poll that made that much more held, of records of which
+// the client said that they are so much. residue is what was still held of the
+// polls before. It reports whether the client has to be told another size.
+func (f *fetchSize) polled(more, said, residue, budget int64, now time.Time) bool {
+	if f.before > 0 && now.Sub(f.changed) >= fetchUnderWay {
+		f.before = 0
+	}
+	if more == 0 {
+		return false
+	}
+	f.heldOf = f.heldOf*0.8 + float64(more)
+	f.sent = f.sent*0.8 + float64(max(1, f.wire.packed.Swap(0)))
+	f.unpacked = f.unpacked*0.8 + float64(max(1, f.wire.unpacked.Swap(0)))
+	f.expansion = max(1, f.expansion*0.99, f.heldOf/f.sent)
+	f.overhead = max(1, f.overhead*0.99, f.heldOf/f.unpacked)
+	f.beside = max(1, f.beside*0.99, float64(more)/float64(max(1, said)))
+	f.lastHeld, f.lastAt, f.halved = more, now, false
+	if f.polls++; f.polls == 1 {
+		return f.set(f.small(budget), now)
+	}
+	n := min(max(f.max, f.small(budget)), f.large(budget))
+	if residue > budget/4 {
+		n = max(f.small(budget), n/2) // records queue
+	}
+	return f.set(n, now)
+}
+
+// drained looks at what is held after an invocation, and makes the fetches
+// larger if the function deals with them as fast as they come. It reports
+// whether the client has to be told. It does not wait for the next poll: by
+// then the client has sent one more fetch of the old size.
+func (f *fetchSize) drained(held, budget int64, now time.Time) bool {
+	if f.halved || held > f.lastHeld/2 {
+		return false
+	}
+	f.halved = true
+	if now.Sub(f.lastAt) > keepsUp {
+		return false
+	}
+	return f.set(min(4*f.max, f.large(budget)), now)
+}
+
+// set sets the size, and reports whether it changed.
+//
+// A partition may send at once what a batch can usually be, until enough
+// batches were seen to say how large they are here. If that is smaller than a
+// batch, a broker sends the beginning of one, which is thrown away, and a whole
+// one only of the first partition that it looks at. And the broker remembers
+// what a partition may send until its position has moved.
+func (f *fetchSize) set(n int32, now time.Time) bool {
+	batch := int32(min(f.wire.largestBatch.Load(), fetchLargest))
+	part := int32(perPartition)
+	if f.wire.batches.Load() >= enoughBatches {
+		part = min(part, max(2*batch, n/8, fetchLeast))
+	}
+	part = max(part, batch)
+	// A whole number of those: what is cut off from the last one is the
+	// beginning of a batch, and thrown away.
+	n = max(1, n/part) * part
+	if n == f.max && part == f.perPartition {
+		return false
+	}
+	if n < f.max {
+		f.before, f.changed = max(f.before, f.max), now
+	}
+	f.max, f.perPartition = n, part
+	return true
+}

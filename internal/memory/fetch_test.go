@@ -1,0 +1,145 @@
+package memory
+
+import (
+	"math/rand/v2"
+	"testing"
+	"time"
+)
+
+// recordCost is about what a record costs beside its bytes.
+const recordCost = 200
+
+// plain is a batch that is not compressed.
+func plain(bytes int64) Batch { return Batch{Packed: bytes, Unpacked: bytes, Cost: bytes} }
+
+// TestReserveIsWhatAPollBrings: after it has seen how much larger records are
+// in memory than on the wire, no poll brings more than was kept free for it,
+// whatever the brokers send within what they were asked for.
+func TestReserveIsWhatAPollBrings(t *testing.T) {
+	for seed := range uint64(500) {
+		rng := rand.New(rand.NewPCG(seed, 3))
+		wire := newWire()
+		f := newFetchSize(wire)
+		f.brokers = 1 + rng.IntN(12)
+		budget := int64(1<<20) << rng.IntN(9)
+		expansion := 1 + rng.Float64()*9
+		batch := 1000 + rng.Int64N(100_000)
+		now := time.Unix(1_000_000, 0)
+		residue := int64(0)
+		underWay := f.max // what was asked for the last time
+		for poll := range 200 {
+			now = now.Add(time.Duration(rng.Int64N(int64(300 * time.Millisecond))))
+			reserve := f.reserve(0, 0, budget)
+			more := int64(0)
+			for range f.brokers {
+				bytes := rng.Int64N(int64(max(underWay, 1)))
+				bytes -= bytes % batch
+				if bytes == 0 {
+					bytes = batch // the first batch comes whatever its size
+				}
+				for b := bytes; b > 0; b -= batch {
+					wire.Batch(plain(min(b, batch)))
+				}
+				more += int64(float64(bytes) * expansion)
+			}
+			if poll > 0 && more > reserve+reserve/50 {
+				t.Fatalf("seed %d: poll %d brought %d, and %d were kept free", seed, poll, more, reserve)
+			}
+			underWay = f.max
+			f.polled(more, more, residue, budget, now)
+			if rng.IntN(2) == 0 {
+				f.drained(residue, budget, now)
+			}
+			if f.max < f.perPartition || f.max%f.perPartition != 0 || f.max > fetchLargest {
+				t.Fatalf("seed %d: fetches of %d, of %d a partition", seed, f.max, f.perPartition)
+			}
+			if int64(f.perPartition) < min(batch, fetchLargest) {
+				t.Fatalf("seed %d: %d a partition is less than a batch of %d", seed, f.perPartition, batch)
+			}
+			residue = rng.Int64N(budget)
+		}
+	}
+}
+
+func TestFetchesGrowWhileTheFunctionKeepsUpAndShrinkWhenRecordsQueue(t *testing.T) {
+	wire := newWire()
+	f := newFetchSize(wire)
+	const budget = 128 << 20
+	now := time.Unix(1_000_000, 0)
+	poll := func(residue int64) {
+		for range 32 {
+			wire.Batch(plain(int64(f.max) / 32))
+		}
+		f.polled(int64(f.max), int64(f.max), residue, budget, now)
+		now = now.Add(10 * time.Millisecond)
+	}
+	for range 10 {
+		poll(0)
+		f.drained(0, budget, now)
+	}
+	if f.max < 40<<20 {
+		t.Errorf("fetches of %d when the function keeps up", f.max)
+	}
+	for range 10 {
+		poll(100 << 20)
+		now = now.Add(time.Second)
+	}
+	if f.max > 9<<20 {
+		t.Errorf("fetches of %d when records queue", f.max)
+	}
+	if most := f.reserve(0, 0, budget); most > budget/8 {
+		t.Errorf("%d are kept free", most)
+	}
+}
+
+// TestSurpriseDoesNotStopThePolls: after records that compressed 900-fold, a poll
+// still fits while something is held, since no poll can bring as much as that.
+func TestSurpriseDoesNotStopThePolls(t *testing.T) {
+	const budget = 64 << 20
+	m := NewAccount(budget)
+	f, now := &m.fetch, time.Unix(1_000_000, 0)
+	for range 20 {
+		f.wire.Batch(Batch{Packed: 1 << 20, Unpacked: 900 << 20, Cost: 900<<20 + recordCost})
+		f.polled(900<<20, 900<<20, 0, budget, now)
+	}
+	m.held = budget / 2
+	reserve := f.reserve(0, 0, budget)
+	if !m.Admits(reserve, false) {
+		t.Errorf("%d are kept free, of which none can come", reserve)
+	}
+	m.Allow(true)
+	if n := f.wire.allowance.limit.Load(); n > budget/2 {
+		t.Errorf("%d are allowed, and there is room for %d", n, budget/2)
+	}
+	m.held = 0
+	m.Allow(false)
+	if n := f.wire.allowance.limit.Load(); n < budget/8 || n > pollLimit(budget) {
+		t.Errorf("%d are allowed", n)
+	}
+	// What is ready is a fact, whatever was expected of it.
+	if n := f.reserve(20<<20, 20<<20, budget); n < 20<<20 {
+		t.Errorf("%d are kept free for 20 MiB that are ready", n)
+	}
+}
+
+// TestReserveAllowsNothing: records that cost many times their bytes raise what a
+// poll may bring uncompressed, and so the reserve, beyond what may be decompressed
+// for one, and an empty Mapping admits even that.
+func TestReserveAllowsNothing(t *testing.T) {
+	const budget = 16 << 20
+	m := NewAccount(budget)
+	f, now := &m.fetch, time.Unix(1_000_000, 0)
+	f.max, f.before, f.changed, f.polls = 4<<20, 4<<20, now, 1
+	for range 5 {
+		f.wire.Batch(Batch{Packed: 1 << 10, Unpacked: 1 << 20, Cost: 1<<20 + 100_000*recordCost})
+		f.polled(20<<20, 18<<20, 0, budget, now)
+	}
+	reserve := f.reserve(0, 0, budget)
+	if reserve <= budget || !m.Admits(reserve, false) {
+		t.Fatalf("%d are reserved: this is not the case that is meant", reserve)
+	}
+	m.Allow(true)
+	if n := f.wire.allowance.limit.Load(); n > pollLimit(budget) || n < budget/4 {
+		t.Errorf("%d are allowed, of %d", n, pollLimit(budget))
+	}
+}
