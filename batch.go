@@ -119,29 +119,3 @@ func (b *Batch) ByPartition() iter.Seq2[TopicPartition, []*kgo.Record] {
 		}
 	}
 }
-
-// room is what is left of a batch that is being put together. It is the whole
-// of batch assembly: which records go into it is decided by filling it, with
-// one lane that has enough, or with thin ones one after the other.
-type room struct {
-	records int
-	bytes   int64
-}
-
-// take returns how many records of a segment fit, from the first on, and what
-// they weigh, and takes those off the room. The first record of an empty batch
-// fits always: one that is larger than any batch goes alone.
-func (m *room) take(s *segment, empty bool) (n int, bytes int64) {
-	most := min(m.records, len(s.records))
-	for n < most {
-		size := int64(s.records[n].size)
-		if bytes+size > m.bytes && !(empty && n == 0) {
-			break
-		}
-		bytes += size
-		n++
-	}
-	m.records -= n
-	m.bytes -= bytes
-	return n, bytes
-}

@@ -37,9 +37,15 @@ func brings(logStart int64, records ...*kgo.Record) kgo.Fetches {
 	return kgo.Fetches{{Topics: []kgo.FetchTopic{{Topic: "orders", Partitions: []kgo.FetchPartition{{Records: records, HighWatermark: 1000, LogStartOffset: logStart}}}}}}
 }
 
+// calling has the engine call this function.
+func calling(inv Invoker, w *watch) engineWorld {
+	return engineWorld{invoke: (&caller{invoker: inv, watch: w}).invoke}
+}
+
 func engineOf(inv InvokerFunc, opts ...Option) *engine {
 	c := defaults("g").with(append([]Option{WithLogger(slog.New(slog.DiscardHandler)), WithBackoff(Constant(time.Hour))}, opts...))
-	e := newEngine(&c, inv, silentWatch(&c), context.Background())
+	w := silentWatch(&c)
+	e := newEngine(&c, calling(inv, w), w, context.Background())
 	e.pool.resize(1, time.Now())
 	e.assign([]partition.ID{onlyPartition}, time.Now())
 	e.place([]placement{{tp: onlyPartition, leaderEpoch: -1, committed: true}})
@@ -282,10 +288,10 @@ func TestLongReasonOfARecord(t *testing.T) {
 	for name, err := range map[string]error{"permanent": Permanent(long), "too large": TooLarge(long), "throttled": Throttled(time.Second, long)} {
 		var f Failures
 		f.Add(records[0], err)
-		parts, _ := partsOf(&Batch{Records: records})
+		shares, _ := sharesOf(&Batch{Records: records})
 		v := judge(f.Err(), nil)
-		v.resolve(parts)
-		if got := v.failures[0].outcome; got != Classify(context.Background(), err) {
+		v.resolve(shares)
+		if got := Outcome(v.failures[0].outcome); got != Classify(context.Background(), err) {
 			t.Errorf("%s with a long reason: %v", name, got)
 		}
 		if n := len(v.failures[0].err.Error()); n > 5000 {
@@ -337,7 +343,7 @@ func TestPanicSaysNothingOfSingleRecords(t *testing.T) {
 		t.Errorf("the call panicked: %d records are settled, %d errors", e.counts.settled, e.counts.errors)
 	}
 	for err, want := range map[error]Outcome{Permanent(nil): OutcomeFailure, Halt(nil): OutcomeHalt, Throttled(time.Second, nil): OutcomeThrottled} {
-		if v := judge(&PanicError{Value: err}, nil); v.outcome != want {
+		if v := judge(&PanicError{Value: err}, nil); Outcome(v.outcome) != want {
 			t.Errorf("panic(%v): %v", err, v.outcome)
 		}
 	}

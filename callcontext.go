@@ -3,31 +3,28 @@ package esm
 import (
 	"context"
 	"sync"
-	"sync/atomic"
 	"time"
 )
 
 // A callContext is the context of a call of the function. It is that of the
-// lease, with the time of [WithInvokeTimeout], if there is one.
+// engine, with the time of [WithInvokeTimeout], if there is one.
 //
 // It is one of our own because its clock stands still while the function says
 // that it waits for a place ([Waiting]): to wait is not the function's doing, and
 // a call that had its place after 2.9 of 3 seconds would be cut short in the
 // middle of its work. A context of package context has a deadline for good.
 type callContext struct {
-	context.Context // the lease's: whoever ends the lease cancels it
-	lease           *lease
-	// clock is there if the call has a time, or waits for a place. Without a time,
-	// every method is that of the lease's context, so that package context
-	// recognizes it.
-	clock atomic.Pointer[callClock]
+	context.Context // the engine's: it cancels it when the call ends
+	call            *call
+	// clock is there if the call has a time. Without one, every method is that of
+	// the engine's context, so that package context recognizes it.
+	clock *callClock
 }
 
-// A callClock is the time of a call, and how much of it does not count.
+// A callClock is the time of a call.
 type callClock struct {
-	timed bool
 	done  chan struct{}
-	unset func() bool // of the end of the lease's context
+	unset func() bool // of the end of the engine's context
 
 	mu       sync.Mutex // a leaf
 	err      error
@@ -36,47 +33,35 @@ type callClock struct {
 	left     time.Duration // while it stands still
 	timer    *time.Timer
 	after    map[*afterCall]struct{}
-
-	waits      int // who wait for a place now,
-	waitsSince time.Time
-	waited     time.Duration // and how long some did before
-}
-
-// timed is the clock, if the call has a time.
-func (c *callContext) timed() *callClock {
-	if k := c.clock.Load(); k != nil && k.timed {
-		return k
-	}
-	return nil
 }
 
 // An afterCall is what is to be done when the context ends.
 type afterCall struct{ do func() }
 
-// leaseKey is where a call finds its lease.
-type leaseKey struct{}
+// callKey is where a call finds its context.
+type callKey struct{}
 
 // begin starts the clock of a call, if it has one.
-func (c *callContext) begin(l *lease, timeout time.Duration) {
-	c.Context, c.lease = l.ctx, l
-	if timeout <= 0 {
+func (c *callContext) begin(call *call) {
+	c.Context, c.call = call.ctx, call
+	if call.timeout <= 0 {
 		return
 	}
-	k := &callClock{timed: true, done: make(chan struct{}), deadline: time.Now().Add(timeout)}
-	c.clock.Store(k)
+	k := &callClock{done: make(chan struct{}), deadline: time.Now().Add(call.timeout)}
+	c.clock = k
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	k.timer = time.AfterFunc(timeout, func() {
+	k.timer = time.AfterFunc(call.timeout, func() {
 		if k.expired() {
-			l.cancel(ErrInvokeTimeout) // which ends this one
+			call.cancel(ErrInvokeTimeout) // which ends this one
 		}
 	})
-	k.unset = context.AfterFunc(l.ctx, k.end)
+	k.unset = context.AfterFunc(call.ctx, k.end)
 }
 
 // release ends the context with its call.
 func (c *callContext) release() {
-	if k := c.timed(); k != nil {
+	if k := c.clock; k != nil {
 		k.unset()
 		k.end()
 	}
@@ -90,7 +75,7 @@ func (k *callClock) expired() bool {
 	return k.over
 }
 
-// end ends the context of a call that has a time, after the lease's or with the
+// end ends the context of a call that has a time, after the engine's or with the
 // call.
 func (k *callClock) end() {
 	k.mu.Lock()
@@ -115,47 +100,26 @@ func (k *callClock) end() {
 // wait counts who waits for a place within the call, and stops and starts the
 // clock.
 func (c *callContext) wait(n int, now time.Time) {
-	if c.clock.Load() == nil {
-		c.clock.CompareAndSwap(nil, &callClock{})
-	}
-	k := c.clock.Load()
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	began, ended := n > 0 && k.waits == 0, n < 0 && k.waits == 1
-	k.waits += n
-	switch {
-	case began:
-		k.waitsSince = now
-		if k.timed && k.err == nil && k.timer.Stop() {
-			k.left = max(1, k.deadline.Sub(now))
-		}
-	case ended:
-		k.waited += now.Sub(k.waitsSince)
-		if k.left > 0 && k.err == nil {
-			k.deadline = now.Add(k.left)
-			k.timer.Reset(k.left)
-			k.left = 0
-		}
-	}
-}
-
-// waitedFor reports how long the call has waited for a place, and whether it does.
-func (c *callContext) waitedFor(now time.Time) (d time.Duration, waits bool) {
-	k := c.clock.Load()
+	k := c.clock
 	if k == nil {
-		return 0, false
+		c.call.places.wait(n, now)
+		return
 	}
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	if k.waits > 0 {
-		return k.waited + now.Sub(k.waitsSince), true
+	switch began, ended := c.call.places.wait(n, now); {
+	case began && k.err == nil && k.timer.Stop():
+		k.left = max(1, k.deadline.Sub(now))
+	case ended && k.err == nil && k.left > 0:
+		k.deadline = now.Add(k.left)
+		k.timer.Reset(k.left)
+		k.left = 0
 	}
-	return k.waited, false
 }
 
 // Deadline is when its time is over, unless it stands still.
 func (c *callContext) Deadline() (time.Time, bool) {
-	k := c.timed()
+	k := c.clock
 	if k == nil {
 		return c.Context.Deadline()
 	}
@@ -166,7 +130,7 @@ func (c *callContext) Deadline() (time.Time, bool) {
 
 // Done is closed when it has ended.
 func (c *callContext) Done() <-chan struct{} {
-	if k := c.timed(); k != nil {
+	if k := c.clock; k != nil {
 		return k.done
 	}
 	return c.Context.Done()
@@ -174,7 +138,7 @@ func (c *callContext) Done() <-chan struct{} {
 
 // Err is why.
 func (c *callContext) Err() error {
-	k := c.timed()
+	k := c.clock
 	if k == nil {
 		return c.Context.Err()
 	}
@@ -183,10 +147,10 @@ func (c *callContext) Err() error {
 	return k.err
 }
 
-// Value finds the lease, and what the host gave to Start.
+// Value finds the context itself, and what the host gave to Start.
 func (c *callContext) Value(key any) any {
-	if key == (leaseKey{}) {
-		return c.lease
+	if key == (callKey{}) {
+		return c
 	}
 	return c.Context.Value(key)
 }
@@ -194,7 +158,7 @@ func (c *callContext) Value(key any) any {
 // AfterFunc is what package context asks a context of somebody else for, so that
 // it needs no goroutine for each context that is made of this one.
 func (c *callContext) AfterFunc(f func()) (stop func() bool) {
-	k := c.timed()
+	k := c.clock
 	if k == nil {
 		return context.AfterFunc(c.Context, f)
 	}
@@ -239,17 +203,10 @@ func (c *callContext) AfterFunc(f func()) (stop func() bool) {
 // [WithMaxConcurrency] has what cannot run wait in the Mapping instead, and holds
 // no partition for that; prefer it where the number is known.
 func Waiting(ctx context.Context) (done func()) {
-	l, ok := ctx.Value(leaseKey{}).(*lease)
+	c, ok := ctx.Value(callKey{}).(*callContext)
 	if !ok {
 		return func() {}
 	}
-	l.call.wait(1, time.Now())
-	return sync.OnceFunc(func() { l.call.wait(-1, time.Now()) })
-}
-
-// ran is how long a call has been running, without what it waited for a place,
-// and whether it waits for one.
-func (l *lease) ran(now time.Time) (ran time.Duration, waits bool) {
-	waited, waits := l.call.waitedFor(now)
-	return max(0, now.Sub(l.started)-waited), waits
+	c.wait(1, time.Now())
+	return sync.OnceFunc(func() { c.wait(-1, time.Now()) })
 }

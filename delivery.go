@@ -52,7 +52,7 @@ func (e *engine) startDeliveries(now time.Time) {
 func (e *engine) deliverer(l *lease) {
 	p := l.work.parts[0]
 	for more := true; more; {
-		if p.left[0].reason == ReasonUnreadable {
+		if p.left[0].reason == planReasonUnreadable {
 			// There is nothing to make it of.
 			p.kafka[0] = &kgo.Record{Topic: p.lane.Topic, Partition: p.lane.Partition, Offset: p.heads.first.from, Timestamp: time.UnixMilli(-1)}
 		} else if p.again && !p.renew(1) {
@@ -67,13 +67,13 @@ func (e *engine) deliverer(l *lease) {
 		p.again = true
 		e.mu.Lock()
 		dest, r := e.cfg.destination, p.left[0]
-		if dest == nil && r.reason == ReasonUnreadable {
+		if dest == nil && r.reason == planReasonUnreadable {
 			dest = Drop // SkipUnreadable was that said aloud
 		}
 		l.started, l.told = time.Now(), 0 // each record is a call of its own
 		e.mu.Unlock()
 		d := &Discard{
-			Record: record, Reason: r.reason, Attempts: r.attempts, FirstErr: r.account.firstErr, Err: r.account.lastErr,
+			Record: record, Reason: Reason(r.reason), Attempts: r.attempts, FirstErr: r.account.firstErr, Err: r.account.lastErr,
 			FirstFailed: r.account.firstAt, LastFailed: r.account.lastAt, Mapping: e.watch.name, Group: e.group, Brokers: slices.Clone(e.origin.brokers), SourceARN: e.origin.arn,
 			BatchID: r.account.batchID, BatchRecords: r.account.batchRecords, Delivery: r.deliveries + 1,
 		}
@@ -140,7 +140,7 @@ func (e *engine) delivered(l *lease, p *part, dest Destination, err error, took 
 		offset := r.records[0].offset
 		e.problem("destination", guard.Keep(fmt.Errorf("%s/%d offset %d: %w", lane.Topic, lane.Partition, offset, err)), now)
 		info := DeliveryFailedInfo{Mapping: e.watch.name, TopicPartition: TopicPartition(lane.ID), Offset: offset,
-			Reason: r.reason, Deliveries: r.deliveries, Delay: delay, Err: err}
+			Reason: Reason(r.reason), Deliveries: r.deliveries, Delay: delay, Err: err}
 		e.later(func() { fire(e.watch, func(h *Hooks) func(DeliveryFailedInfo) { return h.DeliveryFailed }, info) })
 	}
 	if err == nil && len(r.records) > 0 && !lane.dead && !lane.ending && e.holds == 0 {
@@ -196,7 +196,7 @@ func (e *engine) counted(l *lane, dest Destination, r *portion, took time.Durati
 	} else {
 		e.counts.delivered++
 	}
-	info := DiscardedInfo{Mapping: e.watch.name, TopicPartition: TopicPartition(l.ID), Offset: r.records[0].offset, Reason: r.reason,
+	info := DiscardedInfo{Mapping: e.watch.name, TopicPartition: TopicPartition(l.ID), Offset: r.records[0].offset, Reason: Reason(r.reason),
 		Attempts: r.attempts, Err: r.account.lastErr, Dropped: dropped, Took: took}
 	e.later(func() { fire(e.watch, func(h *Hooks) func(DiscardedInfo) { return h.Discarded }, info) })
 }
@@ -227,7 +227,7 @@ func (l *lane) blocker() *Blocker {
 	}
 	r := &p.left[0]
 	b := &Blocker{TopicPartition: TopicPartition(l.ID), Offset: r.records[0].offset, Records: len(r.records), Attempts: r.attempts,
-		Since: l.since, Err: r.account.lastErr, Reason: r.reason, Deliveries: r.deliveries}
+		Since: l.since, Err: r.account.lastErr, Reason: Reason(r.reason), Deliveries: r.deliveries}
 	if l.state == laneWaiting {
 		b.Next = l.due
 	}
@@ -262,7 +262,7 @@ func (b Blocker) String() string {
 	if !b.Since.IsZero() {
 		s += " since " + b.Since.Format(time.TimeOnly)
 	}
-	if b.Reason != reasonNone {
+	if b.Reason != 0 {
 		s += fmt.Sprintf(", given up: %s, delivery %d failed", b.Reason, b.Deliveries)
 	}
 	if !b.Next.IsZero() {

@@ -52,7 +52,7 @@ func (dropper) Deliver(context.Context, *Discard) error { return nil }
 type Reason uint8
 
 const (
-	reasonNone Reason = iota
+	_ Reason = iota // it is not given up
 	// ReasonRetriesExhausted: it failed once more than [WithMaxRetries] allows.
 	ReasonRetriesExhausted
 	// ReasonTooOld: it is older than [WithMaxRecordAge].

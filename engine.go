@@ -26,10 +26,10 @@ import (
 // and that no goroutine is left by workers, which counts every one that runs
 // user code.
 type engine struct {
-	watch   *watch
-	invoker Invoker
-	base    context.Context // the parent of every invocation's
-	run     string          // makes batch ids differ between processes
+	watch *watch
+	world engineWorld
+	base  context.Context // the parent of every invocation's
+	run   string          // makes batch ids differ between processes
 
 	backoffs backoffs
 
@@ -107,9 +107,9 @@ const (
 	holdStop
 )
 
-func newEngine(c *config, inv Invoker, w *watch, base context.Context) *engine {
+func newEngine(c *config, out engineWorld, w *watch, base context.Context) *engine {
 	e := &engine{
-		watch: w, invoker: inv, base: base, run: runID(), cfg: c,
+		watch: w, world: out, base: base, run: runID(), cfg: c,
 		lanes: map[partition.ID]*lane{}, busy: map[partition.ID]*lease{}, leases: map[*lease]struct{}{},
 		pool: newPool(c), memory: memory.NewAccount(c.memoryBudget), evidence: newEvidence(), problems: map[string]*Problem{}, stood: map[partition.ID]standstill{},
 		gateBell: newBell(), commitBell: newBell(), scaleBell: newBell(), timeBell: newBell(),
@@ -217,7 +217,7 @@ func (e *engine) follow(p *part, s sequel, now time.Time) {
 	}
 	for i := range s.left {
 		r := &s.left[i]
-		if r.reason != reasonNone && r.deliveries == 0 && r.account.lastAt.Equal(now) {
+		if r.reason != planReasonNone && r.deliveries == 0 && r.account.lastAt.Equal(now) {
 			e.givenUp(l, r)
 		}
 		if r.due.After(time.Time{}) && r.account.lastAt.Equal(now) {
@@ -240,7 +240,7 @@ func (e *engine) follow(p *part, s sequel, now time.Time) {
 func (e *engine) givenUp(l *lane, r *portion) {
 	tp, offset, records, reason, attempts, batch, err := l.ID, r.records[0].offset, len(r.records), r.reason, r.attempts, r.account.batchID, r.account.lastErr
 	e.later(func() {
-		e.watch.write(func() { e.watch.logGivenUp(TopicPartition(tp), offset, records, reason, attempts, batch, err) })
+		e.watch.write(func() { e.watch.logGivenUp(TopicPartition(tp), offset, records, Reason(reason), attempts, batch, err) })
 	})
 }
 
@@ -278,7 +278,7 @@ func (e *engine) split(w *work, v verdict, now time.Time) {
 		for _, p := range parts {
 			p.lane.work = h
 			p.left[0].suspicion = p.left[0].suspicion.part()
-			if v.outcome == OutcomeThrottled && !v.apart {
+			if v.outcome == planOutcomeThrottled && !v.apart {
 				continue
 			}
 			p.left[0].account = p.left[0].account.failed(v.err, now)

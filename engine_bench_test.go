@@ -28,7 +28,8 @@ func benchmarkEngine(b *testing.B, size int) {
 		WithPollerConcurrency(1), WithLogger(slog.New(slog.DiscardHandler)),
 	})
 	inv := InvokerFunc(func(context.Context, *Batch) error { return nil })
-	e := newEngine(&c, inv, silentWatch(&c), context.Background())
+	w := silentWatch(&c)
+	e := newEngine(&c, calling(inv, w), w, context.Background())
 	e.pool.resize(1, time.Now()) // one worker: the calls follow each other
 	var tps []partition.ID
 	var polls kgo.Fetches

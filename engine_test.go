@@ -80,7 +80,7 @@ type naiveRecord struct {
 	searching bool
 	attempts  int
 	notBefore time.Time
-	reason    Reason
+	reason    planReason
 	naiveSuspicion
 }
 
@@ -131,10 +131,9 @@ func newDriver(seed uint64) *driver {
 	if err := c.validate(); err != nil && c.memoryBudget >= 1<<20 {
 		panic(err)
 	}
-	inv := InvokerFunc(func(context.Context, *Batch) error { panic("nobody calls this") })
 	base, stop := context.WithCancel(context.Background())
 	d.stop = stop
-	d.e = newEngine(&c, inv, silentWatch(&c), base)
+	d.e = newEngine(&c, engineWorld{invoke: func(*call) { panic("nobody calls this") }}, silentWatch(&c), base)
 	d.c = newCommitter(d.e, nil)
 	d.e.spawning = true // no workers: the driver is the only one
 	d.e.evidence.others, d.e.evidence.fail, d.ill = int64(1+rng.IntN(2)), 2+rng.IntN(3), rng.IntN(3) == 0
@@ -388,7 +387,7 @@ func (d *driver) pass(tp partition.ID) {
 	}
 	n := d.lanes[tp]
 	d.mu.Lock()
-	n.records[n.badAt(int(from))].reason = ReasonUnreadable
+	n.records[n.badAt(int(from))].reason = planReasonUnreadable
 	d.passed++
 	d.mu.Unlock()
 	if err := d.e.skip(tp, from, time.Now()); err != nil {
@@ -470,7 +469,7 @@ func (d *driver) lease() bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	weighs, parts, fresh, attempt := int64(0), 0, false, 0
-	for named, records := range l.batch.ByPartition() {
+	for named, records := range (&Batch{Records: l.records}).ByPartition() {
 		tp := partition.ID(named)
 		parts++
 		n := d.lanes[tp]
@@ -504,7 +503,7 @@ func (d *driver) lease() bool {
 			switch {
 			case i > 0 && records[i-1].Offset >= r.Offset:
 				d.wrong("%v: %d comes after %d", tp, r.Offset, records[i-1].Offset)
-			case m.done || m.reason != reasonNone:
+			case m.done || m.reason != 0:
 				d.wrong("%v offset %d is invoked again, and it is %+v", tp, at, *m)
 			case again != m.taken:
 				d.wrong("%v offset %d: a new record beside a batch that is not settled", tp, at)
@@ -534,10 +533,10 @@ func (d *driver) lease() bool {
 			d.wrong("%v: %d partitions after a split that leaves %d at most", tp, parts, most)
 		}
 	}
-	if l.batch.Attempt != attempt {
-		d.wrong("attempt %d, and it is %d", l.batch.Attempt, attempt)
+	if l.attempt != attempt {
+		d.wrong("attempt %d, and it is %d", l.attempt, attempt)
 	}
-	if got := len(l.batch.Records); got > c.batchSize || weighs > int64(c.batchBytes) && got > 1 {
+	if got := len(l.records); got > c.batchSize || weighs > int64(c.batchBytes) && got > 1 {
 		d.wrong("a batch of %d records and %d bytes, of %d and %d", got, weighs, c.batchSize, c.batchBytes)
 	}
 	// Of a batch that is not full nothing stays behind that would fit.
@@ -546,8 +545,8 @@ func (d *driver) lease() bool {
 		if !fresh || q.count == 0 || c.maxRecordAge > 0 || parked[q.ID] {
 			continue
 		}
-		if parts > 1 || len(l.batch.Records) < c.batchSize && weighs+int64(q.queue[0].records[0].size) <= int64(c.batchBytes) {
-			d.wrong("%v: %d records stayed behind in a batch of %d", q.ID, q.count, len(l.batch.Records))
+		if parts > 1 || len(l.records) < c.batchSize && weighs+int64(q.queue[0].records[0].size) <= int64(c.batchBytes) {
+			d.wrong("%v: %d records stayed behind in a batch of %d", q.ID, q.count, len(l.records))
 		}
 	}
 	return true
@@ -572,7 +571,7 @@ func (d *driver) deliver(ctx context.Context, got *Discard) error {
 	tp, at := partition.ID{Topic: got.Record.Topic, Partition: got.Record.Partition}, int(got.Record.Offset)
 	d.mu.Lock()
 	n := d.lanes[tp]
-	if got.Reason == ReasonUnreadable {
+	if planReason(got.Reason) == planReasonUnreadable {
 		at = n.badAt(at)
 	}
 	m, epoch := &n.records[at], n.epoch
@@ -591,14 +590,14 @@ func (d *driver) deliver(ctx context.Context, got *Discard) error {
 		bad(fmt.Sprintf("delivered before %d is settled", n.frontier()))
 	case m.done:
 		bad("done already")
-	case got.Reason == ReasonTooOld && (m.reason != reasonNone || !d.tooOld(m, time.Now())):
+	case planReason(got.Reason) == planReasonTooOld && (m.reason != 0 || !d.tooOld(m, time.Now())):
 		bad("not too old")
-	case got.Reason != ReasonTooOld && m.reason != got.Reason, got.Attempts != m.attempts:
+	case planReason(got.Reason) != planReasonTooOld && m.reason != planReason(got.Reason), got.Attempts != m.attempts:
 		bad("not so")
 	case got.Attempts > 0 && got.Err == nil, got.Delivery < 1:
 		bad("no error")
 	}
-	if got.Reason == ReasonUnreadable {
+	if planReason(got.Reason) == planReasonUnreadable {
 		if u := (*UnreadableError)(nil); !errors.As(got.Err, &u) || int(u.To) != m.bad || got.Record.Value != nil {
 			bad("not what cannot be read")
 		}
@@ -666,7 +665,7 @@ func scribble(rng *rand.Rand, r *kgo.Record) {
 // outcome invents what a function does with its batch and returns, and which
 // records that is said of.
 func (d *driver) outcome(call *naiveCall) (said []naiveFailure, cause, err error) {
-	b := &call.lease.batch
+	b := &call.lease.call
 	var records []*kgo.Record
 	for _, tp := range call.order {
 		records = append(records, call.had[tp]...)
@@ -675,14 +674,13 @@ func (d *driver) outcome(call *naiveCall) (said []naiveFailure, cause, err error
 		for _, r := range records {
 			scribble(d.rng, r)
 		}
-		b.Attempt, b.ID = 99, "x"
 		switch d.rng.IntN(3) {
 		case 0:
-			b.Records = nil
+			b.records = nil
 		case 1:
-			d.rng.Shuffle(len(b.Records), func(i, j int) { b.Records[i], b.Records[j] = b.Records[j], b.Records[i] })
+			d.rng.Shuffle(len(b.records), func(i, j int) { b.records[i], b.records[j] = b.records[j], b.records[i] })
 		case 2:
-			clear(b.Records)
+			clear(b.records)
 		}
 	}
 	kinds := []func() error{
@@ -767,13 +765,13 @@ func (d *driver) end(i int, err, cause error, said []naiveFailure) {
 	d.calls = slices.Delete(d.calls, i, i+1)
 	l := call.lease
 	l.cancel(cause) // if that was not done before
-	v := l.judge(err)
+	v := verdictOf(&l.call, err)
 	d.mu.Lock()
 	for tp := range call.had {
 		d.lanes[tp].inFlight = false
 	}
 	halted := d.e.holds&holdHalt != 0
-	halts := d.expect(call, judge(err, context.Cause(l.ctx)), said)
+	halts := d.expect(call, judge(err, context.Cause(l.ctx)).verdict, said)
 	d.mu.Unlock()
 	d.trace("   ended: %v %s %v %v", call.order, v.outcome, v.err, v.failures)
 	d.e.end(l, v)
@@ -789,14 +787,14 @@ func (d *driver) sick(call *naiveCall) bool {
 
 // suspect is the rule of suspicion: which partitions have records that are to
 // blame for a throttle, which wait alone, and what the outcome is then.
-func (d *driver) suspect(call *naiveCall, v verdict, outcome Outcome, partial bool, is func(partition.ID, int) Outcome) (_ Outcome, blamed, apart map[partition.ID]bool) {
+func (d *driver) suspect(call *naiveCall, v verdict, outcome planOutcome, partial bool, is func(partition.ID, int) planOutcome) (_ planOutcome, blamed, apart map[partition.ID]bool) {
 	blamed, apart = map[partition.ID]bool{}, map[partition.ID]bool{}
 	now := time.Now()
 	held := map[partition.ID]int{} // the first that is throttled
 	for tp, records := range call.had {
 		for i, r := range records {
 			o := is(tp, call.at[r])
-			if !partial || o == OutcomeThrottled || o == OutcomeHalt {
+			if !partial || o == planOutcomeThrottled || o == planOutcomeHalt {
 				held[tp] = i
 				break
 			}
@@ -808,14 +806,14 @@ func (d *driver) suspect(call *naiveCall, v verdict, outcome Outcome, partial bo
 		}
 	}
 	switch outcome {
-	case OutcomeAbandoned:
+	case planOutcomeAbandoned:
 		return outcome, blamed, apart
-	case OutcomeThrottled:
+	case planOutcomeThrottled:
 		if v.busy {
 			d.story = append(d.story, false)
 			return outcome, blamed, apart
 		}
-	case OutcomeHalt:
+	case planOutcomeHalt:
 		if !v.refused {
 			return outcome, blamed, apart
 		}
@@ -831,7 +829,7 @@ func (d *driver) suspect(call *naiveCall, v verdict, outcome Outcome, partial bo
 		if d.refused = append(d.refused, now); now.Sub(d.refused[0]) >= lasts {
 			return outcome, blamed, apart
 		}
-		outcome = OutcomeThrottled
+		outcome = planOutcomeThrottled
 	default:
 		for tp := range call.had {
 			forget(tp)
@@ -885,15 +883,15 @@ func (d *driver) expect(call *naiveCall, v verdict, said []naiveFailure) (halts 
 	c, now := d.e.cfg, time.Now()
 	discards := c.destination != nil
 	outcome := v.outcome
-	if slices.ContainsFunc(said, func(f naiveFailure) bool { return f.offset < 0 }) && outcome != OutcomeAbandoned {
-		outcome = OutcomeFailure
+	if slices.ContainsFunc(said, func(f naiveFailure) bool { return f.offset < 0 }) && outcome != planOutcomeAbandoned {
+		outcome = planOutcomeFailure
 	}
-	partial := outcome != OutcomeFailure && outcome != OutcomeAbandoned && len(said) > 0
-	if outcome == OutcomePermanent && !discards {
-		outcome = OutcomeFailure
+	partial := outcome != planOutcomeFailure && outcome != planOutcomeAbandoned && len(said) > 0
+	if outcome == planOutcomePermanent && !discards {
+		outcome = planOutcomeFailure
 	}
 	delay := d.e.cfg.backoff(1)
-	outcome, blamed, apart := d.suspect(call, v, outcome, partial, func(tp partition.ID, at int) Outcome {
+	outcome, blamed, apart := d.suspect(call, v, outcome, partial, func(tp partition.ID, at int) planOutcome {
 		var errs []error
 		for _, f := range said {
 			if f.tp == tp && f.offset == at {
@@ -928,10 +926,10 @@ func (d *driver) expect(call *naiveCall, v verdict, said []naiveFailure) (halts 
 			m.attempts++
 			m.notBefore = now.Add(delay)
 			if may && c.maxRetries >= 0 && m.attempts > c.maxRetries {
-				m.reason = ReasonRetriesExhausted
+				m.reason = planReasonRetriesExhausted
 			}
 		}
-		give := func(m *naiveRecord, why Reason) {
+		give := func(m *naiveRecord, why planReason) {
 			m.attempts++
 			m.reason = why
 		}
@@ -970,15 +968,15 @@ func (d *driver) expect(call *naiveCall, v verdict, said []naiveFailure) (halts 
 				m := &n.records[at]
 				is := judge(errors.Join(failed[at]...), nil).outcome
 				switch {
-				case stop >= 0 && at > stop, !blamed[tp] && (is == OutcomeThrottled || is == OutcomeHalt):
+				case stop >= 0 && at > stop, !blamed[tp] && (is == planOutcomeThrottled || is == planOutcomeHalt):
 					throttled = throttled || stop < 0 || at <= stop
 					untried = append(untried, m)
-				case is == OutcomeSuccess:
+				case is == planOutcomeSuccess:
 					m.done = true
-				case is == OutcomePermanent && discards:
-					give(m, ReasonPermanent)
-				case is == OutcomeTooLarge && discards:
-					give(m, ReasonTooLarge)
+				case is == planOutcomePermanent && discards:
+					give(m, planReasonPermanent)
+				case is == planOutcomeTooLarge && discards:
+					give(m, planReasonTooLarge)
 				default:
 					m.searching = false
 					again = append(again, m)
@@ -1007,39 +1005,39 @@ func (d *driver) expect(call *naiveCall, v verdict, said []naiveFailure) (halts 
 			if len(untried) < len(records) { // nothing was learned of just these records
 				n.repeats = map[string]int{}
 			}
-		case outcome == OutcomeSuccess:
+		case outcome == planOutcomeSuccess:
 			for _, r := range records {
 				n.records[call.at[r]].done = true
 			}
-		case len(call.epochs) > 1 && (outcome == OutcomeFailure || outcome == OutcomeTooLarge):
+		case len(call.epochs) > 1 && (outcome == planOutcomeFailure || outcome == planOutcomeTooLarge):
 			n.together = (len(call.epochs) + 1) / 2
-		case len(call.epochs) > 1 && outcome == OutcomeThrottled && !v.busy && again:
+		case len(call.epochs) > 1 && outcome == planOutcomeThrottled && !v.busy && again:
 			n.together = (len(call.epochs) + 1) / 2
 			for _, r := range records {
 				d.record(call, tp, r).cut()
 			}
 		case blamed[tp]:
 			fail()
-		case outcome == OutcomeThrottled && !v.busy:
+		case outcome == planOutcomeThrottled && !v.busy:
 			for _, r := range records {
 				m := d.record(call, tp, r)
 				if m.among = len(records); alone && len(call.epochs) == 1 {
 					m.notBefore = now.Add(waits(v, delay))
 				}
 			}
-		case outcome == OutcomeFailure, outcome == OutcomeTooLarge && len(records) == 1 && !discards:
+		case outcome == planOutcomeFailure, outcome == planOutcomeTooLarge && len(records) == 1 && !discards:
 			fail()
-		case outcome == OutcomeTooLarge && len(records) > 1:
+		case outcome == planOutcomeTooLarge && len(records) > 1:
 			n.most = (len(records) + 1) / 2
-		case outcome == OutcomeTooLarge:
-			give(&n.records[call.at[records[0]]], ReasonTooLarge)
-		case outcome == OutcomePermanent:
+		case outcome == planOutcomeTooLarge:
+			give(&n.records[call.at[records[0]]], planReasonTooLarge)
+		case outcome == planOutcomePermanent:
 			for _, r := range records {
-				give(&n.records[call.at[r]], ReasonPermanent)
+				give(&n.records[call.at[r]], planReasonPermanent)
 			}
 		}
 	}
-	return outcome == OutcomeHalt
+	return outcome == planOutcomeHalt
 }
 
 // waits is how long records wait that are throttled alone.
@@ -1088,7 +1086,7 @@ func (d *driver) weigh() (held int64) {
 		if missing != len(p.missing) {
 			d.wrong("%v: %d records are said to be missing, and %d are", p.lane.ID, len(p.missing), missing)
 		}
-		if len(p.pieces) == 0 && missing == 0 && p.left[0].reason != ReasonUnreadable {
+		if len(p.pieces) == 0 && missing == 0 && p.left[0].reason != planReasonUnreadable {
 			d.wrong("%v: what is not settled is held by nobody", p.lane.ID)
 		}
 		for _, m := range p.pieces {

@@ -13,11 +13,11 @@ import (
 // because nothing else shows it: a call that hangs is no failure, and neither is
 // a throttle.
 type functionWatch struct {
-	since   time.Time // when the first call began of those after the last success
-	last    Outcome   // of the last call that was not abandoned,
-	lastErr string    // what it returned: a text, since an error may hold one for each record
-	lastAt  time.Time // and when
-	ended   time.Time // when the last call ended, however
+	since   time.Time   // when the first call began of those after the last success
+	last    planOutcome // of the last call that was not abandoned,
+	lastErr string      // what it returned: a text, since an error may hold one for each record
+	lastAt  time.Time   // and when
+	ended   time.Time   // when the last call ended, however
 }
 
 const (
@@ -83,7 +83,7 @@ func (e *engine) insteadOfSuccess(now time.Time) string {
 		return running
 	case f.lastErr == "":
 		return "none has ended"
-	case f.last == OutcomeThrottled:
+	case f.last == planOutcomeThrottled:
 		return "it is throttled: " + f.lastErr
 	}
 	return "it fails: " + f.lastErr

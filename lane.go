@@ -307,11 +307,6 @@ func (l *lane) settle(p *part, records []record) (moved bool) {
 	return moved
 }
 
-// find is where an offset is, or would be, in records that are in order.
-func find(records []record, offset int64) (int, bool) {
-	return slices.BinarySearchFunc(records, offset, func(r record, offset int64) int { return cmp.Compare(r.offset, offset) })
-}
-
 // frontier is the offset below which all is settled, and -1 while the position
 // is unknown.
 func (l *lane) frontier() int64 {
@@ -373,5 +368,5 @@ func (p *part) unsettled() []record {
 // deliver records that are given up.
 func (l *lane) discarding() bool {
 	p := l.part()
-	return p != nil && len(p.left) > 0 && p.left[0].reason != reasonNone
+	return p != nil && len(p.left) > 0 && p.left[0].reason != planReasonNone
 }

@@ -5,30 +5,20 @@ import (
 	"strconv"
 	"time"
 
-	"github.com/seed429fd032/esm/internal/guard"
 	"github.com/seed429fd032/esm/internal/partition"
 )
 
 // A lease is one invocation: a poller that has the lanes of a work. A delivery
 // to a destination is one too, of one lane and without a poller.
 type lease struct {
+	call
 	poller  *poller // nil for a delivery
-	work    *work
-	id      string
-	attempt int
-	records int
-	bytes   int64
-	lanes   int // how many the function got, whatever became of them since
-	ctx     context.Context
-	cancel  context.CancelCauseFunc
-	timeout time.Duration // of the call, 0 for none
-	call    callContext   // what the function gets
+	lanes   int     // how many the function got, whatever became of them since
 	started time.Time
 	ended   time.Time     // of its context, if that was noticed
 	told    time.Duration // after how long it was mentioned last
 	stuck   bool          // that it goes on after its context ended
 
-	batch Batch      // the function's, once it is prepared: it may write into it, and keep it
 	tried [1]portion // room for what end looks at
 }
 
@@ -77,8 +67,7 @@ func (e *engine) worker(first bool) {
 	}()
 	defer func() {
 		if !clean && l != nil {
-			l.call.release()
-			e.end(l, failed(l, &guard.Failure{Goexit: true, Stack: guard.Stack()}))
+			e.end(l, l.verdict)
 		}
 	}()
 	for {
@@ -101,65 +90,11 @@ func (e *engine) worker(first bool) {
 			l = nil
 			continue
 		}
-		fire(e.watch, func(h *Hooks) func(InvokeStartedInfo) { return h.InvokeStarted }, InvokeStartedInfo{Batch: &l.batch})
-		v := e.invoke(l)
+		e.world.invoke(&l.call)
 		ended := l
 		l = nil
-		ended.call.release()
-		e.end(ended, v)
+		e.end(ended, ended.verdict)
 	}
-}
-
-// invoke calls the function, and judges what it returned. It is the only place
-// that recovers from the function itself. Whatever does not return is a
-// failure, even a panic whose value is nil.
-//
-// The verdict is made before the call counts as returned: see verdict.
-func (e *engine) invoke(l *lease) (v verdict) {
-	returned := false
-	defer func() {
-		if !returned {
-			r := recover()
-			v = failed(l, &guard.Failure{Value: r, Goexit: r == nil, Stack: guard.Stack()})
-		}
-	}()
-	if cause := l.takenAway(); cause != nil {
-		// Since it was leased: hooks ran in between, or the whole process stood
-		// still.
-		returned = true
-		return verdict{outcome: OutcomeAbandoned, err: cause}
-	}
-	l.call.begin(l, l.timeout)
-	err := e.invoker.Invoke(&l.call, &l.batch)
-	v = l.judge(err)
-	returned = true
-	return v
-}
-
-// takenAway is why a lease counts for nothing any more, nil if it does.
-func (l *lease) takenAway() error {
-	if cause := context.Cause(l.ctx); cause == ErrStopping || cause == ErrRevoked {
-		return cause
-	}
-	return nil
-}
-
-// judge makes the verdict of a call that returned err.
-func (l *lease) judge(err error) verdict {
-	v := judge(err, context.Cause(l.ctx))
-	v.resolve(l.work.parts)
-	v.keep()
-	return v
-}
-
-// failed is the verdict of a call that did not return. After a Goexit nothing of
-// the user's may run on this goroutine, and nothing does: such an error holds
-// none.
-func failed(l *lease, f *guard.Failure) verdict {
-	p := panicked(f)
-	v := l.judge(p)
-	v.panicked = p
-	return v
 }
 
 // lease takes the work whose turn it is, for the poller whose turn it is, or
@@ -175,7 +110,7 @@ func (e *engine) lease(now time.Time) *lease {
 	l := e.newLease(w, now)
 	l.poller = e.pool.pick(now)
 	for _, p := range w.parts {
-		l.records += len(p.left[0].records)
+		l.count += len(p.left[0].records)
 		l.attempt = max(l.attempt, p.left[0].attempts+1)
 	}
 	for _, p := range w.parts {
@@ -193,7 +128,7 @@ func (e *engine) lease(now time.Time) *lease {
 	e.pool.start(l.poller, charged, now)
 	e.function.began(now)
 	e.counts.invocations++
-	e.counts.invoked += int64(l.records)
+	e.counts.invoked += int64(l.count)
 	return l
 }
 
@@ -227,11 +162,11 @@ func (e *engine) expire(w *work, now time.Time) bool {
 	var kept []*part
 	for _, p := range w.parts {
 		left := policy.expire(p.left[0], now)
-		if left[0].reason == ReasonTooOld && p.left[0].reason == reasonNone {
+		if left[0].reason == planReasonTooOld && p.left[0].reason == planReasonNone {
 			e.givenUp(p.lane, &left[0])
 		}
 		p.left = remaining(p.left, sequel{left: left})
-		if p.left[0].reason == reasonNone {
+		if p.left[0].reason == planReasonNone {
 			kept = append(kept, p)
 			continue
 		}
@@ -247,7 +182,7 @@ func (e *engine) expire(w *work, now time.Time) bool {
 // newLease makes a lease of a work, whose lanes it takes.
 func (e *engine) newLease(w *work, now time.Time) *lease {
 	e.ids++
-	l := &lease{work: w, started: now, lanes: len(w.parts), id: e.run + strconv.FormatUint(e.ids, 36)}
+	l := &lease{call: call{work: w, id: e.run + strconv.FormatUint(e.ids, 36)}, started: now, lanes: len(w.parts)}
 	for _, p := range w.parts {
 		p.lane.ticket = 0
 		p.lane.state = laneLeased
@@ -273,7 +208,7 @@ func (e *engine) end(l *lease, v verdict) {
 	for _, p := range l.work.parts {
 		r := p.left[0]
 		if v.err != nil {
-			r.account.batchID, r.account.batchRecords = l.id, l.records
+			r.account.batchID, r.account.batchRecords = l.id, l.count
 		}
 		tried = append(tried, r)
 	}
@@ -293,17 +228,17 @@ func (e *engine) end(l *lease, v verdict) {
 	}
 	e.unblock(all, now)
 	switch v.outcome {
-	case OutcomeThrottled:
+	case planOutcomeThrottled:
 		e.counts.throttles++
 		if v.apart {
 			e.counts.apart++
 		} else {
 			e.throttled(w.throttle, w.round, v.err, now)
 		}
-	case OutcomeHalt:
+	case planOutcomeHalt:
 		e.holds |= holdHalt
 		e.later(func() { e.halted(v.err) })
-	case OutcomeSuccess:
+	case planOutcomeSuccess:
 		e.throttles = 0
 	}
 	if e.memory.Drained(now) {
@@ -361,7 +296,7 @@ type wait struct {
 // taken for good. Throttles that come back while nothing is invoked belong to one
 // round.
 func (e *engine) consult(l *lease, v verdict) (_ verdict, w wait) {
-	if v.outcome == OutcomeSuccess {
+	if v.outcome == planOutcomeSuccess {
 		return v, wait{} // nothing waits
 	}
 	e.mu.Lock()
@@ -374,11 +309,11 @@ func (e *engine) consult(l *lease, v verdict) (_ verdict, w wait) {
 	e.mu.Unlock()
 	charges := v.failures != nil
 	switch v.outcome {
-	case OutcomeFailure:
+	case planOutcomeFailure:
 		charges = l.lanes == 1
-	case OutcomeTooLarge, OutcomePermanent:
+	case planOutcomeTooLarge, planOutcomePermanent:
 		charges = true // where there is no destination
-	case OutcomeThrottled:
+	case planOutcomeThrottled:
 		round := w.round
 		if v.apart {
 			round = v.suspected - 1
@@ -403,6 +338,20 @@ func (e *engine) consult(l *lease, v verdict) (_ verdict, w wait) {
 	return v, w
 }
 
+// weigh compares what a call was told with what others are told. It notes in what
+// the call carried what is suspected of it.
+func (e *engine) weigh(l *lease, v verdict, now time.Time) verdict {
+	tried := make([]portion, 0, 1)
+	for _, p := range l.work.parts {
+		tried = append(tried, p.left[0])
+	}
+	v = e.evidence.weigh(v, tried, max(refusalLasts, 2*e.pace.service()), now)
+	for i, p := range l.work.parts {
+		p.left[0].suspicion = tried[i].suspicion
+	}
+	return v
+}
+
 // report tells the hooks that an invocation ended.
 func (e *engine) report(l *lease, v verdict, parts []*part, took time.Duration) {
 	debugging := e.watch.debugging()
@@ -410,8 +359,8 @@ func (e *engine) report(l *lease, v verdict, parts []*part, took time.Duration) 
 		return
 	}
 	info := InvokeEndedInfo{
-		Mapping: e.watch.name, BatchID: l.id, Attempt: l.attempt, Records: l.records, Bytes: l.bytes,
-		Duration: took, Outcome: v.outcome, Err: v.err,
+		Mapping: e.watch.name, BatchID: l.id, Attempt: l.attempt, Records: l.count, Bytes: l.bytes,
+		Duration: took, Outcome: Outcome(v.outcome), Err: v.err,
 	}
 	for _, p := range parts {
 		info.Partitions = append(info.Partitions, TopicPartition(p.lane.ID))
@@ -424,28 +373,28 @@ func (e *engine) report(l *lease, v verdict, parts []*part, took time.Duration) 
 	})
 }
 
-// explain writes what is not seen in what becomes of the records: where the
-// function panicked, and that it gives records up that nobody takes.
+// explain writes what is not seen in what becomes of the records: what the face
+// has to add, and that the function gives records up that nobody takes.
 func (e *engine) explain(l *lease, v verdict) {
-	id := l.id
-	if v.err == nil || v.outcome == OutcomeAbandoned {
-		return
+	if l.after != nil {
+		e.later(l.after)
 	}
-	if p := v.panicked; p != nil {
-		e.later(func() { e.watch.write(func() { e.watch.logPanic(id, p) }) })
+	id := l.id
+	if v.err == nil || v.outcome == planOutcomeAbandoned {
+		return
 	}
 	if e.cfg.destination != nil {
 		return
 	}
 	outcome := v.outcome
 	for _, f := range v.failures {
-		if f.outcome == OutcomePermanent || f.outcome == OutcomeTooLarge {
+		if f.outcome == planOutcomePermanent || f.outcome == planOutcomeTooLarge {
 			outcome = f.outcome
 		}
 	}
-	if outcome == OutcomePermanent || outcome == OutcomeTooLarge && (l.records == 1 || v.failures != nil) {
+	if outcome == planOutcomePermanent || outcome == planOutcomeTooLarge && (l.count == 1 || v.failures != nil) {
 		err := v.err
-		e.later(func() { e.watch.write(func() { e.watch.logKept(id, outcome, err) }) })
+		e.later(func() { e.watch.write(func() { e.watch.logKept(id, Outcome(outcome), err) }) })
 	}
 }
 

@@ -211,6 +211,5 @@ func (o Outcome) MarshalText() ([]byte, error) { return []byte(o.String()), nil 
 // got; it matters, because what a call says after the engine cancelled it proves
 // nothing.
 func Classify(ctx context.Context, err error) Outcome {
-	v := judge(err, context.Cause(ctx))
-	return v.outcome
+	return Outcome(judge(err, context.Cause(ctx)).outcome)
 }

@@ -1,6 +1,7 @@
 package esm
 
 import (
+	"cmp"
 	"errors"
 	"flag"
 	"fmt"
@@ -12,10 +13,6 @@ import (
 	"strings"
 	"testing"
 	"time"
-
-	"github.com/twmb/franz-go/pkg/kgo"
-
-	"github.com/seed429fd032/esm/internal/partition"
 )
 
 // update writes what plan does into the scenarios, to be read before it is
@@ -138,7 +135,7 @@ func (s *scenario) step(t *testing.T, words []string) string {
 		return ""
 	case "deliver":
 		of := s.partitions[words[1]]
-		if of[0].reason == reasonNone {
+		if of[0].reason == planReasonNone {
 			t.Fatal("nothing is given up")
 		}
 		s.partitions[words[1]] = of[1:]
@@ -160,7 +157,7 @@ func (s *scenario) call(t *testing.T, words []string) string {
 		of := remaining(s.partitions[name], sequel{left: s.policy.expire(s.partitions[name][0], s.now)})
 		s.partitions[name] = of
 		switch {
-		case of[0].reason != reasonNone:
+		case of[0].reason != planReasonNone:
 			return "  " + name + " has something to deliver first\n" + s.show()
 		case of[0].due.After(s.now):
 			t.Fatalf("%s waits", name)
@@ -171,52 +168,7 @@ func (s *scenario) call(t *testing.T, words []string) string {
 			break
 		}
 	}
-	var f Failures
-	made := func(what string) error {
-		switch what {
-		case "throttle":
-			return Throttled(0, nil)
-		case "busy":
-			return Busy(0, nil)
-		case "refuse":
-			return Refused(nil)
-		case "halt":
-			return Halt(nil)
-		case "permanent":
-			return Permanent(nil)
-		case "too-large":
-			return TooLarge(nil)
-		}
-		return errors.New(what)
-	}
-	v := verdict{outcome: OutcomeSuccess}
-	for _, w := range words {
-		at, what, partial := strings.Cut(w, "=")
-		switch {
-		case w == "ok":
-		case w == "abandon":
-			v = judge(errors.New("no"), ErrStopping)
-		case !partial:
-			v = judge(made(w), nil)
-		default:
-			name, offset, named := strings.Cut(at, ":")
-			if !named {
-				name, offset = names[0], at
-			}
-			r := &kgo.Record{Topic: name, Offset: int64(atoi(t, offset))}
-			if what == "stop" {
-				f.StopAt(r, nil)
-			} else {
-				f.Add(r, made(what))
-			}
-			v = judge(f.Err(), nil)
-		}
-	}
-	var parts []*part
-	for i, name := range names {
-		parts = append(parts, &part{lane: newLane(partition.ID{Topic: name}), records: tried[i].records, kafka: make([]*kgo.Record, len(tried[i].records)), left: []portion{tried[i]}})
-	}
-	v.resolve(parts)
+	v := s.verdict(t, names, tried, words)
 	v = s.evidence.weigh(v, tried, refusalLasts, s.now)
 	d := plan(v, tried, s.policy, s.now)
 	for i, name := range names {
@@ -226,7 +178,7 @@ func (s *scenario) call(t *testing.T, words []string) string {
 		}
 	}
 	switch {
-	case v.refused && v.outcome == OutcomeHalt:
+	case v.refused && v.outcome == planOutcomeHalt:
 		return "  halts, and goes back as it was\n"
 	case d.step == stepAgain:
 		return "  again, as it was\n"
@@ -237,6 +189,63 @@ func (s *scenario) call(t *testing.T, words []string) string {
 		s.partitions[name] = remaining(s.partitions[name], d.sequels[i])
 	}
 	return s.show()
+}
+
+// kinds are what a call may say, of all records or of one.
+var kinds = map[string]verdict{
+	"ok":        {},
+	"fail":      {outcome: planOutcomeFailure},
+	"stop":      {outcome: planOutcomeFailure},
+	"throttle":  {outcome: planOutcomeThrottled},
+	"busy":      {outcome: planOutcomeThrottled, busy: true},
+	"abandon":   {outcome: planOutcomeAbandoned},
+	"halt":      {outcome: planOutcomeHalt},
+	"refuse":    {outcome: planOutcomeHalt, refused: true},
+	"permanent": {outcome: planOutcomePermanent},
+	"too-large": {outcome: planOutcomeTooLarge},
+}
+
+// verdict is what a line says of a call.
+func (s *scenario) verdict(t *testing.T, names []string, tried []portion, words []string) verdict {
+	t.Helper()
+	var v verdict
+	for _, w := range words {
+		at, what, partial := strings.Cut(w, "=")
+		if !partial {
+			what = w
+		}
+		said, known := kinds[what]
+		if !known {
+			t.Fatalf("nobody says %q", what)
+		}
+		if said.outcome != planOutcomeSuccess {
+			said.err = errors.New(what)
+		}
+		if !partial {
+			return said
+		}
+		name, offset, named := strings.Cut(at, ":")
+		if !named {
+			name, offset = names[0], at
+		}
+		f := failure{part: slices.Index(names, name), err: said.err, outcome: said.outcome, stopped: what == "stop"}
+		found := false
+		if f.record, found = find(tried[f.part].records, int64(atoi(t, offset))); !found {
+			t.Fatalf("%s has no offset %s", name, offset)
+		}
+		v.failures = append(v.failures, f)
+		switch { // a throttle or a halt of one record is that of the call
+		case v.outcome == planOutcomeSuccess && !throttles(said.outcome):
+			v.outcome, v.err = planOutcomePartial, said.err
+		case !throttles(said.outcome):
+		case v.outcome == said.outcome:
+			v.busy, v.refused = v.busy && said.busy, v.refused && said.refused
+		case v.outcome != planOutcomeHalt:
+			v.outcome, v.err, v.busy, v.refused = said.outcome, said.err, said.busy, said.refused
+		}
+	}
+	slices.SortFunc(v.failures, func(a, b failure) int { return cmp.Or(cmp.Compare(a.part, b.part), cmp.Compare(a.record, b.record)) })
+	return v
 }
 
 // show lists what is left.
@@ -272,7 +281,7 @@ func (s *scenario) show() string {
 			if p.suspicion.suspected() {
 				one += fmt.Sprintf(" (%d throttles count)", p.suspicion.times)
 			}
-			if p.reason != reasonNone {
+			if p.reason != planReasonNone {
 				one += " given up: " + p.reason.String()
 			}
 			left = append(left, one)
@@ -292,119 +301,4 @@ func atoi(t *testing.T, s string) int {
 		t.Fatal(err)
 	}
 	return n
-}
-
-func TestWhatAnErrorMeans(t *testing.T) {
-	plain := errors.New("plain")
-	wrap := func(err error) error { return fmt.Errorf("wrapped: %w", err) }
-	for _, tt := range []struct {
-		name       string
-		err, cause error
-		want       Outcome
-		after      time.Duration
-	}{
-		{"nil", nil, nil, OutcomeSuccess, 0},
-		{"nil after a revoke", nil, ErrRevoked, OutcomeSuccess, 0},
-		{"plain", plain, nil, OutcomeFailure, 0},
-		{"throttled", wrap(Throttled(time.Second, plain)), nil, OutcomeThrottled, time.Second},
-		{"throttled for a negative time", Throttled(-time.Second, nil), nil, OutcomeThrottled, 0},
-		{"throttled by the sentinel", wrap(ErrThrottled), nil, OutcomeThrottled, 0},
-		{"halt", wrap(Halt(plain)), nil, OutcomeHalt, 0},
-		{"halt and throttled", errors.Join(Throttled(time.Second, nil), plain, Halt(nil)), nil, OutcomeHalt, 0},
-		{"throttled and plain", errors.Join(plain, Throttled(time.Second, nil)), nil, OutcomeThrottled, time.Second},
-		{"any, after a revoke", Halt(nil), ErrRevoked, OutcomeAbandoned, 0},
-		{"any, after a stop", Throttled(0, nil), ErrStopping, OutcomeAbandoned, 0},
-		{"any, after the timeout", Halt(nil), ErrInvokeTimeout, OutcomeFailure, 0},
-		{"cancelled by somebody else", plain, errors.New("the user's own"), OutcomeFailure, 0},
-		{"permanent", wrap(Permanent(plain)), nil, OutcomePermanent, 0},
-		{"permanent, because it was throttled", Permanent(Throttled(time.Second, nil)), nil, OutcomePermanent, 0},
-		{"permanent and plain", errors.Join(Permanent(nil), plain), nil, OutcomeFailure, 0},
-		{"too large", wrap(TooLarge(nil)), nil, OutcomeTooLarge, 0},
-		{"too large and permanent", errors.Join(Permanent(nil), TooLarge(nil)), nil, OutcomeTooLarge, 0},
-		{"failures", wrap(failuresOf(plain)), nil, OutcomePartial, 0},
-		{"failures twice", errors.Join(failuresOf(plain), failuresOf(plain)), nil, OutcomePartial, 0},
-		{"failures and permanent", errors.Join(failuresOf(plain), Permanent(nil)), nil, OutcomeFailure, 0},
-		{"too large and failures", errors.Join(TooLarge(nil), failuresOf(plain)), nil, OutcomeFailure, 0},
-		{"an error that says that it is a throttle, and wraps another", actsThrottledAndWraps{plain}, nil, OutcomeThrottled, 0},
-		{"failures and plain", errors.Join(failuresOf(plain), plain), nil, OutcomeFailure, 0},
-		{"failures and throttled", errors.Join(failuresOf(plain), Throttled(time.Second, nil)), nil, OutcomeThrottled, time.Second},
-		{"failures, one throttled", failuresOf(plain, Throttled(time.Second, nil)), nil, OutcomeThrottled, time.Second},
-		{"failures, one a halt", failuresOf(Halt(nil), plain, Throttled(time.Second, nil)), nil, OutcomeHalt, 0},
-		{"failures, one permanent", failuresOf(Permanent(nil)), nil, OutcomePartial, 0},
-		{"busy", wrap(Busy(time.Second, plain)), nil, OutcomeThrottled, time.Second},
-		{"busy, beside a plain one", errors.Join(plain, Busy(time.Second, nil)), nil, OutcomeThrottled, time.Second},
-		{"a throttle that names no reason beside one that does", errors.Join(Busy(time.Second, nil), ErrThrottled), nil, OutcomeThrottled, time.Second},
-		{"busy, of records", failuresOf(Busy(time.Second, nil), plain), nil, OutcomeThrottled, time.Second},
-		{"failures, one throttled by itself", failuresOf(Busy(time.Second, nil), Throttled(0, nil)), nil, OutcomeThrottled, time.Second},
-		{"busy, in a panic", &PanicError{Value: Busy(time.Second, nil)}, nil, OutcomeThrottled, time.Second},
-		{"refused", wrap(Refused(plain)), nil, OutcomeHalt, 0},
-		{"refused, and throttled", errors.Join(Refused(nil), Throttled(time.Second, nil)), nil, OutcomeHalt, 0},
-		{"a halt beside one that may pass", errors.Join(Refused(nil), Halt(nil)), nil, OutcomeHalt, 0},
-		{"refused, of a record", failuresOf(Refused(nil), plain), nil, OutcomeHalt, 0},
-		{"failures, one a halt beside one that may pass", failuresOf(Refused(nil), Halt(nil)), nil, OutcomeHalt, 0},
-		{"refused, in a panic", &PanicError{Value: Refused(nil)}, nil, OutcomeHalt, 0},
-		{"an error that wraps nothing", emptyJoin{}, nil, OutcomeFailure, 0},
-		{"an error that says that it is a throttle", actsThrottled{}, nil, OutcomeThrottled, 0},
-	} {
-		if got := judge(tt.err, tt.cause); got.outcome != tt.want || got.after != tt.after || (got.err == nil) != (tt.err == nil) ||
-			got.busy != strings.Contains(tt.name, "busy") || got.refused != strings.Contains(tt.name, "refused") {
-			t.Errorf("%s: %s, %s, %v", tt.name, got.outcome, got.after, got.err)
-		}
-	}
-	if got := judge(plain, ErrInvokeTimeout); !errors.Is(got.err, ErrInvokeTimeout) || !errors.Is(got.err, plain) {
-		t.Errorf("%v", got.err)
-	}
-}
-
-func failuresOf(errs ...error) error {
-	var f Failures
-	for i, err := range errs {
-		f.Add(&kgo.Record{Topic: "orders", Offset: int64(i)}, err)
-	}
-	return f.Err()
-}
-
-// emptyJoin wraps no error.
-type emptyJoin struct{}
-
-func (emptyJoin) Error() string   { return "empty" }
-func (emptyJoin) Unwrap() []error { return []error{nil} }
-
-// actsThrottled is a user's own kind of error.
-type actsThrottled struct{}
-
-func (actsThrottled) Error() string        { return "busy" }
-func (actsThrottled) Is(target error) bool { return target == ErrThrottled }
-
-type actsThrottledAndWraps struct{ err error }
-
-func (e actsThrottledAndWraps) Error() string        { return "busy" }
-func (e actsThrottledAndWraps) Is(target error) bool { return target == ErrThrottled }
-func (e actsThrottledAndWraps) Unwrap() error        { return e.err }
-
-// TestFailuresAreReadBack by who answers for an Invoker.
-func TestFailuresAreReadBack(t *testing.T) {
-	a, b := errors.New("a"), errors.New("b")
-	var f Failures
-	seven, nine := &kgo.Record{Topic: "orders", Partition: 1, Offset: 7}, &kgo.Record{Topic: "orders", Partition: 2, Offset: 9}
-	f.Add(seven, a)
-	f.Add(&kgo.Record{Topic: "orders", Partition: 1, Offset: 8}, nil) // says nothing
-	f.StopAt(nine, b)
-	f.StopAt(nil, nil)
-	orders := func(p int32) partition.ID { return partition.ID{Topic: "orders", Partition: p} }
-	want := []RecordFailure{{TopicPartition(orders(1)), 7, seven, a, false}, {TopicPartition(orders(2)), 9, nine, b, true}, {TopicPartition{}, -1, nil, errStopped, true}}
-	if got := FailuresOf(fmt.Errorf("wrapped: %w", f.Err())); !slices.Equal(got, want) {
-		t.Errorf("%+v", got)
-	}
-	for _, whole := range []error{nil, a, Permanent(a), errors.Join(a, f.Err()), errors.Join(f.Err(), Permanent(a)), Throttled(0, nil)} {
-		if got := FailuresOf(whole); got != nil {
-			t.Errorf("%v: %+v", whole, got)
-		}
-	}
-	if err := new(Failures).Err(); err != nil {
-		t.Errorf("%v", err)
-	}
-	if msg := f.Err().Error(); msg != "esm: 3 records of the batch failed: orders/1 offset 7: a; orders/2 offset 9: b; /0 offset -1: the function stopped here" {
-		t.Errorf("%q", msg)
-	}
 }

@@ -35,8 +35,7 @@ func (l *lane) rereading() bool {
 // of it have to be read again, and the lease was given back. It is called
 // without the lock: what it looks at belongs to whoever has the lease.
 func (e *engine) prepare(l *lease, now time.Time) bool {
-	// The function gets a slice of its own: it may sort it, or keep it.
-	batch := make([]*kgo.Record, 0, l.records)
+	batch := make([]*kgo.Record, 0, l.count)
 	var changed []*part
 	for _, p := range l.work.parts {
 		n := len(p.left[0].records)
@@ -59,7 +58,7 @@ func (e *engine) prepare(l *lease, now time.Time) bool {
 		e.giveBack(l, changed, now)
 		return false
 	}
-	l.batch = Batch{Records: batch, Attempt: l.attempt, ID: l.id, Mapping: e.watch.name, Group: e.group, origin: &e.origin}
+	l.records = batch
 	return true
 }
 
@@ -69,7 +68,7 @@ func (p *part) renew(n int) bool {
 	p.renewed = make([]kgo.Record, n)
 	for i := range p.renewed {
 		j, _ := find(p.records, p.left[0].records[i].offset)
-		if !p.records[j].renew(p.kafka[j], p.lane.ID, p.heads.at(p.records[j].offset), p.contexts.at(j), &p.renewed[i]) {
+		if !renew(&p.records[j], p.kafka[j], p.lane.ID, p.heads.at(p.records[j].offset), p.contexts.at(j), &p.renewed[i]) {
 			p.renewed = nil
 			return false
 		}
@@ -97,7 +96,7 @@ func (e *engine) giveBack(l *lease, changed []*part, now time.Time) {
 	if l.poller != nil {
 		e.pool.end(l.poller, now)
 		e.counts.invocations--
-		e.counts.invoked -= int64(l.records)
+		e.counts.invoked -= int64(l.count)
 	}
 	all := e.unlease(l)
 	for _, p := range changed {

@@ -16,8 +16,8 @@ type portion struct {
 	// zero time if there is none.
 	due        time.Time
 	deliveries int // of the first record that failed
-	// reason is why the records are given up, reasonNone while they are not.
-	reason Reason
+	// reason is why the records are given up, planReasonNone while they are not.
+	reason planReason
 	// searching is whether they are a piece of a batch that failed, split to find
 	// what fails it.
 	searching bool
@@ -102,31 +102,31 @@ const (
 // first half before the second, so during an outage it stops at the first
 // record, which then waits for its back-off alone.
 func plan(v verdict, tried []portion, p policy, now time.Time) decision {
-	if !p.discards && v.outcome == OutcomePermanent {
-		v.outcome = OutcomeFailure
+	if !p.discards && v.outcome == planOutcomePermanent {
+		v.outcome = planOutcomeFailure
 	}
 	switch {
-	case len(tried) > 1 && (v.outcome == OutcomeFailure || v.outcome == OutcomeTooLarge):
+	case len(tried) > 1 && (v.outcome == planOutcomeFailure || v.outcome == planOutcomeTooLarge):
 		return decision{step: stepSplit}
-	case v.outcome == OutcomeThrottled && v.failures == nil && !v.busy && len(tried) > 1 && slices.ContainsFunc(tried, portion.throttledBefore):
+	case v.outcome == planOutcomeThrottled && v.failures == nil && !v.busy && len(tried) > 1 && slices.ContainsFunc(tried, portion.throttledBefore):
 		return decision{step: stepSplit}
-	case v.outcome == OutcomeThrottled && v.failures == nil && v.apart && len(tried) == 1:
+	case v.outcome == planOutcomeThrottled && v.failures == nil && v.apart && len(tried) == 1:
 		return decision{sequels: []sequel{{left: []portion{p.apart(tried[0], v.err, now)}}}}
-	case (v.outcome == OutcomeThrottled || v.outcome == OutcomeHalt) && v.failures == nil, v.outcome == OutcomeAbandoned:
+	case (v.outcome == planOutcomeThrottled || v.outcome == planOutcomeHalt) && v.failures == nil, v.outcome == planOutcomeAbandoned:
 		return decision{step: stepAgain}
 	}
 	d := decision{sequels: make([]sequel, len(tried))}
 	for i, r := range tried {
 		s := &d.sequels[i]
 		switch v.outcome {
-		case OutcomeSuccess:
+		case planOutcomeSuccess:
 			s.settled = r.records
-		case OutcomeFailure:
+		case planOutcomeFailure:
 			s.left = p.failed(r, v.err, now)
-		case OutcomeTooLarge:
+		case planOutcomeTooLarge:
 			s.left = p.tooLarge(r, v.err, now)
-		case OutcomePermanent:
-			s.left = []portion{p.discard(r, ReasonPermanent, v.err, now)}
+		case planOutcomePermanent:
+			s.left = []portion{p.discard(r, planReasonPermanent, v.err, now)}
 		default: // partial, or a throttle or a halt of some records
 			*s = p.partial(r, v.of(i), now)
 		}
@@ -147,7 +147,7 @@ func (p policy) failed(r portion, err error, now time.Time) []portion {
 		return was.halve(true)
 	}
 	if exhausted {
-		r.reason, r.due = ReasonRetriesExhausted, time.Time{}
+		r.reason, r.due = planReasonRetriesExhausted, time.Time{}
 	}
 	return []portion{r}
 }
@@ -171,7 +171,7 @@ func (p policy) tooLarge(r portion, err error, now time.Time) []portion {
 		r.account = r.account.failed(err, now)
 		return r.halve(r.searching)
 	case p.discards:
-		return []portion{p.discard(r, ReasonTooLarge, err, now)}
+		return []portion{p.discard(r, planReasonTooLarge, err, now)}
 	}
 	return p.failed(r, err, now)
 }
@@ -194,7 +194,7 @@ func (r portion) halve(searching bool) []portion {
 }
 
 // discard gives records up after a call that said so.
-func (p policy) discard(r portion, reason Reason, err error, now time.Time) portion {
+func (p policy) discard(r portion, reason planReason, err error, now time.Time) portion {
 	r.account = r.account.failed(err, now)
 	r.attempts++
 	r.reason, r.due = reason, time.Time{}
@@ -229,10 +229,10 @@ func (p policy) partial(r portion, failures []failure, now time.Time) (s sequel)
 			untried.records = append(untried.records, rec)
 		case !failed:
 			s.settled = append(s.settled, rec)
-		case f.outcome == OutcomePermanent && p.discards:
-			lost = append(lost, p.discard(one, ReasonPermanent, f.err, now))
-		case f.outcome == OutcomeTooLarge && p.discards:
-			lost = append(lost, p.discard(one, ReasonTooLarge, f.err, now))
+		case f.outcome == planOutcomePermanent && p.discards:
+			lost = append(lost, p.discard(one, planReasonPermanent, f.err, now))
+		case f.outcome == planOutcomeTooLarge && p.discards:
+			lost = append(lost, p.discard(one, planReasonTooLarge, f.err, now))
 		default:
 			if firstErr == nil {
 				firstErr = f.err
@@ -312,7 +312,7 @@ func (p policy) expire(r portion, now time.Time) []portion {
 		}
 	}
 	gone := r.with(aged)
-	gone.reason = ReasonTooOld
+	gone.reason = planReasonTooOld
 	if len(young) == 0 {
 		return []portion{gone}
 	}

@@ -41,43 +41,42 @@ func SettledOf(ctx context.Context, b *Batch, err error) []*kgo.Record {
 	if err == nil {
 		return b.Records
 	}
-	parts, tried := partsOf(b)
 	v := judge(err, context.Cause(ctx))
-	v.resolve(parts)
-	d := plan(v, tried, policy{maxRetries: -1}, time.Time{})
+	shares, tried := sharesOf(b)
+	v.resolve(shares)
 	var settled []*kgo.Record
-	for i, s := range d.sequels { // none, unless each partition goes on for itself
+	for i, s := range plan(v.verdict, tried, policy{maxRetries: -1}, time.Time{}).sequels { // none, unless each partition goes on for itself
 		for _, r := range s.settled {
-			settled = append(settled, parts[i].kafka[r.content])
+			settled = append(settled, shares[i].kafka[r.content])
 		}
 	}
 	return settled
 }
 
-// partsOf is what an invocation of this batch carries: a part of each partition,
-// as its records say now. Which record an error names is for resolve to say.
-func partsOf(b *Batch) (parts []*part, tried []portion) {
-	at := map[TopicPartition]*part{}
+// sharesOf is what each partition has in an invocation of this batch, as its
+// records say now. Which record an error names is for resolve to say.
+func sharesOf(b *Batch) (shares []share, tried []portion) {
+	at := map[TopicPartition]int{}
 	for tp, records := range b.ByPartition() {
-		p := at[tp]
-		if p == nil {
-			p = &part{lane: &lane{ID: partition.ID(tp)}}
-			at[tp] = p
-			parts = append(parts, p)
+		i, known := at[tp]
+		if !known {
+			i = len(shares)
+			at[tp] = i
+			shares = append(shares, share{ID: partition.ID(tp)})
 		}
 		// The records of a partition stand together and in order, but a function
 		// may have sorted its batch.
-		p.kafka = append(p.kafka, records...)
+		shares[i].kafka = append(shares[i].kafka, records...)
 	}
-	for _, p := range parts {
-		slices.SortStableFunc(p.kafka, func(a, b *kgo.Record) int { return cmp.Compare(a.Offset, b.Offset) })
-		for i, k := range p.kafka {
+	for i := range shares {
+		s := &shares[i]
+		slices.SortStableFunc(s.kafka, func(a, b *kgo.Record) int { return cmp.Compare(a.Offset, b.Offset) })
+		for j, k := range s.kafka {
 			// Some may be of one offset by now, so content, which is of no use here,
 			// is the place.
-			p.records = append(p.records, record{offset: k.Offset, content: uint32(i)})
+			s.records = append(s.records, record{offset: k.Offset, content: uint32(j)})
 		}
-		p.left = []portion{{records: p.records}}
-		tried = append(tried, p.left[0])
+		tried = append(tried, portion{records: s.records})
 	}
-	return parts, tried
+	return shares, tried
 }

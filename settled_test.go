@@ -138,9 +138,9 @@ func TestSettledOfAgreesWithTheEngine(t *testing.T) {
 		got := SettledOf(ctx, b, said.err)
 		v := judge(said.err, context.Cause(ctx))
 		cancel(nil)
-		outcomes[v.outcome]++
+		outcomes[Outcome(v.outcome)]++
 
-		var parts []*part // as a lease has them
+		var shares []share // as a call has them
 		var tried []portion
 		for _, n := range []int32{0, 1, 2} {
 			var all []*kgo.Record
@@ -151,17 +151,17 @@ func TestSettledOfAgreesWithTheEngine(t *testing.T) {
 			}
 			if len(all) > 0 {
 				s := number(all)
-				p := &part{lane: newLane(partition.ID{Topic: "orders", Partition: n}), records: s.records, kafka: s.kafka, left: []portion{{records: s.records}}}
-				parts, tried = append(parts, p), append(tried, p.left[0])
+				shares = append(shares, share{partition.ID{Topic: "orders", Partition: n}, s.records, all})
+				tried = append(tried, portion{records: s.records})
 			}
 		}
-		v.resolve(parts)
+		v.resolve(shares)
 		p := policy{maxRetries: rng.IntN(3) - 1, bisect: rng.IntN(2) == 0, discards: rng.IntN(2) == 0, backoff: time.Second}
 		var want []*kgo.Record
-		for i, s := range plan(v, tried, p, time.Unix(1_000_000, 0)).sequels {
+		for i, s := range plan(v.verdict, tried, p, time.Unix(1_000_000, 0)).sequels {
 			for _, r := range s.settled {
-				j, _ := find(parts[i].records, r.offset)
-				want = append(want, parts[i].kafka[j])
+				j, _ := find(shares[i].records, r.offset)
+				want = append(want, shares[i].kafka[j])
 			}
 		}
 

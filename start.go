@@ -63,7 +63,7 @@ func (m *Mapping) Start(ctx context.Context) error {
 	m.start = cancel
 	cfg := m.cfg.Load()
 	base := context.WithValue(context.WithoutCancel(ctx), invocationOf{m}, true)
-	e := newEngine(cfg, m.invoker, m.watch, base)
+	e := newEngine(cfg, engineWorld{invoke: m.caller().invoke}, m.watch, base)
 	r := &run{engine: e, consumer: newConsumer(e, &m.source)}
 	e.halted = m.onHalt
 	if m.paused {

@@ -103,7 +103,7 @@ func (e *engine) describe(s *State) {
 	case s.LastResultAt.IsZero():
 	case lastErr == "":
 		s.LastResult = callOK
-	case last == OutcomeThrottled:
+	case last == planOutcomeThrottled:
 		s.LastResult = callBusy + ": " + lastErr
 	default:
 		s.LastResult = callFailed + ": " + lastErr

@@ -195,36 +195,36 @@ type counters struct {
 func (e *engine) tally(l *lease, v verdict, took time.Duration, now time.Time) {
 	e.progress = now
 	e.function.ended = now
-	if v.outcome != OutcomeAbandoned {
+	if v.outcome != planOutcomeAbandoned {
 		e.function.last, e.function.lastErr, e.function.lastAt = v.outcome, "", now
 		if v.err != nil {
 			e.function.lastErr = v.err.Error() // which keep made
 		}
 	}
-	if v.outcome != OutcomeThrottled && v.outcome != OutcomeHalt && v.outcome != OutcomeAbandoned && !v.blamed {
+	if v.outcome != planOutcomeThrottled && v.outcome != planOutcomeHalt && v.outcome != planOutcomeAbandoned && !v.blamed {
 		e.evidence.answered()
 	}
-	if v.outcome == OutcomeSuccess || v.outcome == OutcomePartial && len(v.failures) < l.records {
+	if v.outcome == planOutcomeSuccess || v.outcome == planOutcomePartial && len(v.failures) < l.count {
 		e.function.succeeded(now, e.pool.busy > 0)
 	}
 	switch v.outcome {
-	case OutcomeFailure:
+	case planOutcomeFailure:
 		e.counts.errors++
-		e.counts.failed += int64(l.records)
-	case OutcomeAbandoned:
+		e.counts.failed += int64(l.count)
+	case planOutcomeAbandoned:
 		e.counts.abandoned++
 		return
-	case OutcomePartial:
+	case planOutcomePartial:
 		e.counts.errors++
 		e.counts.failed += int64(len(v.failures))
-	case OutcomePermanent, OutcomeTooLarge:
+	case planOutcomePermanent, planOutcomeTooLarge:
 		e.counts.errors++
-		e.counts.failed += int64(l.records)
-	case OutcomeThrottled, OutcomeHalt:
+		e.counts.failed += int64(l.count)
+	case planOutcomeThrottled, planOutcomeHalt:
 		return
 	}
-	full := 2*l.records >= e.cfg.batchSize || 2*l.bytes >= int64(e.cfg.batchBytes)
-	e.pace.ended(took, l.records, l.bytes, full)
+	full := 2*l.count >= e.cfg.batchSize || 2*l.bytes >= int64(e.cfg.batchBytes)
+	e.pace.ended(took, l.count, l.bytes, full)
 	if e.pace.completed == scaleMinimum {
 		e.scaleBell.ring()
 	}

@@ -113,12 +113,12 @@ func (e *evidence) answered() {
 // the records a failure. lasts is how long a refusal has to last to be a halt.
 func (e *evidence) weigh(v verdict, tried []portion, lasts time.Duration, now time.Time) verdict {
 	switch {
-	case v.outcome == OutcomeAbandoned, v.outcome == OutcomeHalt && !v.refused:
+	case v.outcome == planOutcomeAbandoned, v.outcome == planOutcomeHalt && !v.refused:
 		for i := range tried {
 			tried[i].suspicion.behind = true
 		}
 		return v
-	case v.outcome == OutcomeHalt:
+	case v.outcome == planOutcomeHalt:
 		for i := range tried {
 			if v.throttledAt(i) != 0 {
 				e.refusedFrom = time.Time{} // records of it were answered
@@ -127,8 +127,8 @@ func (e *evidence) weigh(v verdict, tried []portion, lasts time.Duration, now ti
 		if e.refused(lasts, now) {
 			return v
 		}
-		v.outcome = OutcomeThrottled
-	case v.outcome != OutcomeThrottled:
+		v.outcome = planOutcomeThrottled
+	case v.outcome != planOutcomeThrottled:
 		for i := range tried {
 			tried[i].suspicion = suspicion{}
 		}
@@ -169,16 +169,16 @@ func (e *evidence) weigh(v verdict, tried []portion, lasts time.Duration, now ti
 		}
 		for j := range v.of(i) {
 			if f := &v.of(i)[j]; throttles(f.outcome) {
-				f.outcome, f.blamed, f.err = OutcomeFailure, true, aboutRecords(f.err)
+				f.outcome, f.blamed, f.err = planOutcomeFailure, true, aboutRecords(f.err)
 			}
 		}
 	}
 	switch {
 	case left > 0:
 	case v.failures != nil:
-		v.outcome, v.blamed = OutcomePartial, true
+		v.outcome, v.blamed = planOutcomePartial, true
 	default:
-		v.outcome, v.blamed = OutcomeFailure, true
+		v.outcome, v.blamed = planOutcomeFailure, true
 	}
 	if v.blamed {
 		v.err = aboutRecords(v.err)
@@ -210,23 +210,7 @@ func (v *verdict) throttledAt(part int) int {
 	return -1
 }
 
-func throttles(o Outcome) bool { return o == OutcomeThrottled || o == OutcomeHalt }
-
 // aboutRecords is the error of records whose throttle is a failure.
 func aboutRecords(err error) error {
 	return guard.Keep(fmt.Errorf("esm: throttled or refused again and again while others are answered, so it is a failure of these records: %w", err))
-}
-
-// weigh compares what a call was told with what others are told. It notes in what
-// the call carried what is suspected of it.
-func (e *engine) weigh(l *lease, v verdict, now time.Time) verdict {
-	tried := make([]portion, 0, 1)
-	for _, p := range l.work.parts {
-		tried = append(tried, p.left[0])
-	}
-	v = e.evidence.weigh(v, tried, max(refusalLasts, 2*e.pace.service()), now)
-	for i, p := range l.work.parts {
-		p.left[0].suspicion = tried[i].suspicion
-	}
-	return v
 }

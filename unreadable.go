@@ -98,7 +98,7 @@ func (e *engine) skipped(l *lane, now time.Time) *work {
 	records := []record{{offset: u.To - 1}}
 	f := &firstPart{part: part{lane: l, from: l.taken, records: records, kafka: []*kgo.Record{{Topic: u.Topic, Partition: u.Partition, Offset: u.From, Timestamp: time.UnixMilli(-1)}}}}
 	f.heads.first = head{from: u.From, epoch: l.leaderEpoch}
-	f.left[0] = portion{records: records, reason: ReasonUnreadable, account: account{firstAt: now, lastAt: now, firstErr: u.copy(), lastErr: u.copy()}}
+	f.left[0] = portion{records: records, reason: planReasonUnreadable, account: account{firstAt: now, lastAt: now, firstErr: u.copy(), lastErr: u.copy()}}
 	f.part.left = f.left[:1:1]
 	l.taken = u.To
 	// Only now: what comes after it would stand in one queue with what comes before.
@@ -113,7 +113,7 @@ func (l *lane) passing() *UnreadableError {
 	if l.skipping != nil {
 		return l.skipping
 	}
-	if p := l.part(); p != nil && len(p.left) > 0 && p.left[0].reason == ReasonUnreadable {
+	if p := l.part(); p != nil && len(p.left) > 0 && p.left[0].reason == planReasonUnreadable {
 		return &UnreadableError{TopicPartition: TopicPartition(l.ID), From: p.heads.first.from, To: p.to()}
 	}
 	return nil

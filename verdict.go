@@ -13,58 +13,24 @@ import (
 	"github.com/seed429fd032/esm/internal/partition"
 )
 
-// A verdict is an Outcome with what belongs to it.
+// A judgement is a verdict that is being made.
 //
-// # Where it is made
+// # Where
 //
-// A verdict is made once, where the call returned: on the goroutine of the
-// call, without a lock, and before it counts as returned. To judge an error is
-// to run methods of the user's, which may panic, never return, or ask the
-// Mapping something; one that never returns is then a call that never returns,
-// which revoke and stop know to deal with. What the verdict holds afterwards
-// are texts that were made, and errors that were looked through: nobody runs a
-// method of the user's under the engine's lock. The engine's plan, hooks and
-// discards read the verdict.
-type verdict struct {
-	outcome  Outcome
-	err      error         // nil on success; kept by guard
-	after    time.Duration // how long the function asked to be left alone
-	failures []failure     // which records failed, if that is known: by part, in their order
-	panicked *PanicError   // if it did not return
-	busy     bool          // a throttle that cannot be about the records
-	refused  bool          // a halt, unless other calls are answered
-
-	// What other calls say of it: see evidence.weigh.
-	apart     bool // a throttle of records that are suspected: only these wait
-	suspected int  // how many throttles of them count
-	blamed    bool // a throttle that is a failure of its records
-
+// It is made once, where the call returned: on the goroutine of the call, without
+// a lock, and before it counts as returned. To judge an error is to run methods of
+// the user's, which may panic, never return, or ask the Mapping something; one that
+// never returns is then a call that never returns, which revoke and stop know to
+// deal with.
+type judgement struct {
+	verdict
 	said []remark // as the function said it
 }
 
 // A remark is what a function said of one record, and the outcome that means.
 type remark struct {
 	RecordFailure
-	outcome Outcome
-}
-
-// A failure is what was said of one record of an invocation.
-type failure struct {
-	part, record int
-	err          error
-	outcome      Outcome
-	stopped      bool
-	blamed       bool // its throttle is a failure: see evidence.weigh
-}
-
-// of returns the failures of one part.
-func (v *verdict) of(part int) []failure {
-	i, _ := slices.BinarySearchFunc(v.failures, part, func(f failure, part int) int { return cmp.Compare(f.part, part) })
-	j := i
-	for j < len(v.failures) && v.failures[j].part == part {
-		j++
-	}
-	return v.failures[i:j]
+	outcome planOutcome
 }
 
 // judge says what became of a call that returned err on a context whose cause
@@ -77,41 +43,41 @@ func (v *verdict) of(part int) []failure {
 // records up. Failures of records beside something that would give all of them
 // up are a plain failure: to settle the others would lose them. So is an error
 // whose own methods panic, or that holds itself.
-func judge(err, cause error) verdict {
+func judge(err, cause error) judgement {
 	left := maxErrors
 	return judgeWithin(err, cause, &left)
 }
 
 // judgeWithin is judge, and counts the errors that it looks at off left.
-func judgeWithin(err, cause error, left *int) (v verdict) {
+func judgeWithin(err, cause error, left *int) (v judgement) {
 	if err == nil {
-		return verdict{outcome: OutcomeSuccess}
+		return judgement{} // success
 	}
 	if cause == ErrStopping || cause == ErrRevoked {
-		return verdict{outcome: OutcomeAbandoned, err: err}
+		return judgement{verdict: verdict{outcome: planOutcomeAbandoned, err: err}}
 	}
 	defer func() {
 		if p := recover(); p != nil {
-			v = verdict{outcome: OutcomeFailure, err: fmt.Errorf("%s (a method of the error panicked: %s)", guard.Text(err), guard.Sprint(p))}
+			v = judgement{verdict: verdict{outcome: planOutcomeFailure, err: fmt.Errorf("%s (a method of the error panicked: %s)", guard.Text(err), guard.Sprint(p))}}
 		}
 	}()
 	r := reading{left: left}
 	r.look(err, maxErrorDepth)
 	r.items()
-	v = verdict{outcome: r.outcome, err: err}
+	v = judgement{verdict: verdict{outcome: r.outcome, err: err}}
 	switch {
-	case r.endless || r.outcome == OutcomeSuccess: // what was found is not all that it says, or it holds no error
-		v.outcome = OutcomeFailure
-	case cause == ErrInvokeTimeout && r.outcome == OutcomeThrottled && r.said == nil:
+	case r.endless || r.outcome == planOutcomeSuccess: // what was found is not all that it says, or it holds no error
+		v.outcome = planOutcomeFailure
+	case cause == ErrInvokeTimeout && r.outcome == planOutcomeThrottled && r.said == nil:
 		// The time was over before the function was reached: nothing was learned
 		// about the records, nor about the function.
-		v.outcome = OutcomeAbandoned
+		v.outcome = planOutcomeAbandoned
 	case cause == ErrInvokeTimeout:
-		v = verdict{outcome: OutcomeFailure, err: fmt.Errorf("%w: %w", ErrInvokeTimeout, guard.Keep(err))}
+		v = judgement{verdict: verdict{outcome: planOutcomeFailure, err: fmt.Errorf("%w: %w", ErrInvokeTimeout, guard.Keep(err))}}
 	case r.said == nil: // it was said of the whole call
 	case r.whole:
 		// Which records would be given up, and which settled, is not said.
-		v.outcome = OutcomeFailure
+		v.outcome = planOutcomeFailure
 	default:
 		v.said = r.said
 		if r.err != nil {
@@ -119,9 +85,9 @@ func judgeWithin(err, cause error, left *int) (v verdict) {
 		}
 	}
 	switch v.outcome {
-	case OutcomeThrottled:
+	case planOutcomeThrottled:
 		v.after, v.busy = r.after, !r.plain
-	case OutcomeHalt:
+	case planOutcomeHalt:
 		v.refused = !r.final
 	}
 	return v
@@ -135,26 +101,12 @@ const (
 	maxOfRecord   = 1000
 )
 
-// strength orders outcomes by which of two in one error holds.
-var strength = [...]int{
-	OutcomeSuccess: 0, OutcomePermanent: 1, OutcomeTooLarge: 2, OutcomePartial: 3,
-	OutcomeFailure: 4, OutcomeThrottled: 5, OutcomeHalt: 6,
-}
-
-// stronger is the one of two outcomes that holds.
-func stronger(a, b Outcome) Outcome {
-	if strength[b] > strength[a] {
-		return b
-	}
-	return a
-}
-
 // A reading is what was found so far in an error.
 type reading struct {
 	left    *int // errors that may still be looked at
 	endless bool // there were more of them, or deeper ones
 
-	outcome Outcome       // the strongest
+	outcome planOutcome   // the strongest
 	after   time.Duration // how long the function asked to be left alone
 	plain   bool          // a throttle that may be about records
 	final   bool          // a halt that holds whatever other calls return
@@ -170,9 +122,9 @@ func (r *reading) look(err error, depth int) {
 		r.endless = true
 		return
 	}
-	found := OutcomeFailure
+	found := planOutcomeFailure
 	if says, ok := err.(interface{ Is(error) bool }); ok && says.Is(ErrThrottled) {
-		r.outcome, r.plain = stronger(r.outcome, OutcomeThrottled), true // a user's own kind of error
+		r.outcome, r.plain = stronger(r.outcome, planOutcomeThrottled), true // a user's own kind of error
 	}
 	switch e := err.(type) {
 	case *guard.Error:
@@ -187,23 +139,23 @@ func (r *reading) look(err error, depth int) {
 		// it may have been told not to go on.
 		if inner := e.Unwrap(); inner != nil {
 			of := judgeWithin(inner, nil, r.left)
-			if of.outcome == OutcomeHalt || of.outcome == OutcomeThrottled {
+			if of.outcome == planOutcomeHalt || of.outcome == planOutcomeThrottled {
 				found = of.outcome
 				r.found(&of)
 			}
 		}
 	case *HaltError:
-		found = OutcomeHalt
+		found = planOutcomeHalt
 		r.final = r.final || !e.refused
 	case *throttledError:
-		found = OutcomeThrottled
+		found = planOutcomeThrottled
 		r.after, r.plain = max(r.after, e.after), r.plain || !e.busy
 	case *permanentError:
-		found, r.whole = OutcomePermanent, true
+		found, r.whole = planOutcomePermanent, true
 	case *tooLargeError:
-		found, r.whole = OutcomeTooLarge, true
+		found, r.whole = planOutcomeTooLarge, true
 	case *failuresError:
-		found = OutcomePartial
+		found = planOutcomePartial
 		for _, item := range e.items {
 			r.said = append(r.said, remark{RecordFailure: item})
 		}
@@ -223,23 +175,23 @@ func (r *reading) look(err error, depth int) {
 		}
 	}
 	if err == ErrThrottled {
-		found, r.plain = OutcomeThrottled, true
+		found, r.plain = planOutcomeThrottled, true
 	}
 	r.outcome = stronger(r.outcome, found)
 }
 
 // found notes a throttle or a halt that was judged apart.
-func (r *reading) found(of *verdict) {
+func (r *reading) found(of *judgement) {
 	r.after = max(r.after, of.after)
-	r.plain = r.plain || of.outcome == OutcomeThrottled && !of.busy
-	r.final = r.final || of.outcome == OutcomeHalt && !of.refused
+	r.plain = r.plain || of.outcome == planOutcomeThrottled && !of.busy
+	r.final = r.final || of.outcome == planOutcomeHalt && !of.refused
 }
 
 // items judges what was said of records. A throttle or a halt that is said of one
 // holds for the Mapping.
 func (r *reading) items() {
-	if r.outcome != OutcomePartial || r.whole {
-		if r.outcome != OutcomePartial {
+	if r.outcome != planOutcomePartial || r.whole {
+		if r.outcome != planOutcomePartial {
 			r.said = nil // it was said of the whole call
 		}
 		return
@@ -255,7 +207,7 @@ func (r *reading) items() {
 			return
 		}
 		item.outcome = of.outcome
-		if of.outcome == OutcomeHalt || of.outcome == OutcomeThrottled {
+		if of.outcome == planOutcomeHalt || of.outcome == planOutcomeThrottled {
 			r.found(&of)
 			if s := stronger(r.outcome, of.outcome); s != r.outcome {
 				r.outcome = s
@@ -267,9 +219,9 @@ func (r *reading) items() {
 
 // keep makes the texts of a verdict, and forgets what is too large. A halt is
 // one for whoever looks, even if what held it was.
-func (v *verdict) keep() {
+func (v *judgement) keep() {
 	v.err = guard.Keep(v.err)
-	if v.outcome != OutcomeHalt {
+	if v.outcome != planOutcomeHalt {
 		return
 	}
 	if _, ok := guard.Find[*HaltError](v.err); !ok {
@@ -279,19 +231,19 @@ func (v *verdict) keep() {
 
 // resolve finds the records that were said to have failed in what was handed
 // over: by the very record, since user code may have forwarded it, or else by
-// topic, partition and offset. If one is not there, nobody knows what else is
-// wrong, and the whole batch failed.
-func (v *verdict) resolve(parts []*part) {
+// topic, partition and offset. What is said twice of one is merged. If one is not
+// there, nobody knows what else is wrong, and the whole batch failed.
+func (v *judgement) resolve(shares []share) {
 	if len(v.said) == 0 {
-		return // as after nearly every invocation: an index of all records is dear
+		return
 	}
 	type place struct{ part, record int }
 	handed := map[*kgo.Record]place{}
 	partitions := map[partition.ID]int{}
-	for i, p := range parts {
-		partitions[p.lane.ID] = i
-		for j := range p.left[0].records {
-			handed[p.handed(j)] = place{i, j}
+	for i, s := range shares {
+		partitions[s.ID] = i
+		for j, r := range s.kafka {
+			handed[r] = place{i, j}
 		}
 	}
 	found := map[place]failure{}
@@ -299,11 +251,11 @@ func (v *verdict) resolve(parts []*part) {
 		at, known := handed[said.Record]
 		if !known {
 			if at.part, known = partitions[partition.ID(said.TopicPartition)]; known {
-				at.record, known = find(parts[at.part].left[0].records, said.Offset)
+				at.record, known = find(shares[at.part].records, said.Offset)
 			}
 		}
 		if !known {
-			*v = verdict{outcome: OutcomeFailure, err: fmt.Errorf("%s/%d offset %d is no record of this batch: %w", said.Topic, said.Partition, said.Offset, v.err)}
+			*v = judgement{verdict: verdict{outcome: planOutcomeFailure, err: fmt.Errorf("%s/%d offset %d is no record of this batch: %w", said.Topic, said.Partition, said.Offset, v.err)}}
 			return
 		}
 		f, twice := found[at]

@@ -1,0 +1,117 @@
+package esm
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/seed429fd032/esm/internal/partition"
+)
+
+// A call is an invocation as the world outside of the engine sees it: what the
+// function gets, and what it said. It belongs to whoever calls the function until
+// world.invoke has returned.
+type call struct {
+	id      string
+	attempt int // 1 for the first
+	// records are what the function gets, in a slice of its own: it may sort it, or
+	// keep it. How many there are, and how large, is in count and bytes.
+	records []*kgo.Record
+	count   int
+	bytes   int64
+	// ctx ends with the call. Whoever cancels it says why.
+	ctx     context.Context
+	cancel  context.CancelCauseFunc
+	timeout time.Duration // 0 for none
+	places  placeClock
+
+	// verdict is what became of it, and after what there is to tell of that once it
+	// is booked, without the lock; nil for nothing. See world.invoke.
+	verdict verdict
+	after   func()
+
+	work *work
+}
+
+// An engineWorld is what the engine needs of the outside.
+type engineWorld struct {
+	// invoke calls the function and fills in the verdict. Whatever the function
+	// does, it panics never. It may end the goroutine, if the function does; the
+	// verdict is filled in even then.
+	//
+	// It runs without a lock, on a goroutine of the call's own. The verdict is
+	// made before it returns, since to make one may run methods of the user's.
+	invoke func(*call)
+}
+
+// A share is what one partition has in a call: the engine's own numbers of its
+// records, which do not depend on what user code did to these, and the records.
+type share struct {
+	partition.ID
+	records []record
+	kafka   []*kgo.Record // the same records, as the function got them
+}
+
+// shares lists what each partition has in the call, in the order of its parts. It
+// is expensive, and needed only for what was said of single records.
+func (c *call) shares() []share {
+	all := make([]share, len(c.work.parts))
+	for i, p := range c.work.parts {
+		all[i] = share{ID: p.lane.ID, records: p.left[0].records}
+		for j := range all[i].records {
+			all[i].kafka = append(all[i].kafka, p.handed(j))
+		}
+	}
+	return all
+}
+
+// takenAway is why a call counts for nothing any more, nil if it does.
+func (c *call) takenAway() error {
+	if cause := context.Cause(c.ctx); cause == ErrStopping || cause == ErrRevoked {
+		return cause
+	}
+	return nil
+}
+
+// A placeClock is how long a call has waited for a place of the function's own.
+type placeClock struct {
+	mu    sync.Mutex // a leaf
+	waits int        // who wait now,
+	since time.Time
+	total time.Duration // and how long some did before
+}
+
+// wait counts who waits for a place within the call, and reports whether the
+// first began to or the last has ended.
+func (c *placeClock) wait(n int, now time.Time) (began, ended bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	began, ended = n > 0 && c.waits == 0, n < 0 && c.waits == 1
+	c.waits += n
+	switch {
+	case began:
+		c.since = now
+	case ended:
+		c.total += now.Sub(c.since)
+	}
+	return began, ended
+}
+
+// waited reports how long the call has waited for a place, and whether it does.
+func (c *placeClock) waited(now time.Time) (d time.Duration, waits bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.waits > 0 {
+		return c.total + now.Sub(c.since), true
+	}
+	return c.total, false
+}
+
+// ran is how long a call has been running, without what it waited for a place,
+// and whether it waits for one.
+func (l *lease) ran(now time.Time) (ran time.Duration, waits bool) {
+	waited, waits := l.places.waited(now)
+	return max(0, now.Sub(l.started)-waited), waits
+}

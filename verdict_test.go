@@ -1,0 +1,129 @@
+package esm
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/seed429fd032/esm/internal/partition"
+)
+
+func TestWhatAnErrorMeans(t *testing.T) {
+	plain := errors.New("plain")
+	wrap := func(err error) error { return fmt.Errorf("wrapped: %w", err) }
+	for _, tt := range []struct {
+		name       string
+		err, cause error
+		want       Outcome
+		after      time.Duration
+	}{
+		{"nil", nil, nil, OutcomeSuccess, 0},
+		{"nil after a revoke", nil, ErrRevoked, OutcomeSuccess, 0},
+		{"plain", plain, nil, OutcomeFailure, 0},
+		{"throttled", wrap(Throttled(time.Second, plain)), nil, OutcomeThrottled, time.Second},
+		{"throttled for a negative time", Throttled(-time.Second, nil), nil, OutcomeThrottled, 0},
+		{"throttled by the sentinel", wrap(ErrThrottled), nil, OutcomeThrottled, 0},
+		{"halt", wrap(Halt(plain)), nil, OutcomeHalt, 0},
+		{"halt and throttled", errors.Join(Throttled(time.Second, nil), plain, Halt(nil)), nil, OutcomeHalt, 0},
+		{"throttled and plain", errors.Join(plain, Throttled(time.Second, nil)), nil, OutcomeThrottled, time.Second},
+		{"any, after a revoke", Halt(nil), ErrRevoked, OutcomeAbandoned, 0},
+		{"any, after a stop", Throttled(0, nil), ErrStopping, OutcomeAbandoned, 0},
+		{"any, after the timeout", Halt(nil), ErrInvokeTimeout, OutcomeFailure, 0},
+		{"cancelled by somebody else", plain, errors.New("the user's own"), OutcomeFailure, 0},
+		{"permanent", wrap(Permanent(plain)), nil, OutcomePermanent, 0},
+		{"permanent, because it was throttled", Permanent(Throttled(time.Second, nil)), nil, OutcomePermanent, 0},
+		{"permanent and plain", errors.Join(Permanent(nil), plain), nil, OutcomeFailure, 0},
+		{"too large", wrap(TooLarge(nil)), nil, OutcomeTooLarge, 0},
+		{"too large and permanent", errors.Join(Permanent(nil), TooLarge(nil)), nil, OutcomeTooLarge, 0},
+		{"failures", wrap(failuresOf(plain)), nil, OutcomePartial, 0},
+		{"failures twice", errors.Join(failuresOf(plain), failuresOf(plain)), nil, OutcomePartial, 0},
+		{"failures and permanent", errors.Join(failuresOf(plain), Permanent(nil)), nil, OutcomeFailure, 0},
+		{"too large and failures", errors.Join(TooLarge(nil), failuresOf(plain)), nil, OutcomeFailure, 0},
+		{"an error that says that it is a throttle, and wraps another", actsThrottledAndWraps{plain}, nil, OutcomeThrottled, 0},
+		{"failures and plain", errors.Join(failuresOf(plain), plain), nil, OutcomeFailure, 0},
+		{"failures and throttled", errors.Join(failuresOf(plain), Throttled(time.Second, nil)), nil, OutcomeThrottled, time.Second},
+		{"failures, one throttled", failuresOf(plain, Throttled(time.Second, nil)), nil, OutcomeThrottled, time.Second},
+		{"failures, one a halt", failuresOf(Halt(nil), plain, Throttled(time.Second, nil)), nil, OutcomeHalt, 0},
+		{"failures, one permanent", failuresOf(Permanent(nil)), nil, OutcomePartial, 0},
+		{"busy", wrap(Busy(time.Second, plain)), nil, OutcomeThrottled, time.Second},
+		{"busy, beside a plain one", errors.Join(plain, Busy(time.Second, nil)), nil, OutcomeThrottled, time.Second},
+		{"a throttle that names no reason beside one that does", errors.Join(Busy(time.Second, nil), ErrThrottled), nil, OutcomeThrottled, time.Second},
+		{"busy, of records", failuresOf(Busy(time.Second, nil), plain), nil, OutcomeThrottled, time.Second},
+		{"failures, one throttled by itself", failuresOf(Busy(time.Second, nil), Throttled(0, nil)), nil, OutcomeThrottled, time.Second},
+		{"busy, in a panic", &PanicError{Value: Busy(time.Second, nil)}, nil, OutcomeThrottled, time.Second},
+		{"refused", wrap(Refused(plain)), nil, OutcomeHalt, 0},
+		{"refused, and throttled", errors.Join(Refused(nil), Throttled(time.Second, nil)), nil, OutcomeHalt, 0},
+		{"a halt beside one that may pass", errors.Join(Refused(nil), Halt(nil)), nil, OutcomeHalt, 0},
+		{"refused, of a record", failuresOf(Refused(nil), plain), nil, OutcomeHalt, 0},
+		{"failures, one a halt beside one that may pass", failuresOf(Refused(nil), Halt(nil)), nil, OutcomeHalt, 0},
+		{"refused, in a panic", &PanicError{Value: Refused(nil)}, nil, OutcomeHalt, 0},
+		{"an error that wraps nothing", emptyJoin{}, nil, OutcomeFailure, 0},
+		{"an error that says that it is a throttle", actsThrottled{}, nil, OutcomeThrottled, 0},
+	} {
+		if got := judge(tt.err, tt.cause); Outcome(got.outcome) != tt.want || got.after != tt.after || (got.err == nil) != (tt.err == nil) ||
+			got.busy != strings.Contains(tt.name, "busy") || got.refused != strings.Contains(tt.name, "refused") {
+			t.Errorf("%s: %s, %s, %v", tt.name, got.outcome, got.after, got.err)
+		}
+	}
+	if got := judge(plain, ErrInvokeTimeout); !errors.Is(got.err, ErrInvokeTimeout) || !errors.Is(got.err, plain) {
+		t.Errorf("%v", got.err)
+	}
+}
+
+func failuresOf(errs ...error) error {
+	var f Failures
+	for i, err := range errs {
+		f.Add(&kgo.Record{Topic: "orders", Offset: int64(i)}, err)
+	}
+	return f.Err()
+}
+
+// emptyJoin wraps no error.
+type emptyJoin struct{}
+
+func (emptyJoin) Error() string   { return "empty" }
+func (emptyJoin) Unwrap() []error { return []error{nil} }
+
+// actsThrottled is a user's own kind of error.
+type actsThrottled struct{}
+
+func (actsThrottled) Error() string        { return "busy" }
+func (actsThrottled) Is(target error) bool { return target == ErrThrottled }
+
+type actsThrottledAndWraps struct{ err error }
+
+func (e actsThrottledAndWraps) Error() string        { return "busy" }
+func (e actsThrottledAndWraps) Is(target error) bool { return target == ErrThrottled }
+func (e actsThrottledAndWraps) Unwrap() error        { return e.err }
+
+// TestFailuresAreReadBack by who answers for an Invoker.
+func TestFailuresAreReadBack(t *testing.T) {
+	a, b := errors.New("a"), errors.New("b")
+	var f Failures
+	seven, nine := &kgo.Record{Topic: "orders", Partition: 1, Offset: 7}, &kgo.Record{Topic: "orders", Partition: 2, Offset: 9}
+	f.Add(seven, a)
+	f.Add(&kgo.Record{Topic: "orders", Partition: 1, Offset: 8}, nil) // says nothing
+	f.StopAt(nine, b)
+	f.StopAt(nil, nil)
+	orders := func(p int32) partition.ID { return partition.ID{Topic: "orders", Partition: p} }
+	want := []RecordFailure{{TopicPartition(orders(1)), 7, seven, a, false}, {TopicPartition(orders(2)), 9, nine, b, true}, {TopicPartition{}, -1, nil, errStopped, true}}
+	if got := FailuresOf(fmt.Errorf("wrapped: %w", f.Err())); !slices.Equal(got, want) {
+		t.Errorf("%+v", got)
+	}
+	for _, whole := range []error{nil, a, Permanent(a), errors.Join(a, f.Err()), errors.Join(f.Err(), Permanent(a)), Throttled(0, nil)} {
+		if got := FailuresOf(whole); got != nil {
+			t.Errorf("%v: %+v", whole, got)
+		}
+	}
+	if err := new(Failures).Err(); err != nil {
+		t.Errorf("%v", err)
+	}
+	if msg := f.Err().Error(); msg != "esm: 3 records of the batch failed: orders/1 offset 7: a; orders/2 offset 9: b; /0 offset -1: the function stopped here" {
+		t.Errorf("%q", msg)
+	}
+}
