@@ -206,7 +206,7 @@ func (e *engine) resumeFrom(h hold) {
 	defer e.unlock()
 	e.holds &^= h
 	if h == holdHalt {
-		e.evidence.refusedFrom = time.Time{} // it is given its time again
+		e.evidence.forgetRefusals() // it is given its time again
 	}
 	e.kick(time.Now())
 	e.gateBell.ring()

@@ -117,7 +117,7 @@ func number(records []*kgo.Record) segment {
 				beside += headerOverhead + int64(len(h.Key)+15)&^15
 			}
 		}
-		own[i] = record{k.Offset, k.Timestamp.UnixMilli(), int32(size), content}
+		own[i] = record{offset: k.Offset, millis: k.Timestamp.UnixMilli(), size: int32(size), content: content}
 		bytes += int64(size)
 		if k.ProducerID != last.producerID || k.LeaderEpoch != last.epoch || k.ProducerEpoch != last.producerEpoch || k.Attrs != last.attrs {
 			last = headOf(k)

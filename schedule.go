@@ -81,7 +81,7 @@ func (q *readyQueue) addLane(l *lane, s laneState) {
 // first reports whether a work goes before all others. One that has nothing to
 // try again is no work yet.
 func (w *work) first() bool {
-	return w != nil && slices.ContainsFunc(w.parts, func(p *part) bool { return p.left[0].suspicion.throttles%2 == 1 && !p.left[0].suspicion.behind })
+	return w != nil && slices.ContainsFunc(w.parts, func(p *part) bool { return p.left[0].suspicion.first() })
 }
 
 // addGroup puts a work of several lanes at the end of the queue.

@@ -100,7 +100,13 @@ func (s suspicion) part() suspicion {
 	return s
 }
 
+// suspected reports whether throttles of the records hold up their own partition
+// only.
 func (s suspicion) suspected() bool { return s.times >= suspected }
+
+// first reports whether the records go before all others: in turns, while they
+// are throttled.
+func (s suspicion) first() bool { return s.throttles%2 == 1 && !s.behind }
 
 // answered books a call that was answered.
 func (e *evidence) answered() {
@@ -185,6 +191,9 @@ func (e *evidence) weigh(v verdict, tried []portion, lasts time.Duration, now ti
 	}
 	return v
 }
+
+// forgetRefusals gives a function that refuses calls its time again.
+func (e *evidence) forgetRefusals() { e.refusedFrom = time.Time{} }
 
 // refused books a refusal, and reports whether the function has refused each
 // call for so long.
