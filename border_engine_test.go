@@ -38,14 +38,16 @@ func brings(logStart int64, records ...*kgo.Record) kgo.Fetches {
 }
 
 // calling has the engine call this function.
-func calling(inv Invoker, w *watch) engineWorld {
-	return engineWorld{invoke: (&caller{invoker: inv, watch: w}).invoke}
+func calling(inv Invoker, w *watch) world {
+	return world{invoke: (&caller{invoker: inv, watch: w}).invoke}
 }
 
 func engineOf(inv InvokerFunc, opts ...Option) *engine {
 	c := defaults("g").with(append([]Option{WithLogger(slog.New(slog.DiscardHandler)), WithBackoff(Constant(time.Hour))}, opts...))
 	w := silentWatch(&c)
-	e := newEngine(&c, calling(inv, w), w, context.Background())
+	out := worldOf(&c)
+	out.invoke = calling(inv, w).invoke
+	e := newEngine(&c.settings, out, w, context.Background())
 	e.pool.resize(1, time.Now())
 	e.assign([]partition.ID{onlyPartition}, time.Now())
 	e.place([]placement{{tp: onlyPartition, leaderEpoch: -1, committed: true}})
@@ -214,8 +216,8 @@ func TestContentAtTheSamePlaceIsNotTakenForTheOldOne(t *testing.T) {
 	}, WithBatchSize(2))
 	e.enqueue(brings(0, &kgo.Record{Topic: "orders", Value: []byte(strings.Repeat("v", 2000)), Timestamp: time.UnixMilli(1), LeaderEpoch: -1}), time.Now())
 	e.mu.Lock()
-	e.cfg = new(config)
-	*e.cfg = defaults("g").with([]Option{WithBatchSize(1)})
+	c := defaults("g").with([]Option{WithBatchSize(1)})
+	e.cfg = &c.settings
 	e.schedule(e.lanes[onlyPartition], time.Now())
 	e.kick(time.Now())
 	e.unlock()
@@ -410,7 +412,7 @@ func TestLastResultIsSmall(t *testing.T) {
 // TestRevokedHookMayWriteIntoItsPartitions.
 func TestRevokedHookMayWriteIntoItsPartitions(t *testing.T) {
 	e := engineOf(func(context.Context, *Batch) error { return nil }, WithHooks(Hooks{Revoked: func(i RevokedInfo) { clear(i.Partitions) }}))
-	c := newConsumer(e, &Source{Brokers: []string{"localhost:1"}, Topics: []string{"orders"}, Group: "g"})
+	c := newConsumer(e, &Source{Brokers: []string{"localhost:1"}, Topics: []string{"orders"}, Group: "g"}, time.Second, nil)
 	cl, err := newProbe()
 	if err != nil {
 		t.Fatal(err)

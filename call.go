@@ -35,17 +35,6 @@ type call struct {
 	work *work
 }
 
-// An engineWorld is what the engine needs of the outside.
-type engineWorld struct {
-	// invoke calls the function and fills in the verdict. Whatever the function
-	// does, it panics never. It may end the goroutine, if the function does; the
-	// verdict is filled in even then.
-	//
-	// It runs without a lock, on a goroutine of the call's own. The verdict is
-	// made before it returns, since to make one may run methods of the user's.
-	invoke func(*call)
-}
-
 // A share is what one partition has in a call: the engine's own numbers of its
 // records, which do not depend on what user code did to these, and the records.
 type share struct {

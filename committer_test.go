@@ -50,7 +50,7 @@ func (d *commitDesk) committed() int64 {
 func newCommitDesk(t *testing.T) *commitDesk {
 	c := defaults("g").with([]Option{WithLogger(slog.New(slog.DiscardHandler)), WithBatchWindow(0)})
 	d := &commitDesk{}
-	d.e = newEngine(&c, engineWorld{invoke: func(*call) {}}, silentWatch(&c), context.Background())
+	d.e = newEngine(&c.settings, world{invoke: func(*call) {}}, silentWatch(&c), context.Background())
 	d.e.pool.resize(1, time.Now())
 	d.c = newCommitter(d.e, func(_ context.Context, entries []commitEntry, check func(partition.ID) bool) (map[partition.ID]error, error) {
 		d.mu.Lock()

@@ -27,17 +27,16 @@ func TestEverySettingHasAnOption(t *testing.T) {
 		t.Fatal(is.errs)
 	}
 	a, b := reflect.ValueOf(was), reflect.ValueOf(is)
-	for i := range a.NumField() {
-		f := a.Type().Field(i)
-		if f.Name == "errs" {
+	for _, f := range reflect.VisibleFields(a.Type()) { // those of the engine's settings too
+		if f.Name == "errs" || f.Anonymous {
 			continue
 		}
-		same := false
+		same, x, y := false, a.FieldByIndex(f.Index), b.FieldByIndex(f.Index)
 		switch f.Type.Kind() {
 		case reflect.Func, reflect.Pointer, reflect.Slice:
-			same = a.Field(i).Pointer() == b.Field(i).Pointer()
+			same = x.Pointer() == y.Pointer()
 		default:
-			same = a.Field(i).Equal(b.Field(i))
+			same = x.Equal(y)
 		}
 		if same {
 			t.Errorf("no option sets %s", f.Name)

@@ -54,6 +54,7 @@ type consumer struct {
 	lateBell     bell
 
 	revokeTimeout time.Duration
+	checks        []func(context.Context) error // before it joins
 
 	// Guarded by the engine's lock.
 	inPoll     bool
@@ -98,14 +99,14 @@ const (
 	heartbeatInterval = time.Second
 )
 
-func newConsumer(e *engine, s *Source) *consumer {
+func newConsumer(e *engine, s *Source, revokeTimeout time.Duration, checks []func(context.Context) error) *consumer {
 	e.group, e.origin = s.Group, origin{s.ARN, s.Brokers}
 	return &consumer{
 		engine: e, source: s, lagBell: newBell(), checkBell: newBell(), lateBell: newBell(),
 		topicIDs: map[string][16]byte{}, suspects: map[string]bool{},
 		purged:  map[string]time.Time{},
 		started: make(chan error, 1), first: make(chan struct{}),
-		revokeTimeout: e.cfg.revokeTimeout, scaler: scaler{onDemand: e.cfg.onDemand},
+		revokeTimeout: revokeTimeout, checks: checks, scaler: scaler{onDemand: e.cfg.onDemand},
 		positions: positions{start: s.Start, ends: map[partition.ID]int64{}},
 	}
 }

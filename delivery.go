@@ -1,10 +1,7 @@
 package esm
 
 import (
-	"context"
-	"errors"
 	"fmt"
-	"slices"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kgo"
@@ -25,17 +22,6 @@ import (
 // died does not count. It takes no poller's slot, since those are for the
 // function; there is at most one for each partition. Between failed deliveries
 // the lane waits as in any back-off.
-
-// deliverTimeout is how long one call of a Destination may take.
-const deliverTimeout = 30 * time.Second
-
-// ErrDeliverTimeout is the cause of the context of a [Destination] whose call
-// took longer than 30 seconds.
-var ErrDeliverTimeout = errors.New("esm: the delivery took longer than 30s")
-
-// errNoDestination is why records are not delivered that were given up before
-// the destination was taken away.
-var errNoDestination = errors.New("esm: there is no destination any more (WithDestination)")
 
 // startDeliveries starts one for each lane that waits for it.
 func (e *engine) startDeliveries(now time.Time) {
@@ -66,51 +52,21 @@ func (e *engine) deliverer(l *lease) {
 		record := p.handed(0)
 		p.again = true
 		e.mu.Lock()
-		dest, r := e.cfg.destination, p.left[0]
-		if dest == nil && r.reason == planReasonUnreadable {
-			dest = Drop // SkipUnreadable was that said aloud
-		}
+		r := p.left[0]
 		l.started, l.told = time.Now(), 0 // each record is a call of its own
 		e.mu.Unlock()
-		d := &Discard{
-			Record: record, Reason: Reason(r.reason), Attempts: r.attempts, FirstErr: r.account.firstErr, Err: r.account.lastErr,
-			FirstFailed: r.account.firstAt, LastFailed: r.account.lastAt, Mapping: e.watch.name, Group: e.group, Brokers: slices.Clone(e.origin.brokers), SourceARN: e.origin.arn,
-			BatchID: r.account.batchID, BatchRecords: r.account.batchRecords, Delivery: r.deliveries + 1,
-		}
 		began := time.Now()
-		err := e.offer(l, dest, d)
-		more = e.delivered(l, p, dest, err, time.Since(began))
+		dropped, err := false, l.takenAway() // while hooks were told of the record before, or earlier
+		if err == nil {
+			dropped, err = e.world.deliver(l.ctx, record, r)
+		}
+		more = e.delivered(l, p, dropped, err, time.Since(began))
 	}
-}
-
-// offer calls the Destination. Whatever does not return did not take the
-// record. What it returned is made a text before it counts as returned, as with
-// a verdict.
-func (e *engine) offer(l *lease, dest Destination, d *Discard) (err error) {
-	if dest == nil {
-		return errNoDestination
-	}
-	if cause := l.takenAway(); cause != nil {
-		return cause // while hooks were told of the record before, or earlier
-	}
-	failure := guard.Call(func() {
-		ctx, done := context.WithTimeoutCause(l.ctx, deliverTimeout, ErrDeliverTimeout)
-		defer done()
-		err = guard.Keep(dest.Deliver(ctx, d))
-	})
-	if failure == nil {
-		return err
-	}
-	// The panic may be an error of the user's too.
-	if guard.Call(func() { err = guard.Keep(panicked(failure)) }) != nil {
-		err = guard.Keep(&PanicError{Goexit: failure.Goexit, Stack: failure.Stack})
-	}
-	return err
 }
 
 // delivered books what became of a delivery, and reports whether the next
 // record may be delivered at once.
-func (e *engine) delivered(l *lease, p *part, dest Destination, err error, took time.Duration) (more bool) {
+func (e *engine) delivered(l *lease, p *part, dropped bool, err error, took time.Duration) (more bool) {
 	delay := time.Duration(0)
 	if err != nil {
 		e.mu.Lock()
@@ -127,7 +83,7 @@ func (e *engine) delivered(l *lease, p *part, dest Destination, err error, took 
 	cut := err != nil && l.takenAway() != nil
 	switch {
 	case err == nil:
-		e.counted(lane, dest, r, took)
+		e.counted(lane, dropped, r, took)
 		if !lane.dead {
 			e.settle(p, r.records[:1])
 		}
@@ -189,8 +145,7 @@ func (e *engine) reviewDestination(now time.Time) {
 }
 
 // counted notes a record that the Destination took.
-func (e *engine) counted(l *lane, dest Destination, r *portion, took time.Duration) {
-	_, dropped := dest.(dropper)
+func (e *engine) counted(l *lane, dropped bool, r *portion, took time.Duration) {
 	if dropped {
 		e.counts.dropped++
 	} else {

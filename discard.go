@@ -2,10 +2,14 @@ package esm
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/seed429fd032/esm/internal/guard"
 )
 
 // A Destination takes the records that a [Mapping] gives up: [WithDestination].
@@ -47,6 +51,57 @@ var Drop Destination = dropper{}
 type dropper struct{}
 
 func (dropper) Deliver(context.Context, *Discard) error { return nil }
+
+// deliverTimeout is how long one call of a Destination may take.
+const deliverTimeout = 30 * time.Second
+
+// ErrDeliverTimeout is the cause of the context of a [Destination] whose call
+// took longer than 30 seconds.
+var ErrDeliverTimeout = errors.New("esm: the delivery took longer than 30s")
+
+// errNoDestination is why records are not delivered that were given up before
+// the destination was taken away.
+var errNoDestination = errors.New("esm: there is no destination any more (WithDestination)")
+
+// deliveries calls the Destination of a Mapping for its engine.
+type deliveries struct {
+	mapping     string // its name
+	source      *Source
+	destination func() Destination // as it was updated last
+}
+
+// deliver is the one call of a Destination. Whatever does not return did not
+// take the record. What it returned is made a text before it counts as
+// returned, as with a verdict.
+func (d *deliveries) deliver(ctx context.Context, r *kgo.Record, of portion) (dropped bool, err error) {
+	dest := d.destination()
+	if dest == nil && of.reason == planReasonUnreadable {
+		dest = Drop // SkipUnreadable was that said aloud
+	}
+	if dest == nil {
+		return false, errNoDestination
+	}
+	_, dropped = dest.(dropper)
+	discard := &Discard{
+		Record: r, Reason: Reason(of.reason), Attempts: of.attempts,
+		FirstErr: of.account.firstErr, Err: of.account.lastErr, FirstFailed: of.account.firstAt, LastFailed: of.account.lastAt,
+		Mapping: d.mapping, Group: d.source.Group, Brokers: slices.Clone(d.source.Brokers), SourceARN: d.source.ARN,
+		BatchID: of.account.batchID, BatchRecords: of.account.batchRecords, Delivery: of.deliveries + 1,
+	}
+	failure := guard.Call(func() {
+		ctx, done := context.WithTimeoutCause(ctx, deliverTimeout, ErrDeliverTimeout)
+		defer done()
+		err = guard.Keep(dest.Deliver(ctx, discard))
+	})
+	if failure == nil {
+		return dropped, err
+	}
+	// The panic may be an error of the user's too.
+	if guard.Call(func() { err = guard.Keep(panicked(failure)) }) != nil {
+		err = guard.Keep(&PanicError{Goexit: failure.Goexit, Stack: failure.Stack})
+	}
+	return false, err
+}
 
 // A Reason is why a record is given up.
 type Reason uint8

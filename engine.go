@@ -27,14 +27,14 @@ import (
 // user code.
 type engine struct {
 	watch *watch
-	world engineWorld
+	world world
 	base  context.Context // the parent of every invocation's
 	run   string          // makes batch ids differ between processes
 
 	backoffs backoffs
 
-	group  string // for what is told of discards
-	origin origin // for that, and for events
+	group  string // for batches
+	origin origin // for their events
 
 	readCommitted bool // aborted and open transactions are not read
 
@@ -52,7 +52,7 @@ type engine struct {
 	halted                   func(error)
 
 	mu     sync.Mutex
-	cfg    *config
+	cfg    *settings
 	events []func() // to do once the lock is given up
 	holds  hold     // why nothing is leased
 
@@ -107,7 +107,7 @@ const (
 	holdStop
 )
 
-func newEngine(c *config, out engineWorld, w *watch, base context.Context) *engine {
+func newEngine(c *settings, out world, w *watch, base context.Context) *engine {
 	e := &engine{
 		watch: w, world: out, base: base, run: runID(), cfg: c,
 		lanes: map[partition.ID]*lane{}, busy: map[partition.ID]*lease{}, leases: map[*lease]struct{}{},
@@ -370,8 +370,8 @@ func (e *engine) scale(n int, reason string, now time.Time) {
 	e.kick(now)
 }
 
-// reconfigure makes the newest configuration hold.
-func (e *engine) reconfigure(newest func() *config, now time.Time) {
+// reconfigure makes the newest settings hold.
+func (e *engine) reconfigure(newest func() *settings, now time.Time) {
 	e.mu.Lock()
 	defer e.unlock()
 	c := newest()

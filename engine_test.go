@@ -133,7 +133,9 @@ func newDriver(seed uint64) *driver {
 	}
 	base, stop := context.WithCancel(context.Background())
 	d.stop = stop
-	d.e = newEngine(&c, engineWorld{invoke: func(*call) { panic("nobody calls this") }}, silentWatch(&c), base)
+	out := worldOf(&c)
+	out.invoke = func(*call) { panic("nobody calls this") }
+	d.e = newEngine(&c.settings, out, silentWatch(&c), base)
 	d.c = newCommitter(d.e, nil)
 	d.e.spawning = true // no workers: the driver is the only one
 	d.e.evidence.others, d.e.evidence.fail, d.ill = int64(1+rng.IntN(2)), 2+rng.IntN(3), rng.IntN(3) == 0
@@ -144,6 +146,13 @@ func newDriver(seed uint64) *driver {
 		d.assign(tp)
 	}
 	return d
+}
+
+// worldOf is the world of an engine whose Destination is that of a
+// configuration.
+func worldOf(c *config) world {
+	d := &deliveries{mapping: c.name, source: &Source{Group: "g"}, destination: func() Destination { return c.destination }}
+	return world{deliver: d.deliver}
 }
 
 // silentWatch is a watch that nobody listens to.
@@ -881,7 +890,7 @@ func (d *driver) record(call *naiveCall, tp partition.ID, r *kgo.Record) *naiveR
 // halts.
 func (d *driver) expect(call *naiveCall, v verdict, said []naiveFailure) (halts bool) {
 	c, now := d.e.cfg, time.Now()
-	discards := c.destination != nil
+	discards := c.discards
 	outcome := v.outcome
 	if slices.ContainsFunc(said, func(f naiveFailure) bool { return f.offset < 0 }) && outcome != planOutcomeAbandoned {
 		outcome = planOutcomeFailure
@@ -1248,7 +1257,7 @@ func (d *driver) step(leftOut uint) {
 		d.rewind(d.rng.IntN(2) == 0)
 	case op == 27:
 		d.retain(tp)
-	case op == 29 && gets && d.e.cfg.destination != nil:
+	case op == 29 && gets && d.e.cfg.discards:
 		d.spoil(tp)
 	case op == 30:
 		d.pass(tp)

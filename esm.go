@@ -273,7 +273,7 @@ func (m *Mapping) Update(opts ...Option) error {
 		if r != nil {
 			// Of two updates at once the later one holds, whichever gets here
 			// first: the engine takes what is stored.
-			r.engine.reconfigure(m.cfg.Load, time.Now())
+			r.engine.reconfigure(func() *settings { return &m.cfg.Load().settings }, time.Now())
 		}
 		return nil
 	}

@@ -207,7 +207,7 @@ func (l *lane) place(at int64, leaderEpoch int32) {
 }
 
 // full reports whether the queue holds a whole batch.
-func (l *lane) full(c *config) bool {
+func (l *lane) full(c *settings) bool {
 	return l.count >= c.batchSize || l.bytes >= int64(c.batchBytes)
 }
 

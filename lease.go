@@ -30,7 +30,7 @@ func (e *engine) runnable(now time.Time) bool {
 
 // saturated reports whether as many invocations run as may.
 func (e *engine) saturated() bool {
-	return e.cfg.maxConcurrency != Unlimited && e.pool.busy >= e.cfg.maxConcurrency
+	return e.cfg.maxConcurrency >= 0 && e.pool.busy >= e.cfg.maxConcurrency
 }
 
 // kick starts a worker if there is something for it to do. Only one is started
@@ -383,7 +383,7 @@ func (e *engine) explain(l *lease, v verdict) {
 	if v.err == nil || v.outcome == planOutcomeAbandoned {
 		return
 	}
-	if e.cfg.destination != nil {
+	if e.cfg.discards {
 		return
 	}
 	outcome := v.outcome

@@ -43,33 +43,17 @@ func (e *OptionError) Error() string {
 // config is what the options and their defaults say. It is a value: an update
 // makes a new one.
 type config struct {
-	minPollers, maxPollers int
-	boundsSet              string // the option that set a bound, for the on-demand mode
-	onDemand               bool
-	pollerConcurrency      int
-	pollerByteRate         int // bytes a second, or Unlimited
-	maxConcurrency         int // or Unlimited
-
-	batchSize   int
-	batchWindow time.Duration
-	batchBytes  int
-
-	backoff       func(int) time.Duration
-	invokeTimeout time.Duration // 0 for none
-	pauseOnHalt   bool
-
-	maxRetries   int           // negative for no limit
-	maxRecordAge time.Duration // 0 or less for no limit
-	bisect       bool
-	destination  Destination // or nil
+	settings
+	boundsSet   string      // the option that set a bound, for the on-demand mode
+	destination Destination // or nil
+	pauseOnHalt bool
 
 	stopTimeout, revokeTimeout, startTimeout time.Duration
 	startChecks                              []func(context.Context) error
 
-	memoryBudget int64
-	name         string
-	logger       *slog.Logger
-	hooks        []Hooks
+	name   string
+	logger *slog.Logger
+	hooks  []Hooks
 
 	errs []error // options that could not even be recorded
 }
@@ -77,23 +61,25 @@ type config struct {
 // defaults are AWS's where AWS has one.
 func defaults(group string) config {
 	return config{
-		minPollers:        1,
-		maxPollers:        200,
-		pollerConcurrency: 5,
-		pollerByteRate:    5_000_000,
-		maxConcurrency:    Unlimited,
-		batchSize:         100,
-		batchWindow:       500 * time.Millisecond,
-		batchBytes:        4 << 20,
-		backoff:           Exponential(time.Second, time.Minute),
-		maxRetries:        Unlimited,
-		maxRecordAge:      Unlimited,
-		stopTimeout:       20 * time.Second,
-		revokeTimeout:     30 * time.Second,
-		startTimeout:      time.Minute,
-		memoryBudget:      128 << 20,
-		name:              group,
-		logger:            slog.Default(),
+		settings: settings{
+			minPollers:        1,
+			maxPollers:        200,
+			pollerConcurrency: 5,
+			pollerByteRate:    5_000_000,
+			maxConcurrency:    Unlimited,
+			batchSize:         100,
+			batchWindow:       500 * time.Millisecond,
+			batchBytes:        4 << 20,
+			backoff:           Exponential(time.Second, time.Minute),
+			maxRetries:        Unlimited,
+			maxRecordAge:      Unlimited,
+			memoryBudget:      128 << 20,
+		},
+		stopTimeout:   20 * time.Second,
+		revokeTimeout: 30 * time.Second,
+		startTimeout:  time.Minute,
+		name:          group,
+		logger:        slog.Default(),
 	}
 }
 
@@ -220,7 +206,9 @@ func WithBisect(on bool) Option { return option(func(c *config) { c.bisect = on 
 // then none is: what [Permanent] and [TooLarge] say of single records counts as
 // a failure. [Drop] throws them away. Can be updated, even to nil: what was
 // given up by then waits for another. (AWS: DestinationConfig.OnFailure.)
-func WithDestination(d Destination) Option { return option(func(c *config) { c.destination = d }) }
+func WithDestination(d Destination) Option {
+	return option(func(c *config) { c.destination, c.discards = d, d != nil })
+}
 
 // WithPauseOnHalt makes a Mapping that halts wait for [Mapping.Resume] instead
 // of stopping. Cannot be updated. (AWS: always.)
@@ -348,11 +336,6 @@ func (c *config) validate() error {
 	within(c.memoryBudget >= 2*int64(c.batchBytes), "WithMemoryBudget", c.memoryBudget, fmt.Sprintf("must be at least two batches of WithBatchBytes, which is %d", c.batchBytes))
 	within(c.name != "", "WithName", `""`, "must not be empty")
 	return errors.Join(errs...)
-}
-
-// policy is what they say of failures, with the back-off after this one.
-func (c *config) policy(backoff time.Duration) policy {
-	return policy{maxRetries: c.maxRetries, maxAge: c.maxRecordAge, bisect: c.bisect, discards: c.destination != nil, backoff: backoff}
 }
 
 // validateUpdate reports every option that cannot be changed in a Mapping that

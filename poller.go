@@ -41,7 +41,7 @@ type pool struct {
 	used []time.Time // when pollers that are gone were last used
 }
 
-func newPool(c *config) pool {
+func newPool(c *settings) pool {
 	return pool{concurrency: c.pollerConcurrency, byteRate: c.pollerByteRate, dry: pollerHeap{byTime: true}}
 }
 

@@ -29,7 +29,7 @@ func TestPoolAgreesWithANaiveOne(t *testing.T) {
 		now := time.Unix(1_000_000, 0)
 		c := defaults("g")
 		c.pollerConcurrency, c.pollerByteRate = 1+rng.IntN(5), 1000*(1+rng.IntN(1000))
-		p := newPool(&c)
+		p := newPool(&c.settings)
 		naive := map[*poller]*naivePoller{}
 		var running []*poller
 		for step := range 400 {
@@ -107,7 +107,7 @@ func TestPoolAgreesWithANaiveOne(t *testing.T) {
 func TestPoolMovesNoMoreBytesThanItMay(t *testing.T) {
 	c := defaults("g")
 	c.pollerConcurrency = 5
-	p := newPool(&c)
+	p := newPool(&c.settings)
 	now := time.Unix(1_000_000, 0)
 	p.resize(4, now)
 	const batch = 2_000_000
@@ -129,7 +129,7 @@ func TestPoolMovesNoMoreBytesThanItMay(t *testing.T) {
 func TestPoolWithoutARateNeverRunsDry(t *testing.T) {
 	c := defaults("g")
 	c.pollerByteRate = Unlimited
-	p := newPool(&c)
+	p := newPool(&c.settings)
 	now := time.Unix(1, 0)
 	p.resize(1, now)
 	for range 5 {
@@ -142,7 +142,7 @@ func TestPoolWithoutARateNeverRunsDry(t *testing.T) {
 
 func TestPoolCountsThoseThatWereActive(t *testing.T) {
 	c := defaults("g")
-	p := newPool(&c)
+	p := newPool(&c.settings)
 	now := time.Unix(1_000_000, 0)
 	p.resize(3, now)
 	q := p.pick(now)

@@ -117,7 +117,7 @@ func (c *consumer) findEnds(ctx context.Context, open []partition.ID) error {
 
 // runChecks runs what the user wants checked.
 func (c *consumer) runChecks(ctx context.Context) error {
-	for _, check := range c.engine.cfg.startChecks {
+	for _, check := range c.checks {
 		var err error
 		ended := make(chan *guard.Failure, 1)
 		guard.Go(func() { err = guard.Keep(check(ctx)) }, func(f *guard.Failure) { ended <- f })

@@ -421,7 +421,7 @@ func clamp(n, least, most int) int { return min(max(n, least), most) }
 
 // bounds are how few and how many pollers there may be with so many
 // partitions.
-func bounds(c *config, partitions int) (least, most int) {
+func bounds(c *settings, partitions int) (least, most int) {
 	partitions = max(1, partitions)
 	if c.onDemand {
 		return 1, partitions

@@ -7,9 +7,9 @@ import (
 	"time"
 )
 
-// A world is a topic and a function, as simple as they get: what the scaler's
+// A simulated is a topic and a function, as simple as they get: what the scaler's
 // samples are taken from.
-type world struct {
+type simulated struct {
 	now         time.Time
 	lag, end    []int64
 	arrive      int64 // records a second into each partition
@@ -28,8 +28,8 @@ type world struct {
 	reason      string
 }
 
-func newWorld(partitions int, lag int64) *world {
-	w := &world{
+func newWorld(partitions int, lag int64) *simulated {
+	w := &simulated{
 		now: time.Unix(1_000_000, 0), batch: 100, batchTime: 100 * time.Millisecond, concurrency: 5,
 		pollers: 1, least: 1, most: min(200, partitions), byteRate: Unlimited,
 	}
@@ -40,7 +40,7 @@ func newWorld(partitions int, lag int64) *world {
 }
 
 // second lets a second pass and asks the scaler.
-func (w *world) second() {
+func (w *simulated) second() {
 	w.now = w.now.Add(time.Second)
 	slots := w.pollers * w.concurrency
 	batchTime := w.batchTime
@@ -82,7 +82,7 @@ func (w *world) second() {
 	w.pollers, w.reason = w.scaler.decide(s)
 }
 
-func (w *world) seconds(n int) {
+func (w *simulated) seconds(n int) {
 	for range n {
 		w.second()
 	}

@@ -63,8 +63,9 @@ func (m *Mapping) Start(ctx context.Context) error {
 	m.start = cancel
 	cfg := m.cfg.Load()
 	base := context.WithValue(context.WithoutCancel(ctx), invocationOf{m}, true)
-	e := newEngine(cfg, engineWorld{invoke: m.caller().invoke}, m.watch, base)
-	r := &run{engine: e, consumer: newConsumer(e, &m.source)}
+	discards := &deliveries{mapping: m.watch.name, source: &m.source, destination: func() Destination { return m.cfg.Load().destination }}
+	e := newEngine(&cfg.settings, world{invoke: m.caller().invoke, deliver: discards.deliver}, m.watch, base)
+	r := &run{engine: e, consumer: newConsumer(e, &m.source, cfg.revokeTimeout, cfg.startChecks)}
 	e.halted = m.onHalt
 	if m.paused {
 		e.holds |= holdPause

@@ -1,0 +1,35 @@
+package esm
+
+import "time"
+
+// settings are what the engine is told of how to work. They are a value, which
+// nobody changes any more once the engine has it: an update brings others. The
+// face embeds them in its own configuration, so each is defined once.
+//
+// A limit that can be none is negative then.
+type settings struct {
+	minPollers, maxPollers int
+	onDemand               bool
+	pollerConcurrency      int
+	pollerByteRate         int // bytes a second, or none
+	maxConcurrency         int // or none
+
+	batchSize   int
+	batchWindow time.Duration
+	batchBytes  int
+
+	backoff       func(int) time.Duration // user code, asked without the lock
+	invokeTimeout time.Duration           // 0 for none
+
+	maxRetries   int           // or none
+	maxRecordAge time.Duration // 0 or less for no limit
+	bisect       bool
+	discards     bool // somebody takes what is given up
+
+	memoryBudget int64
+}
+
+// policy is what they say of failures, with the back-off after this one.
+func (s *settings) policy(backoff time.Duration) policy {
+	return policy{maxRetries: s.maxRetries, maxAge: s.maxRecordAge, bisect: s.bisect, discards: s.discards, backoff: backoff}
+}

@@ -1,0 +1,24 @@
+package esm
+
+import (
+	"context"
+
+	"github.com/twmb/franz-go/pkg/kgo"
+)
+
+// A world is what the engine calls of what is not its own: user code, of which
+// it knows nothing. It is called without the lock, on goroutines that workers
+// counts. Each func isolates what it calls, and returns whatever becomes of
+// that; how long it takes is up to ctx and the user.
+type world struct {
+	// invoke calls the function and fills in the verdict. Whatever the function
+	// does, it panics never. It may end the goroutine, if the function does; the
+	// verdict is filled in even then.
+	//
+	// It runs on a goroutine of the call's own. The verdict is made before it
+	// returns, since to make one may run methods of the user's.
+	invoke func(*call)
+	// deliver gives a record of a portion to who takes what is given up, and
+	// says whether that threw it away. With an error it was not taken.
+	deliver func(ctx context.Context, r *kgo.Record, of portion) (dropped bool, err error)
+}
