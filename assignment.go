@@ -141,7 +141,7 @@ func (e *engine) lose(tps []partition.ID, now time.Time) {
 			if l.state == laneLeased {
 				cancelled++
 			}
-			e.kill(l, ErrRevoked)
+			e.kill(l, errRevoked)
 		}
 	}
 	e.fit("partitions were lost", now)
@@ -259,7 +259,7 @@ func (e *engine) reset(l *lane, to int64, err error, now time.Time) *lane {
 		}
 		n.keep(e, l, at, to)
 	}
-	e.kill(l, ErrRevoked)
+	e.kill(l, errRevoked)
 	e.lanes[n.ID] = n
 	switch {
 	case n.committed > at:

@@ -288,7 +288,7 @@ func TestRecordsAreHandledOnceInOrderAndCommitted(t *testing.T) {
 		stop(t, m)
 		c.judge(topic, 12, 2000)
 		k.wantCommitted(topic, topic, 12, 2000)
-		if s := m.Stats(); s.SettledEventCount != 24_000 || s.Rebalances != 0 {
+		if s := m.Stats(); s.SettledEventCount != 24_000 || s.RebalanceCount != 0 {
 			t.Errorf("%+v", s)
 		}
 	})
@@ -568,7 +568,7 @@ func TestBrokersDieAndComeBack(t *testing.T) {
 		t.Errorf("%d missing, after %d lost sessions: %s", n, len(lost.all()), c.ledger)
 	}
 	connectTo(t, k.brokers).wantCommitted(topic, topic, partitions, each) // its old connections are dead
-	if s := m.Stats(); s.LostEventCount != 0 || s.Resets != 0 {
-		t.Errorf("%d offsets lost, %d positions reset", s.LostEventCount, s.Resets)
+	if s := m.Stats(); s.LostEventCount != 0 || s.ResetCount != 0 {
+		t.Errorf("%d offsets lost, %d positions reset", s.LostEventCount, s.ResetCount)
 	}
 }

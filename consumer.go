@@ -267,7 +267,7 @@ func (c *consumer) revoked(ctx context.Context, tps []partition.ID) {
 			}
 		}
 		return ours
-	}, ErrRevoked)
+	}, errRevoked)
 	done()
 	info.Waited = time.Since(began)
 	flush, done := context.WithTimeout(ctx, flushTimeout)
@@ -277,7 +277,7 @@ func (c *consumer) revoked(ctx context.Context, tps []partition.ID) {
 	e.mu.Lock()
 	for _, l := range ours {
 		info.Again += l.settled.Above()
-		e.kill(l, ErrRevoked)
+		e.kill(l, errRevoked)
 	}
 	e.fit("partitions were revoked", time.Now())
 	e.later(func() { fire(e.watch, func(h *Hooks) func(RevokedInfo) { return h.Revoked }, info) })
@@ -452,7 +452,7 @@ func (c *consumer) scale(now time.Time) {
 	s := e.sample(now)
 	n, reason := c.scaler.decide(s)
 	e.mu.Lock()
-	e.counts.scaleReason = reason
+	e.scaleReason = reason
 	e.problem("lag", guard.Keep(e.tooSmall(c.scaler.short.holds())), now)
 	e.scale(clamp(n, s.Least, s.Most), reason, now)
 	e.fit("partitions were assigned or revoked", now)

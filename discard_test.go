@@ -297,7 +297,7 @@ func TestDestinationThatIsDownLosesNothing(t *testing.T) {
 				if len(st.Problems) != 1 || st.Problems[0].With != "destination" || !strings.Contains(st.Problems[0].Err.Error(), "orders/0 offset 1") {
 					t.Errorf("%+v", st.Problems)
 				}
-				if n := s.DestinationDeliveryFailures; n < 20 || int(n) != len(failed.all()) || s.OnFailureDestinationDeliveredEventCount != 0 {
+				if n := s.DeliveryFailureCount; n < 20 || int(n) != len(failed.all()) || s.OnFailureDestinationDeliveredEventCount != 0 {
 					t.Errorf("%+v", s)
 				}
 				if err := m.Healthy(); err != nil {
@@ -379,7 +379,7 @@ func TestUpdateOfWhatIsDoneWithFailures(t *testing.T) {
 		if got := k.Committed("billing", "orders", 0); got != 1 {
 			t.Errorf("committed %d: bisection did not find the poison", got)
 		}
-		if n := m.Stats().DestinationDeliveryFailures; n == 0 {
+		if n := m.Stats().DeliveryFailureCount; n == 0 {
 			t.Error("nothing was given up")
 		}
 		update(esm.WithDestination(&second))

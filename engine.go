@@ -93,6 +93,8 @@ type engine struct {
 	fed          ration                      // what each lane may have, when one was paused last
 	wayUntil     time.Time                   // until when lanes give way to those that are pushed aside
 	counts       counters
+	rate         byteRate
+	scaleReason  string
 	pace         pace
 	problems     map[string]*Problem
 	ids          uint64
@@ -364,7 +366,7 @@ func (e *engine) scale(n int, reason string, now time.Time) {
 		return
 	}
 	e.pool.resize(n, now)
-	e.counts.scaleReason = reason
+	e.scaleReason = reason
 	info := ScaledInfo{Mapping: e.watch.name, From: from, To: n, Reason: reason}
 	e.later(func() { fire(e.watch, func(h *Hooks) func(ScaledInfo) { return h.Scaled }, info) })
 	e.kick(now)

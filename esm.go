@@ -336,7 +336,9 @@ func (m *Mapping) State() State {
 	r := m.run
 	m.mu.Unlock()
 	if r != nil {
-		r.engine.describe(&s)
+		seen := r.engine.look(time.Now(), nil)
+		s.LastResult, s.LastResultAt = lastResult(&seen), seen.lastAt
+		s.Problems = append(r.problems(), r.engine.watch.problems()...)
 	}
 	return s
 }
@@ -349,9 +351,9 @@ func (m *Mapping) Ready() error {
 		return fmt.Errorf("esm: not ready: the mapping is %s%s", s.Phase, because(s.Reason))
 	}
 	m.mu.Lock()
-	e := m.run.engine
+	r := m.run
 	m.mu.Unlock()
-	return e.ready()
+	return r.ready(time.Now())
 }
 
 // Healthy is nil unless the Mapping has halted or does not get on: for a
@@ -369,9 +371,9 @@ func (m *Mapping) Healthy() error {
 		}
 	case PhaseRunning:
 		m.mu.Lock()
-		e := m.run.engine
+		r := m.run
 		m.mu.Unlock()
-		return e.healthy(time.Now())
+		return r.healthy(time.Now())
 	}
 	return nil
 }
@@ -391,7 +393,8 @@ func (m *Mapping) Stats() Stats {
 	m.mu.Unlock()
 	s := Stats{At: time.Now()}
 	if r != nil {
-		s = r.engine.stats(s.At)
+		seen := r.engine.look(s.At, nil)
+		s = statsOf(&seen, s.At)
 	}
 	s.Phase = phase
 	return s
@@ -406,5 +409,6 @@ func (m *Mapping) AppendPartitions(dst []PartitionStats) []PartitionStats {
 	if r == nil {
 		return dst
 	}
-	return r.engine.partitions(dst, time.Now())
+	r.engine.look(time.Now(), func(one *row) { dst = append(dst, partitionStatsOf(one)) })
+	return dst
 }

@@ -171,7 +171,7 @@ func TestRecordsThatSuddenlyCompressStayWithinTheBudget(t *testing.T) {
 				if value == "tiny" {
 					batch = decompressor.largest.Load() * 25
 				}
-				t.Logf("at most %.1f MiB held, %.1f MiB in a poll; %.1f MiB fetched, %.1f MiB polled", mib(held.Load()), mib(one.Load()), mib(s.FetchedBytes), mib(s.PolledBytes))
+				t.Logf("at most %.1f MiB held, %.1f MiB in a poll; %.1f MiB fetched, %.1f MiB polled", mib(held.Load()), mib(one.Load()), mib(s.FetchedByteCount), mib(s.PolledByteCount))
 				// The tails of a response are copied, and counted beside it.
 				if held.Load() > budget+batch+512<<10 {
 					t.Errorf("%.1f MiB held, of %.1f and a batch", mib(held.Load()), mib(budget))
@@ -182,8 +182,8 @@ func TestRecordsThatSuddenlyCompressStayWithinTheBudget(t *testing.T) {
 				if n := decompressor.calls.Load(); n < int64(batches) {
 					t.Errorf("the decompressor of the user was called %d times for %d batches", n, 2*batches)
 				}
-				if s.FetchedBytes > s.PolledBytes*13/10 {
-					t.Errorf("%d fetched, %d polled: batches are read again and again", s.FetchedBytes, s.PolledBytes)
+				if s.FetchedByteCount > s.PolledByteCount*13/10 {
+					t.Errorf("%d fetched, %d polled: batches are read again and again", s.FetchedByteCount, s.PolledByteCount)
 				}
 			})
 		}
@@ -205,9 +205,9 @@ func TestTopicThatAlwaysCompressesIsReadOnce(t *testing.T) {
 				esm.WithMemoryBudget(24<<20), esm.WithMinPollers(6), esm.WithBatchSize(500))
 			k.drain(m)
 			s := m.Stats()
-			t.Logf("%.1f MiB fetched, %.1f MiB polled, %.1f MiB decompressed", mib(s.FetchedBytes), mib(s.PolledBytes), mib(decompressor.made.Load()))
-			if s.FetchedBytes*10 > s.PolledBytes*15 {
-				t.Errorf("%d bytes fetched for %d polled, which compress tenfold", s.FetchedBytes, s.PolledBytes)
+			t.Logf("%.1f MiB fetched, %.1f MiB polled, %.1f MiB decompressed", mib(s.FetchedByteCount), mib(s.PolledByteCount), mib(decompressor.made.Load()))
+			if s.FetchedByteCount*10 > s.PolledByteCount*15 {
+				t.Errorf("%d bytes fetched for %d polled, which compress tenfold", s.FetchedByteCount, s.PolledByteCount)
 			}
 		})
 	}

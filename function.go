@@ -20,13 +20,8 @@ type functionWatch struct {
 	ended   time.Time   // when the last call ended, however
 }
 
-const (
-	// functionTrouble is how long no call succeeds before that is a Problem, and
-	// noEndAfter how long none ends before the Mapping is not healthy. A function
-	// of AWS Lambda may take 15 minutes.
-	functionTrouble = 5 * time.Minute
-	noEndAfter      = 20 * time.Minute
-)
+// functionTrouble is how long no call succeeds before that is a Problem.
+const functionTrouble = 5 * time.Minute
 
 // began books that a call began.
 func (f *functionWatch) began(now time.Time) {
@@ -89,25 +84,19 @@ func (e *engine) insteadOfSuccess(now time.Time) string {
 	return "it fails: " + f.lastErr
 }
 
-// noneEnds reports why the Mapping is not healthy, if calls run and none has ended
-// for long.
-func (e *engine) noneEnds(now time.Time) error {
+// unended is since when calls run and none has ended, zero if none runs. Those that
+// wait for a place do not count.
+func (e *engine) unended(now time.Time) time.Time {
 	var oldest time.Time
 	for l := range e.leases {
 		if ran, waits := l.ran(now); !waits && (oldest.IsZero() || now.Add(-ran).Before(oldest)) {
 			oldest = now.Add(-ran)
 		}
 	}
-	if oldest.IsZero() {
-		return nil
+	if !oldest.IsZero() && oldest.Before(e.function.ended) {
+		return e.function.ended
 	}
-	if oldest.Before(e.function.ended) {
-		oldest = e.function.ended
-	}
-	if most := max(noEndAfter, 4*e.pace.service()); now.Sub(oldest) > most {
-		return fmt.Errorf("esm: not healthy: %s, and none has ended for %s", plural(len(e.leases), "call runs", "calls run"), now.Sub(oldest).Round(time.Second))
-	}
-	return nil
+	return oldest
 }
 
 // plural is a number with the word for one, or for several.

@@ -406,8 +406,8 @@ func TestPausedMappingReadsAndInvokesNothingAndKeepsItsPartitions(t *testing.T) 
 		if s.PolledEventCount != polled || len(inv.Calls()) != calls {
 			t.Errorf("read or invoked while paused: %+v", s)
 		}
-		if s.Partitions != 4 || s.Rebalances != 0 {
-			t.Errorf("partitions %d, rebalances %d", s.Partitions, s.Rebalances)
+		if s.Partitions != 4 || s.RebalanceCount != 0 {
+			t.Errorf("partitions %d, rebalances %d", s.Partitions, s.RebalanceCount)
 		}
 		if err := m.Ready(); err == nil {
 			t.Error("ready though paused")

@@ -331,8 +331,8 @@ func TestCompressedTopicStaysWithinTheBudget(t *testing.T) {
 		var held atomic.Int64
 		m := esmtest.Start(t, k.Source("orders", "billing"), inv, quiet(), highest(&held), esm.WithMinPollers(10), esm.WithMemoryBudget(16<<20))
 		waitFor(t, time.Minute, "drained", func() bool { return m.Stats().SettledEventCount == partitions*6000 })
-		if s := m.Stats(); s.FetchedBytes*5 > s.PolledBytes {
-			t.Errorf("%d fetched, %d polled: the test is too easy", s.FetchedBytes, s.PolledBytes)
+		if s := m.Stats(); s.FetchedByteCount*5 > s.PolledByteCount {
+			t.Errorf("%d fetched, %d polled: the test is too easy", s.FetchedByteCount, s.PolledByteCount)
 		}
 		// What a fetch becomes is known of those before it only, so the last
 		// one may be a poll too many, which is a sixteenth of the budget.

@@ -14,10 +14,10 @@ import (
 var (
 	// ErrStopping: the Mapping stops, and the time for its invocations to end
 	// is over.
-	ErrStopping = errors.New("esm: the mapping is stopping")
+	ErrStopping = errStopping
 	// ErrRevoked: a partition of the batch belongs to another process now, or
 	// will in a moment. What the call returns does not count for it.
-	ErrRevoked = errors.New("esm: the partition was taken away")
+	ErrRevoked = errRevoked
 	// ErrInvokeTimeout: the call took longer than [WithInvokeTimeout]. This one is
 	// a failure and an attempt, unless the call says that the function was not
 	// reached ([Throttled]).

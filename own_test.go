@@ -308,8 +308,8 @@ func TestWhatIsWrittenIntoARecordIsGoneAtTheNextAttempt(t *testing.T) {
 					if len(attempts) != 8 || k.Committed("billing", "orders", 0) != 8 {
 						t.Errorf("%v, committed %d", attempts, k.Committed("billing", "orders", 0))
 					}
-					if s := m.Stats(); (s.RereadEventCount > 0) != w.reread || s.Resets > 0 || s.LostEventCount > 0 {
-						t.Errorf("%d records were read again, %d resets, %d lost", s.RereadEventCount, s.Resets, s.LostEventCount)
+					if s := m.Stats(); (s.RereadEventCount > 0) != w.reread || s.ResetCount > 0 || s.LostEventCount > 0 {
+						t.Errorf("%d records were read again, %d resets, %d lost", s.RereadEventCount, s.ResetCount, s.LostEventCount)
 					}
 				})
 			})

@@ -250,8 +250,8 @@ func TestDataLossGoesBackAndCommitsBackward(t *testing.T) {
 				t.Errorf("partition %d: committed %d", p, got)
 			}
 		}
-		if s := m.Stats(); s.Resets != 1 {
-			t.Errorf("counted %d resets", s.Resets)
+		if s := m.Stats(); s.ResetCount != 1 {
+			t.Errorf("counted %d resets", s.ResetCount)
 		}
 	})
 }
@@ -285,8 +285,8 @@ func TestDataLossDuringAnInvocation(t *testing.T) {
 		if got := k.Committed("billing", "orders", 0); got != 150 {
 			t.Errorf("committed %d", got)
 		}
-		if s := m.Stats(); s.HeldBytes != 0 || s.Resets != 1 {
-			t.Errorf("%d held, %d resets", s.HeldBytes, s.Resets)
+		if s := m.Stats(); s.HeldBytes != 0 || s.ResetCount != 1 {
+			t.Errorf("%d held, %d resets", s.HeldBytes, s.ResetCount)
 		}
 	})
 }

@@ -41,8 +41,8 @@ func TestBacklogIsAnsweredAtOnceAndWithoutARebalance(t *testing.T) {
 			t.Errorf("%d pollers three minutes later, %d active in the last five; the reason is %q", s.ProvisionedPollers, s.ActivePollers, s.ScaleReason)
 		}
 		time.Sleep(5 * time.Minute)
-		if s := m.Stats(); s.ActivePollers != 0 || s.Rebalances != 0 || rebalances != 1 {
-			t.Errorf("%d active, %d rebalances, %d assignments", s.ActivePollers, s.Rebalances, rebalances)
+		if s := m.Stats(); s.ActivePollers != 0 || s.RebalanceCount != 0 || rebalances != 1 {
+			t.Errorf("%d active, %d rebalances, %d assignments", s.ActivePollers, s.RebalanceCount, rebalances)
 		}
 		for _, i := range scaled.all() {
 			if i.Reason == "" {
@@ -160,8 +160,8 @@ func TestBoundsChangedUnderLoad(t *testing.T) {
 		if n := book.missing("orders", partitions, each); n != 0 || book.repeats != 0 || book.backward != 0 {
 			t.Errorf("%d missing: %s", n, book)
 		}
-		if s := m.Stats(); s.Rebalances != 0 {
-			t.Errorf("%d rebalances", s.Rebalances)
+		if s := m.Stats(); s.RebalanceCount != 0 {
+			t.Errorf("%d rebalances", s.RebalanceCount)
 		}
 	})
 }
@@ -282,7 +282,7 @@ func TestStatsAddUp(t *testing.T) {
 			s.FailedInvokeEventCount != 0 || lag != 0 || !known || s.HeldBytes != 0 || s.BusySlots != 0 || s.Partitions != 4 {
 			t.Errorf("after all is done: %+v", s)
 		}
-		if s.InvokeCount < 400 || s.PolledBytes == 0 || s.FetchedBytes <= s.PolledBytes || s.EventPollerUnits != 1 {
+		if s.InvokeCount < 400 || s.PolledByteCount == 0 || s.FetchedByteCount <= s.PolledByteCount || s.EventPollerUnits != 1 {
 			t.Errorf("after all is done: %+v", s)
 		}
 

@@ -84,13 +84,8 @@ func (e *engine) watchLanes(polling func() bool, now time.Time) {
 		if l.unreadable == nil {
 			l.still.look(l.next, l.end, e.holds != 0 || l.paused || l.gone || l.ending || l.skipping != nil, open, now)
 		}
-		var err error
-		switch {
-		case l.unreadable != nil:
-			err = l.unreadable.copy()
-		case l.still.stands():
-			err = e.standsStill(l)
-		default:
+		err := e.laneTrouble(l)
+		if err == nil {
 			err = l.said
 		}
 		if err != nil || l.named {
@@ -98,6 +93,17 @@ func (e *engine) watchLanes(polling func() bool, now time.Time) {
 			e.problem(problemWith(l.Topic, l.Partition), err, now)
 		}
 	}
+}
+
+// laneTrouble is why a lane does not get on, nil while it does.
+func (e *engine) laneTrouble(l *lane) error {
+	switch {
+	case l.unreadable != nil:
+		return l.unreadable.copy()
+	case l.still.stands():
+		return e.standsStill(l)
+	}
+	return nil
 }
 
 // standsStill says what is known of a lane that stands still: the client's last
@@ -118,32 +124,4 @@ func (e *engine) standsStill(l *lane) error {
 		return guard.Keep(fmt.Errorf("%s", text))
 	}
 	return guard.Keep(fmt.Errorf("%s: %w", text, err))
-}
-
-const (
-	// ailingAfter is how long a partition stands still before the Mapping is not
-	// healthy: the client was set back twice by then. While its end is not known
-	// either, a broker is away, and that takes noProgressAfter.
-	ailingAfter = time.Minute
-)
-
-// ailing reports why the Mapping is not healthy: a partition cannot be read.
-func (e *engine) ailing(now time.Time) error {
-	var worst *lane
-	for _, l := range e.lanes {
-		if l.unreadable != nil {
-			return fmt.Errorf("esm: not healthy: %s: %w", problemWith(l.Topic, l.Partition), l.unreadable.copy())
-		}
-		most := ailingAfter
-		if now.Sub(l.endAt) > lagMaxAge {
-			most = noProgressAfter
-		}
-		if l.still.stood >= most && (worst == nil || l.still.stood > worst.still.stood) {
-			worst = l
-		}
-	}
-	if worst == nil {
-		return nil
-	}
-	return fmt.Errorf("esm: not healthy: %s: %w", problemWith(worst.Topic, worst.Partition), e.standsStill(worst))
 }

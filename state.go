@@ -91,70 +91,85 @@ const (
 	callBusy   = "PROBLEM: Function throttled"
 )
 
-// describe adds to a state what the engine knows.
-func (e *engine) describe(s *State) {
-	e.mu.Lock()
-	s.Problems = e.listProblems()
-	last, lastErr := e.function.last, e.function.lastErr
-	s.LastResultAt = e.function.lastAt
-	e.unlock()
-	s.Problems = append(s.Problems, e.watch.problems()...)
+// lastResult is what became of the last invocation.
+func lastResult(s *snapshot) string {
 	switch {
-	case s.LastResultAt.IsZero():
-	case lastErr == "":
-		s.LastResult = callOK
-	case last == planOutcomeThrottled:
-		s.LastResult = callBusy + ": " + lastErr
-	default:
-		s.LastResult = callFailed + ": " + lastErr
+	case s.lastAt.IsZero():
+		return noRecords
+	case s.lastErr == "":
+		return callOK
+	case s.last == planOutcomeThrottled:
+		return callBusy + ": " + s.lastErr
 	}
+	return callFailed + ": " + s.lastErr
 }
 
-// ready reports why the engine is not in its group.
-func (e *engine) ready() error {
-	e.mu.Lock()
-	defer e.unlock()
-	if e.member {
+// problems lists the problems of a run, without those with hooks and the log, the
+// oldest first.
+func (r *run) problems() []Problem {
+	r.engine.mu.Lock()
+	defer r.engine.unlock()
+	return r.engine.listProblems()
+}
+
+// ready reports why a run is not in its group.
+func (r *run) ready(now time.Time) error {
+	if s := r.engine.look(now, nil); s.member {
 		return nil
 	}
-	if p := e.problems["group"]; p != nil {
-		return fmt.Errorf("esm: not ready: not in the group: %w", p.Err)
+	for _, p := range r.problems() {
+		if p.With == "group" {
+			return fmt.Errorf("esm: not ready: not in the group: %w", p.Err)
+		}
 	}
 	return errors.New("esm: not ready: not in the group")
 }
 
-// healthy reports why the engine does not get on: calls ignore that their
-// context ended, or there was something to do for minutes and nothing
-// happened.
-func (e *engine) healthy(now time.Time) error {
-	e.mu.Lock()
-	defer e.unlock()
-	stuck := 0
-	for l := range e.leases {
-		if l.stuck && now.Sub(l.ended) > stuckAfter {
-			stuck++
+const (
+	// noEndAfter is how long calls run and none of them ends before the Mapping is
+	// not healthy. A function of AWS Lambda may take 15 minutes.
+	noEndAfter = 20 * time.Minute
+	// ailingAfter is how long a partition stands still before that: the client was
+	// set back twice by then. While its end is not known either, a broker is away,
+	// and that takes noProgressAfter.
+	ailingAfter     = time.Minute
+	noProgressAfter = 5 * time.Minute
+)
+
+// healthy reports why a run does not get on: calls ignore that their context
+// ended, a partition cannot be read, or there was something to do for minutes
+// and nothing happened.
+func (r *run) healthy(now time.Time) error {
+	var worst *row // of those that cannot be read
+	s := r.engine.look(now, func(one *row) {
+		if ails(one) && (worst == nil || worse(one, worst)) {
+			c := *one
+			worst = &c
+		}
+	})
+	problems := r.problems()
+	if s.ignoring > 0 {
+		return fmt.Errorf("esm: not healthy: %d invocations go on although their context ended more than %s ago", s.ignoring, ignoresAfter)
+	}
+	if most := max(noEndAfter, 4*s.service); !s.unended.IsZero() && now.Sub(s.unended) > most {
+		return fmt.Errorf("esm: not healthy: %s, and none has ended for %s", plural(s.calls, "call runs", "calls run"), now.Sub(s.unended).Round(time.Second))
+	}
+	for _, p := range problems {
+		// Calls may go well for hours meanwhile, and all of it would come again.
+		if p.With == "commit" && now.Sub(p.Since) > noProgressAfter {
+			return fmt.Errorf("esm: not healthy: nothing of some partitions is committed: %w", p.Err)
 		}
 	}
-	if stuck > 0 {
-		return fmt.Errorf("esm: not healthy: %d invocations go on although their context ended more than %s ago", stuck, stuckAfter)
+	if worst != nil {
+		return fmt.Errorf("esm: not healthy: %s: %w", problemWith(worst.Topic, worst.Partition), worst.trouble)
 	}
-	if err := e.noneEnds(now); err != nil {
-		return err
-	}
-	// Calls may go well for hours meanwhile, and all of it would come again.
-	if p := e.problems["commit"]; p != nil && now.Sub(p.Since) > noProgressAfter {
-		return fmt.Errorf("esm: not healthy: nothing of some partitions is committed: %w", p.Err)
-	}
-	if err := e.ailing(now); err != nil {
-		return err
-	}
-	if now.Sub(e.progress) < noProgressAfter || e.pool.busy > 0 || len(e.waiting) > 0 || e.throttledUntil.After(now) {
+	if now.Sub(s.progress) < noProgressAfter || s.busy > 0 || s.waiting > 0 || !s.throttledUntil.IsZero() {
 		return nil
 	}
-	if e.queue.any() {
-		return fmt.Errorf("esm: not healthy: records are ready, and nothing was invoked since %s", e.progress.Format(time.RFC3339))
+	if s.ready {
+		return fmt.Errorf("esm: not healthy: records are ready, and nothing was invoked since %s", s.progress.Format(time.RFC3339))
 	}
-	for _, p := range e.listProblems() {
+	for _, p := range problems {
 		if now.Sub(p.Since) > noProgressAfter && p.With != "function" {
 			return fmt.Errorf("esm: not healthy: %s: %w", p.With, p.Err)
 		}
@@ -162,10 +177,23 @@ func (e *engine) healthy(now time.Time) error {
 	return nil
 }
 
-const (
-	stuckAfter      = time.Minute
-	noProgressAfter = 5 * time.Minute
-)
+// ails reports whether a partition cannot be read, or has stood still for so long
+// that the Mapping is not healthy.
+func ails(r *row) bool {
+	most := ailingAfter
+	if !r.endKnown {
+		most = noProgressAfter
+	}
+	return r.unreadable || r.stood >= most
+}
+
+// worse reports whether a partition that ails is to be named before another one.
+func worse(r, than *row) bool {
+	if r.unreadable != than.unreadable {
+		return r.unreadable
+	}
+	return r.stood > than.stood
+}
 
 // Errors of the lifecycle.
 var (

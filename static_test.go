@@ -47,11 +47,11 @@ func TestStaticMemberThatRestartsDisturbsNobody(t *testing.T) {
 				k.fill(topic, partitions, 0, each)
 				c.waitFor(half)
 				had := assignedTo(restarts)
-				before := stays.Stats().Rebalances
+				before := stays.Stats().RebalanceCount
 				stop(t, restarts)
 				restarts = member("restarts")
 				c.wait()
-				if got := stays.Stats().Rebalances; got != before {
+				if got := stays.Stats().RebalanceCount; got != before {
 					t.Errorf("the other member saw %d rebalances", got-before)
 				}
 				if got := assignedTo(restarts); got != had {

@@ -1,14 +1,12 @@
 package esm
 
 import (
-	"context"
 	"encoding/json"
 	"time"
 )
 
-// Stats is a consistent snapshot of a [Mapping]. Numbers that end in Count,
-// and those said to be cumulative, count since Start; all others are of the
-// moment.
+// Stats is a consistent snapshot of a [Mapping]. What ends in Count counts since
+// Start, and nothing else does: all else is of the moment.
 type Stats struct {
 	At    time.Time
 	Phase Phase
@@ -34,8 +32,6 @@ type Stats struct {
 
 	// PolledEventCount is how many records were read.
 	PolledEventCount int64
-	// FilteredOutEventCount is how many of those no filter wanted.
-	FilteredOutEventCount int64
 	// InvokedEventCount is how many records were handed to the function;
 	// retries count again.
 	InvokedEventCount int64
@@ -43,9 +39,9 @@ type Stats struct {
 	// failed.
 	FailedInvokeEventCount int64
 	// OnFailureDestinationDeliveredEventCount is how many records were given up
-	// and taken by their [Destination], and DestinationDeliveryFailures how
-	// often it did not take one.
-	OnFailureDestinationDeliveredEventCount, DestinationDeliveryFailures int64
+	// and taken by their [Destination], and DeliveryFailureCount how often it did
+	// not take one. (AWS: the latter is DestinationDeliveryFailures.)
+	OnFailureDestinationDeliveredEventCount, DeliveryFailureCount int64
 	// DroppedEventCount is how many records were given up and thrown away by
 	// [Drop].
 	DroppedEventCount int64
@@ -73,15 +69,15 @@ type Stats struct {
 	RetryCount int64
 	// CommitErrorCount is how many commits failed.
 	CommitErrorCount int64
-	// Rebalances is how many rebalances there were after the first
+	// RebalanceCount is how many rebalances there were after the first
 	// assignment.
-	Rebalances int64
-	// Resets is how often the position of a partition moved backward.
-	Resets int64
+	RebalanceCount int64
+	// ResetCount is how often the position of a partition moved backward.
+	ResetCount int64
 
-	// PolledBytes is the size of the keys, values and headers that were read,
-	// and FetchedBytes that of the fetch responses; both are cumulative.
-	PolledBytes, FetchedBytes int64
+	// PolledByteCount is the size of the keys, values and headers that were read,
+	// and FetchedByteCount that of the fetch responses.
+	PolledByteCount, FetchedByteCount int64
 	// HeldBytes is what the Mapping holds in memory, of MemoryBudget, and
 	// MemoryLimited whether that keeps it from polling.
 	HeldBytes, MemoryBudget int64
@@ -102,24 +98,69 @@ type Stats struct {
 	InvokeDuration time.Duration
 }
 
+// statsOf is what a snapshot says to users.
+func statsOf(s *snapshot, now time.Time) Stats {
+	const unitPollers, unitBytes = 10, 20_000_000
+	return Stats{
+		At:                                      now,
+		ProvisionedPollers:                      s.pollers,
+		ActivePollers:                           s.activePollers,
+		EventPollerUnits:                        max((s.pollers+unitPollers-1)/unitPollers, int((s.bytesPerSecond+unitBytes-1)/unitBytes)),
+		ScaleReason:                             s.scaleReason,
+		Partitions:                              s.lanes,
+		OffsetLag:                               Lag{s.lag, s.member},
+		PolledEventCount:                        s.polled,
+		InvokedEventCount:                       s.invoked,
+		FailedInvokeEventCount:                  s.failed,
+		OnFailureDestinationDeliveredEventCount: s.delivered,
+		DeliveryFailureCount:                    s.undelivered,
+		DroppedEventCount:                       s.dropped,
+		CommittedEventCount:                     s.committed,
+		SettledEventCount:                       s.settled,
+		EvictedEventCount:                       s.evicted,
+		RereadEventCount:                        s.reread,
+		LostEventCount:                          s.lost,
+		InvokeCount:                             s.invocations,
+		InvokeErrorCount:                        s.errors,
+		ThrottleCount:                           s.throttles,
+		AbandonedCount:                          s.abandoned,
+		RetryCount:                              s.retries,
+		CommitErrorCount:                        s.commitErrors,
+		RebalanceCount:                          max(0, s.rebalances-1),
+		ResetCount:                              s.resets,
+		PolledByteCount:                         s.polledBytes,
+		FetchedByteCount:                        s.fetchedBytes,
+		HeldBytes:                               s.held,
+		MemoryBudget:                            s.budget,
+		MemoryLimited:                           s.memoryLimited,
+		Slots:                                   s.slots,
+		BusySlots:                               s.busy,
+		WaitingSlots:                            s.placeless,
+		SlowSlots:                               s.slow,
+		StuckSlots:                              s.stuck,
+		WaitingPartitions:                       s.waiting,
+		ThrottledUntil:                          s.throttledUntil,
+		InvokeDuration:                          s.service,
+	}
+}
+
 // Lag is the lag of several partitions, of which some may be unknown. The zero
 // Lag is unknown.
 type Lag struct {
-	sum, max int64
-	unknown  int
+	of       lagSum
 	measured bool
 }
 
 // Sum is the lag of all partitions together, and whether all of it is known.
 // If not, it is that of the others. While the Mapping is not in its group, and
 // so does not even know its partitions, it is unknown.
-func (l Lag) Sum() (int64, bool) { return l.sum, l.measured && l.unknown == 0 }
+func (l Lag) Sum() (int64, bool) { return l.of.sum, l.measured && l.of.unknown == 0 }
 
 // Max is the largest lag of one partition, and whether all of them are known.
-func (l Lag) Max() (int64, bool) { return l.max, l.measured && l.unknown == 0 }
+func (l Lag) Max() (int64, bool) { return l.of.max, l.measured && l.of.unknown == 0 }
 
 // Unknown is how many partitions have an unknown lag.
-func (l Lag) Unknown() int { return l.unknown }
+func (l Lag) Unknown() int { return l.of.unknown }
 
 // MarshalJSON writes {"sum": 12, "max": 7, "unknown": 0}, with null for what is
 // unknown.
@@ -130,19 +171,10 @@ func (l Lag) MarshalJSON() ([]byte, error) {
 		Unknown int    `json:"unknown"`
 	}
 	if _, known := l.Sum(); known {
-		shown.Sum, shown.Max = &l.sum, &l.max
+		shown.Sum, shown.Max = &l.of.sum, &l.of.max
 	}
-	shown.Unknown = l.unknown
+	shown.Unknown = l.of.unknown
 	return json.Marshal(shown)
-}
-
-func (l *Lag) add(lag int64, known bool) {
-	if !known {
-		l.unknown++
-		return
-	}
-	l.sum += lag
-	l.max = max(l.max, lag)
 }
 
 // PartitionStats is what is known of one partition. Offsets are -1 where they
@@ -176,159 +208,14 @@ type PartitionStats struct {
 	Blocker *Blocker
 }
 
-// counters count since the start.
-type counters struct {
-	polls, polled, polledBytes                int64
-	invoked, failed, settled, committed, lost int64
-	invocations, errors, throttles, abandoned int64
-	apart                                     int64 // throttles that held up their own partitions only
-	retries, commitErrors, rebalances, resets int64
-	evicted, reread                           int64
-	delivered, undelivered, dropped           int64
-	scaleReason                               string
-	rateAt                                    time.Time
-	rateBytes                                 int64
-	bytesPerSecond                            float64
-}
-
-// tally counts what became of an invocation.
-func (e *engine) tally(l *lease, v verdict, took time.Duration, now time.Time) {
-	e.progress = now
-	e.function.ended = now
-	if v.outcome != planOutcomeAbandoned {
-		e.function.last, e.function.lastErr, e.function.lastAt = v.outcome, "", now
-		if v.err != nil {
-			e.function.lastErr = v.err.Error() // which keep made
-		}
+// partitionStatsOf is what a row says to users.
+func partitionStatsOf(r *row) PartitionStats {
+	return PartitionStats{
+		TopicPartition: TopicPartition(r.ID), State: r.state,
+		Committed: r.committed, Frontier: r.frontier, Position: r.position, End: r.end, Lag: r.lag, LagKnown: r.lagKnown,
+		Queued: r.queued, QueuedBytes: r.queuedBytes, InFlight: r.inFlight,
+		BatchID: r.callID, Since: r.callSince, Blocker: r.blocker,
 	}
-	if v.outcome != planOutcomeThrottled && v.outcome != planOutcomeHalt && v.outcome != planOutcomeAbandoned && !v.blamed {
-		e.evidence.answered()
-	}
-	if v.outcome == planOutcomeSuccess || v.outcome == planOutcomePartial && len(v.failures) < l.count {
-		e.function.succeeded(now, e.pool.busy > 0)
-	}
-	switch v.outcome {
-	case planOutcomeFailure:
-		e.counts.errors++
-		e.counts.failed += int64(l.count)
-	case planOutcomeAbandoned:
-		e.counts.abandoned++
-		return
-	case planOutcomePartial:
-		e.counts.errors++
-		e.counts.failed += int64(len(v.failures))
-	case planOutcomePermanent, planOutcomeTooLarge:
-		e.counts.errors++
-		e.counts.failed += int64(l.count)
-	case planOutcomeThrottled, planOutcomeHalt:
-		return
-	}
-	full := 2*l.count >= e.cfg.batchSize || 2*l.bytes >= int64(e.cfg.batchBytes)
-	e.pace.ended(took, l.count, l.bytes, full)
-	if e.pace.completed == scaleMinimum {
-		e.scaleBell.ring()
-	}
-}
-
-// stats takes a snapshot.
-func (e *engine) stats(now time.Time) Stats {
-	e.mu.Lock()
-	defer e.unlock()
-	c := &e.counts
-	s := Stats{
-		At:                                      now,
-		ProvisionedPollers:                      e.pool.size,
-		ActivePollers:                           e.pool.activeSince(now.Add(-5 * time.Minute)),
-		ScaleReason:                             c.scaleReason,
-		Partitions:                              len(e.lanes),
-		PolledEventCount:                        c.polled,
-		InvokedEventCount:                       c.invoked,
-		FailedInvokeEventCount:                  c.failed,
-		CommittedEventCount:                     c.committed,
-		SettledEventCount:                       c.settled,
-		EvictedEventCount:                       c.evicted,
-		RereadEventCount:                        c.reread,
-		LostEventCount:                          c.lost,
-		OnFailureDestinationDeliveredEventCount: c.delivered,
-		DestinationDeliveryFailures:             c.undelivered,
-		DroppedEventCount:                       c.dropped,
-		InvokeCount:                             c.invocations,
-		InvokeErrorCount:                        c.errors,
-		ThrottleCount:                           c.throttles,
-		AbandonedCount:                          c.abandoned,
-		RetryCount:                              c.retries,
-		CommitErrorCount:                        c.commitErrors,
-		Rebalances:                              max(0, c.rebalances-1),
-		Resets:                                  c.resets,
-		PolledBytes:                             c.polledBytes,
-		FetchedBytes:                            e.memory.Wire().Fetched(),
-		HeldBytes:                               e.memory.Held() + e.memory.Spare(),
-		MemoryBudget:                            e.memory.Budget(),
-		MemoryLimited:                           !e.limitedAt.IsZero(),
-		Slots:                                   e.pool.size * e.pool.concurrency,
-		BusySlots:                               e.pool.busy,
-		WaitingPartitions:                       len(e.waiting),
-		InvokeDuration:                          e.pace.service(),
-	}
-	if e.throttledUntil.After(now) {
-		s.ThrottledUntil = e.throttledUntil
-	}
-	const unitPollers, unitBytes = 10, 20_000_000
-	s.EventPollerUnits = max((e.pool.size+unitPollers-1)/unitPollers, int((c.bytesPerSecond+unitBytes-1)/unitBytes))
-	for l := range e.leases {
-		ran, waits := l.ran(now)
-		switch {
-		case context.Cause(l.ctx) != nil:
-			s.StuckSlots++
-		case ran >= slowCall:
-			s.SlowSlots++
-		}
-		if waits {
-			s.WaitingSlots++
-		}
-	}
-	s.OffsetLag.measured = e.member
-	for _, l := range e.lanes {
-		s.OffsetLag.add(l.lag(now))
-	}
-	return s
-}
-
-// measure keeps the rate at which bytes are polled.
-func (e *engine) measure(now time.Time) {
-	c := &e.counts
-	if seconds := now.Sub(c.rateAt).Seconds(); !c.rateAt.IsZero() && seconds > 0 {
-		c.bytesPerSecond = float64(c.polledBytes-c.rateBytes) / seconds
-	}
-	c.rateAt, c.rateBytes = now, c.polledBytes
-}
-
-// partitions appends what is known of each partition.
-func (e *engine) partitions(dst []PartitionStats, now time.Time) []PartitionStats {
-	e.mu.Lock()
-	defer e.unlock()
-	for _, l := range e.lanes {
-		s := PartitionStats{
-			TopicPartition: TopicPartition(l.ID), State: l.state.String(),
-			Committed: l.committed, Frontier: l.frontier(), Position: l.next, End: l.end,
-			Queued: l.count, QueuedBytes: l.bytes,
-		}
-		s.Lag, s.LagKnown = l.lag(now)
-		if p := l.part(); p != nil {
-			if l.state == laneLeased {
-				s.InFlight = len(p.left[0].records)
-			} else {
-				s.Queued += len(p.records)
-				s.QueuedBytes += p.bytes
-			}
-		}
-		if c := e.busy[l.ID]; c != nil {
-			s.BatchID, s.Since = c.id, c.started
-		}
-		s.Blocker = l.blocker()
-		dst = append(dst, s)
-	}
-	return dst
 }
 
 // sample is what the scaler gets to know.

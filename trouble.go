@@ -145,7 +145,7 @@ func (c *consumer) recreated(ctx context.Context) {
 		}
 		for tp, l := range e.lanes {
 			if tp.Topic == name && again {
-				e.kill(l, ErrRevoked)
+				e.kill(l, errRevoked)
 			} else if tp.Topic == name {
 				l.gone = gone
 			}

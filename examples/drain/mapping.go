@@ -104,9 +104,9 @@ func (j *job) run(ctx context.Context, line func(string), logs io.Writer) (*outc
 		return nil, err
 	}
 	s := check.judge(committed, interrupted)
-	s.Rebalances = st.Rebalances
+	s.Rebalances = st.RebalanceCount
 	s.Invocations = st.InvokeCount
-	s.ReadBytes = st.FetchedBytes
+	s.ReadBytes = st.FetchedByteCount
 	s.CPUSeconds, s.PeakRSS = cpu, rss
 	if first := firstPolled.Load(); first > 0 {
 		s.FirstSeconds = time.Unix(0, first).Sub(began).Seconds()

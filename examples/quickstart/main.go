@@ -206,7 +206,7 @@ func (s *settings) run(ctx context.Context, progress, stderr io.Writer) (*summar
 	sum.Seconds = max(0, time.Duration(lastSettled.Load()-firstPolled.Load()).Seconds())
 	sum.FloorSeconds = float64(sum.Records) / batchSize * s.work.Seconds() / float64(max(1, check.busy()))
 	sum.PollersMax = max(pollers, st.ProvisionedPollers)
-	sum.Rebalances = st.Rebalances
+	sum.Rebalances = st.RebalanceCount
 	return sum, nil
 }
 

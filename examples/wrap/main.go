@@ -463,7 +463,7 @@ func (r *report) check() error {
 	same("throttled calls, as the Mapping counts them", r.stats.ThrottleCount, timing.throttled)
 	same("failed calls, as the Mapping counts them", r.stats.InvokeErrorCount+r.stats.AbandonedCount, timing.failed)
 
-	if r.stats.Rebalances == 0 { // another member of the group may bring records back
+	if r.stats.RebalanceCount == 0 { // another member of the group may bring records back
 		same("records that came again or out of order", r.repeated, 0)
 	}
 	if r.all {

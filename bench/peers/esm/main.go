@@ -101,7 +101,7 @@ func run(ctx context.Context, j *job.Job) error {
 	}
 	st := m.Stats()
 	j.About.Extra = map[string]float64{
-		"pollers_max": float64(pollers.Load()), "rebalances": float64(st.Rebalances), "read_bytes": float64(st.FetchedBytes),
+		"pollers_max": float64(pollers.Load()), "rebalances": float64(st.RebalanceCount), "read_bytes": float64(st.FetchedByteCount),
 	}
 	return m.Stop(context.WithoutCancel(ctx))
 }

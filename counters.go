@@ -1,0 +1,69 @@
+package esm
+
+import "time"
+
+// counters count since the start.
+type counters struct {
+	polls, polled, polledBytes                int64
+	invoked, failed, settled, committed, lost int64
+	invocations, errors, throttles, abandoned int64
+	apart                                     int64 // throttles that held up their own partitions only
+	retries, commitErrors, rebalances, resets int64
+	evicted, reread                           int64
+	delivered, undelivered, dropped           int64
+}
+
+// tally counts what became of an invocation.
+func (e *engine) tally(l *lease, v verdict, took time.Duration, now time.Time) {
+	e.progress = now
+	e.function.ended = now
+	if v.outcome != planOutcomeAbandoned {
+		e.function.last, e.function.lastErr, e.function.lastAt = v.outcome, "", now
+		if v.err != nil {
+			e.function.lastErr = v.err.Error() // which keep made
+		}
+	}
+	if v.outcome != planOutcomeThrottled && v.outcome != planOutcomeHalt && v.outcome != planOutcomeAbandoned && !v.blamed {
+		e.evidence.answered()
+	}
+	if v.outcome == planOutcomeSuccess || v.outcome == planOutcomePartial && len(v.failures) < l.count {
+		e.function.succeeded(now, e.pool.busy > 0)
+	}
+	switch v.outcome {
+	case planOutcomeFailure:
+		e.counts.errors++
+		e.counts.failed += int64(l.count)
+	case planOutcomeAbandoned:
+		e.counts.abandoned++
+		return
+	case planOutcomePartial:
+		e.counts.errors++
+		e.counts.failed += int64(len(v.failures))
+	case planOutcomePermanent, planOutcomeTooLarge:
+		e.counts.errors++
+		e.counts.failed += int64(l.count)
+	case planOutcomeThrottled, planOutcomeHalt:
+		return
+	}
+	full := 2*l.count >= e.cfg.batchSize || 2*l.bytes >= int64(e.cfg.batchBytes)
+	e.pace.ended(took, l.count, l.bytes, full)
+	if e.pace.completed == scaleMinimum {
+		e.scaleBell.ring()
+	}
+}
+
+// A byteRate is at which rate bytes are polled.
+type byteRate struct {
+	at        time.Time // when it was measured last,
+	bytes     int64     // how many there were by then,
+	perSecond float64   // and the rate since the time before
+}
+
+// measure keeps the rate at which bytes are polled.
+func (e *engine) measure(now time.Time) {
+	r := &e.rate
+	if seconds := now.Sub(r.at).Seconds(); !r.at.IsZero() && seconds > 0 {
+		r.perSecond = float64(e.counts.polledBytes-r.bytes) / seconds
+	}
+	r.at, r.bytes = now, e.counts.polledBytes
+}
