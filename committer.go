@@ -14,25 +14,10 @@ import (
 	"github.com/seed429fd032/esm/internal/partition"
 )
 
-// A committer is the only one that commits. It collects the lanes whose
-// frontier moved, once a second, or when somebody asks it to and waits.
-//
-// # The invariant
-//
-// The committed offset of a partition never passes the frontier of the lane
-// that owns it, and nothing is committed for a partition after its revoke
-// callback returned.
-//
-// # Why it is checked twice
-//
-// The client fills in the member id and the generation when it builds the
-// request, and waits for a rebalance before it sends one. Neither client nor
-// broker checks who owns a partition. So an offset that was right when it was
-// collected may be wrong when it is sent: the partition was lost, somebody
-// else went on with it, it came back, and the request is sent under the new
-// generation and rewinds the work of the other. Therefore every entry is
-// looked at again in the moment before it is sent, and is dropped if its lane
-// is dead.
+// A committer is the only one that commits. It asks the engine for the frontiers
+// that moved, once a second, or when somebody asks it to and waits, and sends
+// them. The books are the engine's: see there why each frontier is looked at again
+// in the moment before it is sent.
 //
 // # Why requests are not cut short
 //
@@ -44,26 +29,15 @@ import (
 type committer struct {
 	engine *engine
 	every  time.Duration
-
-	// commit sends offsets, after check took out of them what must not be
-	// sent, and returns an error for each that was not committed. It is a
-	// function so that the committer can be tested without a broker.
-	commit func(ctx context.Context, entries []commitEntry, check func(partition.ID) bool) (map[partition.ID]error, error)
-
-	asked chan *commitWait
-	gone  chan struct{} // closed when nobody runs it any more
-
-	// Guarded by the engine's lock.
-	refusals map[partition.ID]uncommitted // what was not committed when it was tried last
-	sending  *sentCommit                  // the request that has no answer yet, or nil
+	commit commitFunc
+	asked  chan *commitWait
+	gone   chan struct{} // closed when nobody runs it any more
 }
 
-// A commitEntry is the frontier of a lane at one moment.
-type commitEntry struct {
-	lane        *lane
-	at          int64
-	leaderEpoch int32
-}
+// A commitFunc sends frontiers, after check took out of them what must not be
+// sent, and returns an error for each that was not committed. It is a function so
+// that the committer can be tested without a broker.
+type commitFunc func(ctx context.Context, fs []frontier, check func(partition.ID) bool) (map[partition.ID]error, error)
 
 // A commitWait is somebody who waits for everything to be committed that was
 // settled before.
@@ -73,8 +47,8 @@ type commitWait struct {
 
 const commitEvery = time.Second
 
-func newCommitter(e *engine, commit func(context.Context, []commitEntry, func(partition.ID) bool) (map[partition.ID]error, error)) *committer {
-	return &committer{engine: e, every: commitEvery, commit: commit, asked: make(chan *commitWait), gone: make(chan struct{}), refusals: map[partition.ID]uncommitted{}}
+func newCommitter(e *engine, commit commitFunc) *committer {
+	return &committer{engine: e, every: commitEvery, commit: commit, asked: make(chan *commitWait), gone: make(chan struct{})}
 }
 
 // run commits until ctx ends. It then does not commit once more: who stops
@@ -113,9 +87,7 @@ func (c *committer) run(ctx context.Context) {
 // longer than ctx, nor than there is a session to commit in: the commit goes
 // on then.
 func (c *committer) flush(ctx context.Context) error {
-	c.engine.mu.Lock()
-	lost := c.engine.sessionLost.wait()
-	c.engine.unlock()
+	lost := c.engine.session()
 	w := &commitWait{done: make(chan error, 1)}
 	asked := c.asked
 	for {
@@ -136,124 +108,82 @@ func (c *committer) flush(ctx context.Context) error {
 
 var errSessionLost = errors.New("the session with the group was lost")
 
-// once commits every dirty lane.
+// once commits every frontier that moved.
 func (c *committer) once(ctx context.Context) error {
-	entries := c.collect()
-	if len(entries) == 0 {
+	began := time.Now()
+	fs := c.engine.frontiers(began)
+	if len(fs) == 0 {
 		return nil
 	}
-	began := time.Now()
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	answered := c.await(entries, cancel, began)
-	failed, err := c.commit(ctx, entries, c.check(entries))
+	answered := c.await(cancel)
+	failed, err := c.commit(ctx, fs, c.check(fs))
 	answered()
-	refused := make([]refusedCommit, len(entries))
-	for i, entry := range entries {
+	answers := make([]commitAnswer, len(fs))
+	for i, f := range fs {
 		of := err
 		if of == nil {
-			of = failed[entry.lane.ID]
+			of = failed[f.ID]
 		}
-		refused[i] = refusalOf(of)
+		answers[i] = answerOf(of)
 	}
-	return c.conclude(entries, refused, time.Since(began))
+	now := time.Now()
+	return c.engine.committed(fs, answers, now.Sub(began), now)
 }
 
-// A refusedCommit is why an entry was not committed. It is looked at before the
-// engine's lock is taken, because errors of connections can be the user's.
-type refusedCommit struct {
-	err       error // nil if it was
-	gone      bool  // its lane had died
-	transient bool
+// await gives the request that is under way up, by cancel, when it is for nobody
+// any more, until the func that it returns is called.
+func (c *committer) await(cancel context.CancelFunc) (answered func()) {
+	done, watched := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(watched)
+		look := time.NewTimer(time.Hour)
+		defer look.Stop()
+		for {
+			pointless, changed, again := c.engine.awaitCommit(time.Now())
+			if pointless {
+				cancel()
+			}
+			look.Reset(again)
+			select {
+			case <-done:
+				return
+			case <-changed:
+			case <-look.C:
+			}
+		}
+	}()
+	return func() {
+		close(done)
+		<-watched
+	}
 }
 
-func refusalOf(err error) refusedCommit {
+// answerOf is what an error says of a frontier.
+func answerOf(err error) commitAnswer {
 	if err == nil {
-		return refusedCommit{}
+		return commitAnswer{}
 	}
-	return refusedCommit{err: guard.Keep(err), gone: errors.Is(err, errPartitionGone), transient: transient(err)}
+	return commitAnswer{err: guard.Keep(err), unsent: errors.Is(err, errPartitionGone), passing: transient(err)}
 }
 
 // check returns a func that says of a partition, in the moment before the
-// request is sent, whether its entry still holds.
-func (c *committer) check(entries []commitEntry) func(partition.ID) bool {
-	byPartition := make(map[partition.ID]*commitEntry, len(entries))
-	for i := range entries {
-		byPartition[entries[i].lane.ID] = &entries[i]
+// request is sent, whether its frontier may be committed still.
+func (c *committer) check(fs []frontier) func(partition.ID) bool {
+	byPartition := make(map[partition.ID]frontier, len(fs))
+	for _, f := range fs {
+		byPartition[f.ID] = f
 	}
-	return func(tp partition.ID) bool {
-		c.engine.mu.Lock()
-		defer c.engine.unlock()
-		e := byPartition[tp]
-		return e != nil && !e.lane.dead && e.at <= e.lane.frontier()
+	return func(id partition.ID) bool {
+		f, ok := byPartition[id]
+		return ok && c.engine.mayCommit(f)
 	}
 }
 
-// collect takes the dirty lanes.
-func (c *committer) collect() []commitEntry {
-	e := c.engine
-	e.mu.Lock()
-	defer e.unlock()
-	entries := make([]commitEntry, 0, len(e.dirty))
-	for _, l := range e.dirty {
-		l.dirty = false
-		at := l.frontier()
-		if l.dead || at < 0 || at == l.committed && !l.anchor {
-			continue
-		}
-		entries = append(entries, commitEntry{l, at, l.leaderEpoch})
-	}
-	e.dirty = e.dirty[:0]
-	if len(entries) == 0 {
-		c.review(time.Now()) // there may be nothing any more that could be refused
-	}
-	return entries
-}
-
-// errPartitionGone is what became of an entry whose lane died before it could
+// errPartitionGone is what became of a frontier whose lane died before it could
 // be sent. That is no failure: the offset belongs to somebody else.
 var errPartitionGone = errors.New("the partition belongs to somebody else")
-
-// conclude books what was committed, and marks as dirty again what was not.
-func (c *committer) conclude(entries []commitEntry, refused []refusedCommit, took time.Duration) error {
-	e := c.engine
-	e.mu.Lock()
-	defer e.unlock()
-	info := CommittedInfo{Mapping: e.watch.name, Offsets: map[TopicPartition]int64{}, Failed: map[TopicPartition]int64{}, Took: took}
-	now := time.Now()
-	for i, entry := range entries {
-		l := entry.lane
-		if refused[i].gone || l.dead {
-			continue
-		}
-		if err := refused[i].err; err != nil {
-			info.Failed[TopicPartition(l.ID)] = entry.at
-			if info.Err == nil {
-				info.Err = err
-			}
-			c.refuse(l.ID, refused[i], took, now)
-			e.soil(l)
-			continue
-		}
-		delete(c.refusals, l.ID)
-		info.Offsets[TopicPartition(l.ID)] = entry.at
-		if l.committed >= 0 && entry.at > l.committed {
-			e.counts.committed += entry.at - l.committed
-		} else if l.committed < 0 && !l.anchor {
-			e.counts.committed += entry.at - l.start
-		}
-		l.committed, l.anchor = entry.at, false
-	}
-	c.review(now)
-	if len(info.Offsets)+len(info.Failed) == 0 {
-		return nil
-	}
-	if info.Err != nil {
-		e.counts.commitErrors++
-	}
-	e.later(func() { fire(e.watch, func(h *Hooks) func(CommittedInfo) { return h.Committed }, info) })
-	return info.Err
-}
 
 // transient reports whether a failed commit is of the kind that a rebalance or
 // a move of the coordinator brings, and that goes away by itself. If it does not
@@ -272,16 +202,16 @@ func transient(err error) bool {
 
 // commitWith sends offsets as a member of the client's group. A commit that
 // has to wait for a rebalance waits: that is no error.
-func commitWith(cl *kgo.Client) func(context.Context, []commitEntry, func(partition.ID) bool) (map[partition.ID]error, error) {
-	return func(ctx context.Context, entries []commitEntry, check func(partition.ID) bool) (map[partition.ID]error, error) {
+func commitWith(cl *kgo.Client) commitFunc {
+	return func(ctx context.Context, fs []frontier, check func(partition.ID) bool) (map[partition.ID]error, error) {
 		offsets := map[string]map[int32]kgo.EpochOffset{}
-		for _, e := range entries {
-			t := offsets[e.lane.Topic]
+		for _, f := range fs {
+			t := offsets[f.Topic]
 			if t == nil {
 				t = map[int32]kgo.EpochOffset{}
-				offsets[e.lane.Topic] = t
+				offsets[f.Topic] = t
 			}
-			t[e.lane.Partition] = kgo.EpochOffset{Epoch: e.leaderEpoch, Offset: e.at}
+			t[f.Partition] = kgo.EpochOffset{Epoch: f.leaderEpoch, Offset: f.at}
 		}
 		failed := map[partition.ID]error{}
 		// The context of the committer, not of whoever waits: see there.

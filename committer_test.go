@@ -52,7 +52,7 @@ func newCommitDesk(t *testing.T) *commitDesk {
 	d := &commitDesk{}
 	d.e = newEngine(&c.settings, world{invoke: func(*call) {}}, silentWatch(&c), context.Background())
 	d.e.pool.resize(1, time.Now())
-	d.c = newCommitter(d.e, func(_ context.Context, entries []commitEntry, check func(partition.ID) bool) (map[partition.ID]error, error) {
+	d.c = newCommitter(d.e, func(_ context.Context, fs []frontier, check func(partition.ID) bool) (map[partition.ID]error, error) {
 		d.mu.Lock()
 		wait, fail := d.wait, d.fail
 		d.mu.Unlock()
@@ -60,11 +60,11 @@ func newCommitDesk(t *testing.T) *commitDesk {
 			<-wait
 		}
 		failed, sent := map[partition.ID]error{}, map[partition.ID]int64{}
-		for _, e := range entries {
-			if tp := e.lane.ID; check(tp) {
-				sent[tp] = e.at
+		for _, f := range fs {
+			if check(f.ID) {
+				sent[f.ID] = f.at
 			} else {
-				failed[tp] = errPartitionGone
+				failed[f.ID] = errPartitionGone
 			}
 		}
 		d.mu.Lock()

@@ -66,7 +66,7 @@ type engine struct {
 	rewinds  []*lane  // lanes for which the client is to go back
 	pool     pool
 	memory   *memory.Account
-	dirty    []*lane
+	books    // of commits
 
 	spawning bool   // a worker was started that has not taken a lease yet
 	workers  int    // goroutines that run user code
@@ -114,6 +114,7 @@ func newEngine(c *settings, out world, w *watch, base context.Context) *engine {
 		watch: w, world: out, base: base, run: runID(), cfg: c,
 		lanes: map[partition.ID]*lane{}, busy: map[partition.ID]*lease{}, leases: map[*lease]struct{}{},
 		pool: newPool(c), memory: memory.NewAccount(c.memoryBudget), evidence: newEvidence(), problems: map[string]*Problem{}, stood: map[partition.ID]standstill{},
+		books:    books{refusals: map[partition.ID]uncommitted{}},
 		gateBell: newBell(), commitBell: newBell(), scaleBell: newBell(), timeBell: newBell(),
 		repause: func() {}, resize: func() {}, cutPoll: func() {}, halted: func(error) {},
 	}
@@ -340,14 +341,6 @@ func (e *engine) freeQueue(l *lane) {
 		e.memory.Release(s.chunk, len(s.records))
 	}
 	l.queue, l.count, l.bytes, l.cost = nil, 0, 0, 0
-}
-
-// soil has the frontier of a lane committed.
-func (e *engine) soil(l *lane) {
-	if !l.dirty {
-		l.dirty = true
-		e.dirty = append(e.dirty, l)
-	}
 }
 
 // fit keeps the number of pollers within its bounds, of which the assigned

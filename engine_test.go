@@ -32,23 +32,22 @@ var (
 type driver struct {
 	rng  *rand.Rand
 	e    *engine
-	c    *committer
 	stop context.CancelFunc
 
 	mu      sync.Mutex // deliveries come on goroutines of the engine
 	lanes   map[partition.ID]*naiveLane
 	calls   []*naiveCall
-	sending []commitEntry // a commit that is on its way
-	fresh   int           // records of first attempts
-	told    int           // records that a destination took
-	reread  int           // calls with records that had been changed
-	passed  int           // batches that could not be read
-	lost    int           // offsets that were told as taken by retention
-	giving  int           // partitions that are being given up
-	ill     bool          // the first partition is throttled more often than not
-	blamed  int           // parts of calls whose throttle was a failure
-	story   []bool        // what became of calls: true is an answer, false a new throttle
-	refused []time.Time   // refusals in a row
+	sending []frontier  // a commit that is on its way
+	fresh   int         // records of first attempts
+	told    int         // records that a destination took
+	reread  int         // calls with records that had been changed
+	passed  int         // batches that could not be read
+	lost    int         // offsets that were told as taken by retention
+	giving  int         // partitions that are being given up
+	ill     bool        // the first partition is throttled more often than not
+	blamed  int         // parts of calls whose throttle was a failure
+	story   []bool      // what became of calls: true is an answer, false a new throttle
+	refused []time.Time // refusals in a row
 	trouble error
 }
 
@@ -136,7 +135,6 @@ func newDriver(seed uint64) *driver {
 	out := worldOf(&c)
 	out.invoke = func(*call) { panic("nobody calls this") }
 	d.e = newEngine(&c.settings, out, silentWatch(&c), base)
-	d.c = newCommitter(d.e, nil)
 	d.e.spawning = true // no workers: the driver is the only one
 	d.e.evidence.others, d.e.evidence.fail, d.ill = int64(1+rng.IntN(2)), 2+rng.IntN(3), rng.IntN(3) == 0
 	d.e.pool.resize(1+rng.IntN(3), time.Now())
@@ -1140,7 +1138,7 @@ func (d *driver) judgeStep() {
 }
 
 func (d *driver) isSending(l *lane) bool {
-	return slices.ContainsFunc(d.sending, func(e commitEntry) bool { return e.lane == l })
+	return slices.ContainsFunc(d.sending, func(f frontier) bool { return f.lane == l })
 }
 
 // judgeFrontier compares a frontier with that of the model. A hole is settled
@@ -1160,22 +1158,22 @@ func (d *driver) judgeFrontier(tp partition.ID, n *naiveLane, got int64, what st
 // stood still for as long as anything.
 func (d *driver) commit() {
 	if d.sending == nil {
-		d.sending = d.c.collect()
+		d.sending = d.e.frontiers(time.Now())
 		return
 	}
-	entries := d.sending
+	fs := d.sending
 	d.sending = nil
-	check, refused := d.c.check(entries), make([]refusedCommit, len(entries))
-	for i, entry := range entries {
-		tp := entry.lane.ID
-		if !check(tp) {
-			refused[i] = refusalOf(errPartitionGone)
+	answers := make([]commitAnswer, len(fs))
+	for i, f := range fs {
+		tp := f.ID
+		if !d.e.mayCommit(f) {
+			answers[i].unsent = true
 			continue
 		}
 		d.mu.Lock()
-		n, at := d.lanes[tp], int(entry.at)
+		n, at := d.lanes[tp], int(f.at)
 		d.e.mu.Lock()
-		anchor := entry.lane.anchor
+		anchor := f.lane.anchor
 		d.e.mu.Unlock()
 		switch {
 		case !n.assigned:
@@ -1185,13 +1183,13 @@ func (d *driver) commit() {
 		case at < n.committed && !anchor:
 			d.wrong("%v: %d is committed after %d", tp, at, n.committed)
 		case d.rng.IntN(5) == 0:
-			refused[i] = refusalOf(errors.New("no"))
+			answers[i].err = errors.New("no")
 		default:
 			n.committed = at
 		}
 		d.mu.Unlock()
 	}
-	_ = d.c.conclude(entries, refused, 0)
+	_ = d.e.committed(fs, answers, 0, time.Now())
 }
 
 // step does something, if its kind is not left out.

@@ -1,7 +1,6 @@
 package esm
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"time"
@@ -26,71 +25,51 @@ import (
 // in a few seconds.
 const passingFor = 30 * time.Second
 
+// reviewEvery is how often a request is looked at that has had no answer for
+// passingFor.
+const reviewEvery = time.Second
+
 // An uncommitted is a partition that could not be committed when that was tried last.
 type uncommitted struct {
 	since, last time.Time
 	err         error
-	transient   bool
+	passing     bool
 }
 
 // A sentCommit is a request that has no answer yet.
 type sentCommit struct {
-	entries []commitEntry
-	since   time.Time
+	frontiers []frontier
+	since     time.Time
 }
 
 var errNoAnswer = errors.New("the request has no answer")
 
-// refuse notes that a commit was refused, in a request that took so long.
-func (c *committer) refuse(tp partition.ID, of refusedCommit, took time.Duration, now time.Time) {
-	r, known := c.refusals[tp]
+// refuse books that a commit was refused, in a request that took so long.
+func (b *books) refuse(id partition.ID, a commitAnswer, took time.Duration, now time.Time) {
+	r, known := b.refusals[id]
 	if !known || now.Add(-took).Sub(r.last) > passingFor {
 		r.since = now.Add(-took)
 	}
-	r.last, r.err, r.transient = now, of.err, of.transient
-	c.refusals[tp] = r
+	r.last, r.err, r.passing = now, a.err, a.passing
+	b.refusals[id] = r
 }
 
-// await watches a request until the func that it returns is called. It gives the
-// request up, by cancel, when it is for nobody any more.
-func (c *committer) await(entries []commitEntry, cancel context.CancelFunc, now time.Time) (answered func()) {
-	e := c.engine
-	sent := &sentCommit{entries, now}
+// awaitCommit looks at the request that has no answer yet. It says whether to
+// give the request up, because it is for nobody any more, and when to ask again:
+// when changed is closed, or after some time.
+func (e *engine) awaitCommit(now time.Time) (pointless bool, changed <-chan struct{}, again time.Duration) {
 	e.mu.Lock()
-	c.sending = sent
-	e.unlock()
-	done, watched := make(chan struct{}), make(chan struct{})
-	go func() {
-		defer close(watched)
-		look := time.NewTimer(passingFor)
-		defer look.Stop()
-		for {
-			now := time.Now()
-			e.mu.Lock()
-			if sent.pointless(now) {
-				cancel()
-			}
-			died := e.died.wait()
-			e.unlock()
-			select {
-			case <-done:
-				return
-			case <-died:
-			case <-look.C:
-				e.mu.Lock()
-				c.review(time.Now())
-				e.unlock()
-				look.Reset(c.every)
-			}
-		}
-	}()
-	return func() {
-		close(done)
-		<-watched
-		e.mu.Lock()
-		c.sending = nil
-		e.unlock()
+	defer e.unlock()
+	changed = e.died.wait()
+	s := e.sending
+	if s == nil {
+		return false, changed, reviewEvery // it has been answered
 	}
+	if again = passingFor - now.Sub(s.since); again <= 0 {
+		again = reviewEvery
+		e.reviewCommits(now)
+	}
+	return s.pointless(now), changed, again
 }
 
 // pointless reports whether a request should not be asked any longer: all of it
@@ -100,21 +79,20 @@ func (c *committer) await(entries []commitEntry, cancel context.CancelFunc, now 
 // which a partition goes could let the next one overtake it: see committer.
 func (s *sentCommit) pointless(now time.Time) bool {
 	dead := 0
-	for _, entry := range s.entries {
-		if entry.lane.dead {
+	for _, f := range s.frontiers {
+		if f.lane.dead {
 			dead++
 		}
 	}
-	return dead == len(s.entries) || dead > 0 && now.Sub(s.since) >= slowCommit
+	return dead == len(s.frontiers) || dead > 0 && now.Sub(s.since) >= slowCommit
 }
 
 // slowCommit is longer than a coordinator takes that is there.
 const slowCommit = 5 * time.Second
 
-// review raises the problem of commits, or says that it is over. The lock is
-// held.
-func (c *committer) review(now time.Time) {
-	e := c.engine
+// reviewCommits raises the problem of commits, or says that it is over. The lock
+// is held.
+func (e *engine) reviewCommits(now time.Time) {
 	var worst error
 	var since time.Time
 	note := func(at time.Time, err error) {
@@ -122,20 +100,20 @@ func (c *committer) review(now time.Time) {
 			since, worst = at, err
 		}
 	}
-	for tp, r := range c.refusals {
-		l := e.lanes[tp]
+	for id, r := range e.refusals {
+		l := e.lanes[id]
 		switch {
 		case l == nil && now.Sub(r.last) > passingFor, l != nil && !l.dirty && l.frontier() == l.committed && !l.anchor:
-			delete(c.refusals, tp)
-		case !r.transient:
+			delete(e.refusals, id)
+		case !r.passing:
 			note(r.since, r.err)
 		case r.last.Sub(r.since) >= passingFor:
 			note(r.since, fmt.Errorf("since %s: %w", r.since.Format(time.RFC3339), r.err))
 		}
 	}
-	if s := c.sending; s != nil && now.Sub(s.since) >= passingFor {
-		for _, entry := range s.entries {
-			if !entry.lane.dead {
+	if s := e.sending; s != nil && now.Sub(s.since) >= passingFor {
+		for _, f := range s.frontiers {
+			if !f.lane.dead {
 				note(s.since, fmt.Errorf("%w since %s", errNoAnswer, s.since.Format(time.RFC3339)))
 				break
 			}

@@ -1,0 +1,137 @@
+package esm
+
+import (
+	"time"
+
+	"github.com/seed429fd032/esm/internal/partition"
+)
+
+// books are the books of commits: which frontiers moved, which are on their
+// way, and which were refused. They belong to the engine's lock. The committer
+// asks for frontiers, sends them, and says what became of each.
+//
+// # The invariant
+//
+// The committed offset of a partition never passes the frontier of the lane
+// that owns it, and nothing is committed for a partition after its revoke
+// callback returned.
+//
+// # Why it is checked twice
+//
+// The client fills in the member id and the generation when it builds the
+// request, and waits for a rebalance before it sends one. Neither client nor
+// broker checks who owns a partition. So an offset that was right when it was
+// collected may be wrong when it is sent: the partition was lost, somebody
+// else went on with it, it came back, and the request is sent under the new
+// generation and rewinds the work of the other. Therefore each frontier is
+// looked at again in the moment before it is sent (mayCommit), and is dropped
+// if its lane is dead.
+type books struct {
+	dirty    []*lane                      // their frontier is to be committed
+	refusals map[partition.ID]uncommitted // what was not committed when it was tried last
+	sending  *sentCommit                  // the request that has no answer yet, or nil
+}
+
+// A frontier is how far a lane was settled at one moment.
+type frontier struct {
+	partition.ID
+	at          int64
+	leaderEpoch int32
+	lane        *lane
+}
+
+// A commitAnswer is what became of a frontier that was to be committed. Whoever
+// sent it judges the error, and not the engine: errors of connections can be the
+// user's, and may do anything when they are asked what they are.
+type commitAnswer struct {
+	err     error // why it was not committed, kept by guard; nil if it was
+	unsent  bool  // it was not sent, because it could not be committed any more
+	passing bool  // the error is of a kind that goes away by itself
+}
+
+// soil has the frontier of a lane committed.
+func (e *engine) soil(l *lane) {
+	if !l.dirty {
+		l.dirty = true
+		e.dirty = append(e.dirty, l)
+	}
+}
+
+// frontiers takes the frontiers that are to be committed. If there are any, a
+// request is under way until committed is told what became of them.
+func (e *engine) frontiers(now time.Time) []frontier {
+	e.mu.Lock()
+	defer e.unlock()
+	fs := make([]frontier, 0, len(e.dirty))
+	for _, l := range e.dirty {
+		l.dirty = false
+		at := l.frontier()
+		if l.dead || at < 0 || at == l.committed && !l.anchor {
+			continue
+		}
+		fs = append(fs, frontier{l.ID, at, l.leaderEpoch, l})
+	}
+	e.dirty = e.dirty[:0]
+	if len(fs) == 0 {
+		e.reviewCommits(now) // there may be nothing any more that could be refused
+		return nil
+	}
+	e.sending = &sentCommit{fs, now}
+	return fs
+}
+
+// mayCommit reports whether a frontier may be committed still.
+func (e *engine) mayCommit(f frontier) bool {
+	e.mu.Lock()
+	defer e.unlock()
+	return !f.lane.dead && f.at <= f.lane.frontier()
+}
+
+// committed books what was committed, and has committed again what was not. It
+// returns the first error.
+func (e *engine) committed(fs []frontier, answers []commitAnswer, took time.Duration, now time.Time) error {
+	e.mu.Lock()
+	defer e.unlock()
+	e.sending = nil
+	info := CommittedInfo{Mapping: e.watch.name, Offsets: map[TopicPartition]int64{}, Failed: map[TopicPartition]int64{}, Took: took}
+	for i, f := range fs {
+		l, a := f.lane, answers[i]
+		if a.unsent || l.dead {
+			continue
+		}
+		if a.err != nil {
+			info.Failed[TopicPartition(l.ID)] = f.at
+			if info.Err == nil {
+				info.Err = a.err
+			}
+			e.refuse(l.ID, a, took, now)
+			e.soil(l)
+			continue
+		}
+		delete(e.refusals, l.ID)
+		info.Offsets[TopicPartition(l.ID)] = f.at
+		if l.committed >= 0 && f.at > l.committed {
+			e.counts.committed += f.at - l.committed
+		} else if l.committed < 0 && !l.anchor {
+			e.counts.committed += f.at - l.start
+		}
+		l.committed, l.anchor = f.at, false
+	}
+	e.reviewCommits(now)
+	if len(info.Offsets)+len(info.Failed) == 0 {
+		return nil
+	}
+	if info.Err != nil {
+		e.counts.commitErrors++
+	}
+	e.later(func() { fire(e.watch, func(h *Hooks) func(CommittedInfo) { return h.Committed }, info) })
+	return info.Err
+}
+
+// session returns a channel that is closed when the session with the group is
+// lost: nothing can be committed in it any more.
+func (e *engine) session() <-chan struct{} {
+	e.mu.Lock()
+	defer e.unlock()
+	return e.sessionLost.wait()
+}
