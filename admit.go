@@ -10,8 +10,8 @@ import (
 	"github.com/seed429fd032/esm/internal/partition"
 )
 
-// A permit says what the poll loop may do.
-type permit struct {
+// An admission is what the poll loop may do.
+type admission struct {
 	poll bool
 	// evict: give back what lanes hold that cannot use it, or read again what
 	// user code changed; then ask again.
@@ -29,16 +29,16 @@ type permit struct {
 // give back what they queued, which is read again later. When nothing that runs
 // or is ready can free memory, because all that is held waits for its windows
 // to end, it ends the oldest.
-func (e *engine) admit(buffered int64, now time.Time) (p permit) {
+func (e *engine) admit(buffered int64, now time.Time) (a admission) {
 	if e.holds != 0 {
-		return permit{}
+		return admission{}
 	}
 	if lanes := e.rewound(); len(lanes) > 0 {
-		return permit{evict: lanes}
+		return admission{evict: lanes}
 	}
 	m := e.memory
 	reserve := m.Reserve(buffered, now)
-	defer func() { m.Allow(p.poll) }()
+	defer func() { m.Allow(a.poll) }()
 	m.MakeRoom(reserve)
 	if m.Admits(reserve, false) {
 		e.limitedAt = time.Time{}
@@ -46,7 +46,7 @@ func (e *engine) admit(buffered int64, now time.Time) (p permit) {
 			// Soon some lanes will have nothing for others having much.
 			e.feed(false, true, now)
 		}
-		return permit{poll: true}
+		return admission{poll: true}
 	}
 	if e.limitedAt.IsZero() {
 		e.limitedAt = now
@@ -55,23 +55,23 @@ func (e *engine) admit(buffered int64, now time.Time) (p permit) {
 	}
 	// Looking through all lanes after each invocation would be a lot of work.
 	if wait := feedEvery - now.Sub(e.fedAt); wait > 0 && e.fedPolls == e.counts.polls {
-		return permit{again: wait}
+		return admission{again: wait}
 	}
 	e.fedAt, e.fedPolls = now, e.counts.polls
 	urgent := m.Admits(reserve, true)
 	if e.feed(urgent, buffered > 0, now) {
 		if urgent {
-			return permit{poll: true}
+			return admission{poll: true}
 		}
 		if lanes := e.evictable(m.Held() + reserve - m.Budget()); len(lanes) > 0 {
-			return permit{evict: lanes}
+			return admission{evict: lanes}
 		}
 	}
 	if e.pool.busy == 0 && !e.queue.any() && len(e.filling) > 0 {
 		e.queue.addLane(heap.Pop(&e.filling).(*lane), laneThin)
 		e.kick(now)
 	}
-	return permit{}
+	return admission{}
 }
 
 // rewound takes the lanes for which the client is to go back.
@@ -95,7 +95,7 @@ func (e *engine) rewind(l *lane) {
 	l.rewinding = true
 	e.rewinds = append(e.rewinds, l)
 	e.gateBell.ring()
-	e.later(e.cutPoll) // what it would bring is not wanted
+	e.cutPoll() // what it would bring is not wanted
 }
 
 // feedEvery is how often lanes are looked through while memory is short and

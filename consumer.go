@@ -57,11 +57,8 @@ type consumer struct {
 	checks        []func(context.Context) error // before it joins
 
 	// Guarded by the engine's lock.
-	inPoll     bool
-	cancelPoll context.CancelFunc
-	pollEnded  signal
-	topicIDs   map[string][16]byte
-	suspects   map[string]bool // topics that may have been deleted, or made again
+	topicIDs map[string][16]byte
+	suspects map[string]bool // topics that may have been deleted, or made again
 
 	// purge is held while the client is told to forget topics, or to consume
 	// them again. It guards since when it has forgotten which.
@@ -189,7 +186,7 @@ func (c *consumer) start(ctx context.Context) error {
 
 	c.committer = newCommitter(c.engine, commitWith(cl))
 	c.pauser = &pauser{wanted: c.engine.pauses, client: cl}
-	c.engine.repause, c.engine.cutPoll = c.pauser.reconcile, c.cutPoll
+	c.engine.repause = c.pauser.reconcile
 	c.engine.resize = func() {
 		c.engine.mu.Lock()
 		largest, each := c.engine.memory.FetchSize()
@@ -231,16 +228,7 @@ func (c *consumer) joined() { c.firstOnce.Do(func() { close(c.first) }) }
 // assigned makes lanes. See the handshake above.
 func (c *consumer) assigned(tps []partition.ID) {
 	e := c.engine
-	e.mu.Lock()
-	var ended <-chan struct{}
-	if c.inPoll {
-		c.cancelPoll()
-		ended = c.pollEnded.wait()
-	}
-	e.unlock()
-	if ended != nil {
-		<-ended // this one poll; the next may have begun by now
-	}
+	e.endPoll()
 	e.assign(tps, time.Now())
 	c.pauser.reconcile()
 	e.clear("group")
@@ -301,10 +289,9 @@ func (c *consumer) poll(ctx context.Context) {
 	defer again.Stop()
 	for ctx.Err() == nil {
 		buffered := c.client.BufferedFetchBytes() + c.client.BufferedFetchRecords()*recordOverhead
-		e.mu.Lock()
-		p := e.admit(buffered, time.Now())
-		if p.poll || len(p.evict) > 0 {
-			if c.pollOnce(ctx, p.evict) {
+		p := e.permit(ctx, buffered, time.Now())
+		if p.ctx != nil {
+			if c.pollOnce(ctx, p) {
 				continue
 			}
 			// Nothing but errors. The broker answers those at once, so asking
@@ -312,7 +299,6 @@ func (c *consumer) poll(ctx context.Context) {
 			pause(ctx, fetchMaxWait)
 			continue
 		}
-		e.unlock()
 		if p.again > 0 {
 			again.Reset(p.again)
 		} else {
@@ -326,33 +312,22 @@ func (c *consumer) poll(ctx context.Context) {
 	}
 }
 
-// pollOnce polls and hands over what came, or, if there are lanes to evict,
-// sets the client back to where their work ends. It gets the lock and gives it
-// up. It reports false if it got nothing but errors.
-func (c *consumer) pollOnce(ctx context.Context, evict []*lane) bool {
+// pollOnce polls and hands over what came, or sets the client back to where the
+// work of some lanes ends. It reports false if it got nothing but errors.
+func (c *consumer) pollOnce(ctx context.Context, p permit) bool {
 	e := c.engine
-	poll, cancel := context.WithCancel(ctx)
-	defer cancel()
-	c.inPoll, c.cancelPoll = true, cancel
-	defer func() {
-		e.mu.Lock()
-		c.inPoll = false
-		c.pollEnded.fire()
-		e.unlock()
-	}()
-	nudged, back := e.evict(evict)
-	e.unlock()
-	if len(back) > 0 {
+	defer e.pollEnded()
+	if !p.poll {
 		// As with a poll, no new assignment begins meanwhile, so this cannot
 		// hit the position of one.
 		c.pauser.reconcile()
-		c.client.SetOffsets(nudged)
-		c.client.SetOffsets(back)
+		c.client.SetOffsets(p.nudged)
+		c.client.SetOffsets(p.back)
 		return true
 	}
 
 	e.memory.Wire().Polling()
-	fetches := c.client.PollFetches(poll)
+	fetches := c.client.PollFetches(p.ctx)
 	e.memory.Wire().Polled(broughtBy(fetches), time.Now())
 	failed, aside := false, false
 	fetches.EachError(func(_ string, _ int32, err error) {
@@ -374,56 +349,6 @@ func ended(err error) bool {
 	return errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) || errors.Is(err, kgo.ErrClientClosed)
 }
 
-// evict gives back what lanes have queued, and says from where lanes are to be
-// read again. Lanes to nudge are to be set elsewhere before: the client does
-// nothing about a partition that is where it is told to go.
-func (e *engine) evict(lanes []*lane) (nudged, back map[string]map[int32]kgo.EpochOffset) {
-	if len(lanes) == 0 {
-		return nil, nil
-	}
-	nudged, back = map[string]map[int32]kgo.EpochOffset{}, map[string]map[int32]kgo.EpochOffset{}
-	set := func(in map[string]map[int32]kgo.EpochOffset, l *lane, at int64) {
-		if in[l.Topic] == nil {
-			in[l.Topic] = map[int32]kgo.EpochOffset{}
-		}
-		in[l.Topic][l.Partition] = kgo.EpochOffset{Epoch: -1, Offset: at}
-	}
-	for _, l := range lanes {
-		if !l.rewinding {
-			e.counts.evicted += int64(l.count)
-			e.freeQueue(l)
-			l.next, l.unreadable = l.taken, nil // that is met again behind what is read again
-		}
-		l.rewinding = false // what is polled from now on is from there
-		if l.nudge {
-			set(nudged, l, l.next+1)
-			l.nudge = false
-		}
-		set(back, l, l.next)
-	}
-	return nudged, back
-}
-
-// cutPoll ends the poll under way.
-func (c *consumer) cutPoll() {
-	c.engine.mu.Lock()
-	defer c.engine.unlock()
-	if c.inPoll {
-		c.cancelPoll()
-	}
-}
-
-// hold keeps anything new from being read and invoked.
-func (c *consumer) hold(h hold) {
-	e := c.engine
-	e.mu.Lock()
-	defer e.unlock()
-	e.holds |= h
-	if c.inPoll {
-		c.cancelPoll()
-	}
-}
-
 // control decides about the pollers once a second, or when there is news.
 func (c *consumer) control(ctx context.Context) {
 	e := c.engine
@@ -439,7 +364,7 @@ func (c *consumer) control(ctx context.Context) {
 		timer.Reset(scaleEvery)
 		now := time.Now()
 		c.scale(now)
-		e.watchLanes(func() bool { return c.inPoll }, now)
+		e.watchLanes(now)
 		e.watch.askLevel()
 	}
 }

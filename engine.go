@@ -46,10 +46,9 @@ type engine struct {
 	timeBell   bell // the timekeeper: something is due sooner
 
 	// repause brings the client's pauses in line, resize tells it how much to
-	// fetch, cutPoll ends the poll under way, and halted ends the Mapping. They
-	// are called without the lock.
-	repause, resize, cutPoll func()
-	halted                   func(error)
+	// fetch, and halted ends the Mapping. They are called without the lock.
+	repause, resize func()
+	halted          func(error)
 
 	mu     sync.Mutex
 	cfg    *settings
@@ -74,6 +73,9 @@ type engine struct {
 
 	died        signal // fires when a lane died
 	sessionLost signal // fires when the group took the partitions away
+
+	cancelPoll context.CancelFunc // cuts the poll short that is under way, or nil
+	polled     signal             // fires when it ended
 
 	throttledUntil time.Time
 	throttles      int // in a row
@@ -100,15 +102,6 @@ type engine struct {
 	ids          uint64
 }
 
-// hold is why nothing is leased and nothing polled.
-type hold uint8
-
-const (
-	holdPause hold = 1 << iota
-	holdHalt
-	holdStop
-)
-
 func newEngine(c *settings, out world, w *watch, base context.Context) *engine {
 	e := &engine{
 		watch: w, world: out, base: base, run: runID(), cfg: c,
@@ -116,7 +109,7 @@ func newEngine(c *settings, out world, w *watch, base context.Context) *engine {
 		pool: newPool(c), memory: memory.NewAccount(c.memoryBudget), evidence: newEvidence(), problems: map[string]*Problem{}, stood: map[partition.ID]standstill{},
 		books:    books{refusals: map[partition.ID]uncommitted{}},
 		gateBell: newBell(), commitBell: newBell(), scaleBell: newBell(), timeBell: newBell(),
-		repause: func() {}, resize: func() {}, cutPoll: func() {}, halted: func(error) {},
+		repause: func() {}, resize: func() {}, halted: func(error) {},
 	}
 	return e
 }

@@ -140,34 +140,23 @@ func (m *Mapping) Pause(ctx context.Context) error {
 	m.settle()
 	m.mu.Unlock()
 	if r != nil {
-		r.consumer.hold(holdPause)
+		r.engine.hold(holdPause)
 	}
 	m.holding.Unlock()
 	m.tell()
 	if r == nil {
 		return nil
 	}
-	e := r.engine
-	defer e.watch.press()()
-	e.mu.Lock()
-	defer e.unlock()
-	for len(e.leases) > 0 {
-		changed := e.changed.wait()
-		e.unlock()
-		var err error
-		select {
-		case <-changed:
-		case <-m.done:
-			err = ErrStopped
-		case <-ctx.Done():
-			err = context.Cause(ctx)
-		}
-		e.mu.Lock()
-		if err != nil {
-			return err
-		}
+	defer r.engine.watch.press()()
+	if r.engine.awaitIdle(ctx, m.done) {
+		return nil
 	}
-	return nil
+	select {
+	case <-m.done:
+		return ErrStopped
+	default:
+		return context.Cause(ctx)
+	}
 }
 
 // Resume ends a pause. If there is none it ends a halt, so that a host that
@@ -200,19 +189,6 @@ func (m *Mapping) Resume() error {
 	return nil
 }
 
-// resumeFrom ends a reason to hold.
-func (e *engine) resumeFrom(h hold) {
-	e.mu.Lock()
-	defer e.unlock()
-	e.holds &^= h
-	if h == holdHalt {
-		e.evidence.forgetRefusals() // it is given its time again
-	}
-	e.kick(time.Now())
-	e.gateBell.ring()
-	e.timeBell.ring()
-}
-
 // onHalt is called when the function halted the Mapping. The engine starts
 // nothing more already.
 func (m *Mapping) onHalt(err error) {
@@ -231,7 +207,7 @@ func (m *Mapping) onHalt(err error) {
 		m.beginStop(err, guard.Text(err))
 	}
 	m.mu.Unlock()
-	r.consumer.hold(holdHalt)
+	r.engine.hold(holdHalt)
 	m.holding.Unlock()
 	m.tell()
 }

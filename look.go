@@ -43,7 +43,7 @@ type snapshot struct {
 	unended time.Time
 
 	last    planOutcome // what became of the last call that was not abandoned,
-	lastErr string  // what it returned, a text,
+	lastErr string      // what it returned, a text,
 	lastAt  time.Time
 }
 

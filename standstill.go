@@ -71,12 +71,11 @@ const carryFor = 30 * time.Second
 // stands reports whether it has stood still for long enough to be told.
 func (s *standstill) stands() bool { return s.stood >= standsAfter }
 
-// watchLanes looks at all lanes, and names those that stand still. polling is
-// whether a poll is under way.
-func (e *engine) watchLanes(polling func() bool, now time.Time) {
+// watchLanes looks at all lanes, and names those that stand still.
+func (e *engine) watchLanes(now time.Time) {
 	e.mu.Lock()
 	defer e.unlock()
-	open := polling() || e.counts.polls != e.watchedPolls
+	open := e.cancelPoll != nil || e.counts.polls != e.watchedPolls
 	e.watchedPolls = e.counts.polls
 	maps.DeleteFunc(e.stood, func(_ partition.ID, s standstill) bool { return now.Sub(s.at) > carryFor })
 	for _, l := range e.lanes {

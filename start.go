@@ -68,7 +68,7 @@ func (m *Mapping) Start(ctx context.Context) error {
 	r := &run{engine: e, consumer: newConsumer(e, &m.source, cfg.revokeTimeout, cfg.startChecks)}
 	e.halted = m.onHalt
 	if m.paused {
-		e.holds |= holdPause
+		e.hold(holdPause) // with mu, since nobody else has the engine yet
 	}
 	m.run = r
 	m.enter(PhaseStarting, "")
@@ -134,9 +134,7 @@ const leaveTimeout = 5 * time.Second
 
 // abandon cancels what a start that failed had begun to invoke.
 func (r *run) abandon(ctx context.Context) {
-	r.engine.mu.Lock()
-	r.engine.holds |= holdStop
-	r.engine.unlock()
+	r.engine.hold(holdStop)
 	now, cancel := context.WithCancel(ctx)
 	cancel()
 	r.engine.drain(now, r.engine.everyLane, ErrStopping)

@@ -113,7 +113,7 @@ func (m *Mapping) shutDown(stop *stopping, r *run) {
 	e := r.engine
 	defer e.watch.press()()
 	stop.doing.Store("the invocations")
-	r.consumer.hold(holdStop)
+	e.hold(holdStop)
 	drain, done := context.WithTimeout(stop.drain, timeout-reserve)
 	failed := DrainError{Cancelled: e.drain(drain, e.everyLane, ErrStopping)}
 	done()
