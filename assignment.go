@@ -205,6 +205,20 @@ func (e *engine) drain(ctx context.Context, lanes func() []*lane, cause error) (
 	return len(calls)
 }
 
+// drainAll is drain for all lanes, because the Mapping stops.
+func (e *engine) drainAll(ctx context.Context) (cancelled int) {
+	return e.drain(ctx, e.everyLane, errStopping)
+}
+
+// everyLane lists all lanes.
+func (e *engine) everyLane() []*lane {
+	lanes := make([]*lane, 0, len(e.lanes))
+	for _, l := range e.lanes {
+		lanes = append(lanes, l)
+	}
+	return lanes
+}
+
 // awaitCalls gives up the lock until no call runs for any of the lanes, or
 // until ctx ends.
 func (e *engine) awaitCalls(ctx context.Context, lanes []*lane) {

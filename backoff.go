@@ -8,9 +8,6 @@ import (
 	"github.com/seed429fd032/esm/internal/guard"
 )
 
-// maxBackoff is the longest that a partition waits between attempts.
-const maxBackoff = 24 * time.Hour
-
 // Exponential is a back-off for [WithBackoff] that doubles from first up to
 // most, with equal jitter: half of it is certain and half is random, so that
 // partitions that failed together do not all come back together.
@@ -34,11 +31,14 @@ func Constant(d time.Duration) func(attempt int) time.Duration {
 
 // backoffs asks a user's back-off function, which may panic, exit its
 // goroutine, never return, or return nonsense.
-type backoffs struct{ behind atomic.Int32 } // calls that took too long and have not returned
+type backoffs struct {
+	of     func(attempt int) time.Duration
+	behind atomic.Int32 // calls that took too long and have not returned
+}
 
 // after is how long to wait after the nth failed attempt. Where the function
 // does not say, within a second, it is what the default says.
-func (b *backoffs) after(f func(int) time.Duration, attempt int) time.Duration {
+func (b *backoffs) after(attempt int) time.Duration {
 	if b.behind.Load() < mostBehind {
 		said := make(chan time.Duration, 1)
 		var over atomic.Bool // it returned, or was left behind
@@ -48,7 +48,7 @@ func (b *backoffs) after(f func(int) time.Duration, attempt int) time.Duration {
 					b.behind.Add(-1)
 				}
 			}()
-			said <- f(attempt)
+			said <- b.of(attempt)
 		})
 		switch {
 		case ended && failure == nil:

@@ -367,13 +367,13 @@ func TestSettledOfRecordsWithOneOffset(t *testing.T) {
 
 // TestBackoffIsAskedByManyAtOnce: that it is being asked is no reason not to.
 func TestBackoffIsAskedByManyAtOnce(t *testing.T) {
-	var b backoffs
 	release, got := make(chan struct{}), make(chan time.Duration, 20)
 	var asked sync.WaitGroup
 	asked.Add(20)
+	b := backoffs{of: func(int) time.Duration { asked.Done(); <-release; return time.Hour }}
 	for range 20 {
 		go func() {
-			got <- b.after(func(int) time.Duration { asked.Done(); <-release; return time.Hour }, 1)
+			got <- b.after(1)
 		}()
 	}
 	asked.Wait()

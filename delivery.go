@@ -72,7 +72,7 @@ func (e *engine) delivered(l *lease, p *part, dropped bool, err error, took time
 		e.mu.Lock()
 		backoff := e.cfg.backoff
 		e.mu.Unlock()
-		delay = e.backoffs.after(backoff, p.left[0].deliveries+1)
+		delay = backoff(p.left[0].deliveries + 1)
 	}
 
 	e.mu.Lock()

@@ -31,8 +31,6 @@ type engine struct {
 	base  context.Context // the parent of every invocation's
 	run   string          // makes batch ids differ between processes
 
-	backoffs backoffs
-
 	group  string // for batches
 	origin origin // for their events
 
@@ -46,9 +44,8 @@ type engine struct {
 	timeBell   bell // the timekeeper: something is due sooner
 
 	// repause brings the client's pauses in line, resize tells it how much to
-	// fetch, and halted ends the Mapping. They are called without the lock.
+	// fetch. They are called without the lock.
 	repause, resize func()
-	halted          func(error)
 
 	mu     sync.Mutex
 	cfg    *settings
@@ -109,7 +106,7 @@ func newEngine(c *settings, out world, w *watch, base context.Context) *engine {
 		pool: newPool(c), memory: memory.NewAccount(c.memoryBudget), evidence: newEvidence(), problems: map[string]*Problem{}, stood: map[partition.ID]standstill{},
 		books:    books{refusals: map[partition.ID]uncommitted{}},
 		gateBell: newBell(), commitBell: newBell(), scaleBell: newBell(), timeBell: newBell(),
-		repause: func() {}, resize: func() {}, halted: func(error) {},
+		repause: func() {}, resize: func() {},
 	}
 	return e
 }

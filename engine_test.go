@@ -150,7 +150,7 @@ func newDriver(seed uint64) *driver {
 // configuration.
 func worldOf(c *config) world {
 	d := &deliveries{mapping: c.name, source: &Source{Group: "g"}, destination: func() Destination { return c.destination }}
-	return world{deliver: d.deliver}
+	return world{deliver: d.deliver, halted: func(error) {}}
 }
 
 // silentWatch is a watch that nobody listens to.

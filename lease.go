@@ -237,7 +237,7 @@ func (e *engine) end(l *lease, v verdict) {
 		}
 	case planOutcomeHalt:
 		e.holds |= holdHalt
-		e.later(func() { e.halted(v.err) })
+		e.later(func() { e.world.halted(v.err) })
 	case planOutcomeSuccess:
 		e.throttles = 0
 	}
@@ -320,14 +320,14 @@ func (e *engine) consult(l *lease, v verdict) (_ verdict, w wait) {
 		}
 		w.throttle = min(v.after, maxBackoff)
 		if w.throttle <= 0 {
-			w.throttle = e.backoffs.after(backoff, round)
+			w.throttle = backoff(round)
 		}
 		if v.refused { // or whether it lasts would show late
 			w.throttle = min(w.throttle, refusalLasts/4)
 		}
 	}
 	if charges {
-		w.backoff = e.backoffs.after(backoff, l.attempt)
+		w.backoff = backoff(l.attempt)
 	}
 	switch {
 	case v.blamed:

@@ -145,7 +145,11 @@ func WithBatchBytes(n int) Option { return option(func(c *config) { c.batchBytes
 // and more than 24 h as 24 h. f is called from many goroutines. Can be
 // updated. (AWS does not publish its own.)
 func WithBackoff(f func(attempt int) time.Duration) Option {
-	return option(func(c *config) { c.backoff = f })
+	return option(func(c *config) {
+		if c.backoff = nil; f != nil { // validate reports a nil
+			c.backoff = (&backoffs{of: f}).after
+		}
+	})
 }
 
 // WithInvokeTimeout ends the context of an invocation after this long: 1 ms or

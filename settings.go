@@ -18,8 +18,11 @@ type settings struct {
 	batchWindow time.Duration
 	batchBytes  int
 
-	backoff       func(int) time.Duration // user code, asked without the lock
-	invokeTimeout time.Duration           // 0 for none
+	// backoff is how long to wait after the nth failed attempt, from 1: at most
+	// maxBackoff. It is user code, isolated, and may take a second: it is asked
+	// without the lock.
+	backoff       func(attempt int) time.Duration
+	invokeTimeout time.Duration // 0 for none
 
 	maxRetries   int           // or none
 	maxRecordAge time.Duration // 0 or less for no limit
@@ -28,6 +31,9 @@ type settings struct {
 
 	memoryBudget int64
 }
+
+// maxBackoff is the longest that a partition waits between attempts.
+const maxBackoff = 24 * time.Hour
 
 // policy is what they say of failures, with the back-off after this one.
 func (s *settings) policy(backoff time.Duration) policy {

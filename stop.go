@@ -115,7 +115,7 @@ func (m *Mapping) shutDown(stop *stopping, r *run) {
 	stop.doing.Store("the invocations")
 	e.hold(holdStop)
 	drain, done := context.WithTimeout(stop.drain, timeout-reserve)
-	failed := DrainError{Cancelled: e.drain(drain, e.everyLane, ErrStopping)}
+	failed := DrainError{Cancelled: e.drainAll(drain)}
 	done()
 
 	rest := max(reserve, timeout-time.Since(began))
@@ -137,15 +137,6 @@ func (m *Mapping) shutDown(stop *stopping, r *run) {
 		return
 	}
 	m.conclude(nil)
-}
-
-// everyLane lists all lanes.
-func (e *engine) everyLane() []*lane {
-	lanes := make([]*lane, 0, len(e.lanes))
-	for _, l := range e.lanes {
-		lanes = append(lanes, l)
-	}
-	return lanes
 }
 
 // stuckCalls lists the calls that still run, after it waited a moment for the

@@ -21,4 +21,7 @@ type world struct {
 	// deliver gives a record of a portion to who takes what is given up, and
 	// says whether that threw it away. With an error it was not taken.
 	deliver func(ctx context.Context, r *kgo.Record, of portion) (dropped bool, err error)
+	// halted is told that the function halted the Mapping, and with what. The
+	// engine starts nothing more by then.
+	halted func(error)
 }
