@@ -329,16 +329,16 @@ func (c *consumer) pollOnce(ctx context.Context, p permit) bool {
 	e.memory.Wire().Polling()
 	fetches := c.client.PollFetches(p.ctx)
 	e.memory.Wire().Polled(broughtBy(fetches), time.Now())
-	failed, aside := false, false
+	failed, refused := false, false
 	fetches.EachError(func(_ string, _ int32, err error) {
-		aside = aside || memory.Refused(err)
+		refused = refused || memory.Refused(err)
 		failed = failed || !ended(err) && !memory.Refused(err)
 	})
 	if failed {
 		c.troubles(fetches)
 	}
 	e.enqueue(fetches, time.Now())
-	if aside && fetches.Empty() {
+	if refused && fetches.Empty() {
 		pause(ctx, refusedPause)
 	}
 	return !failed || !fetches.Empty()

@@ -85,12 +85,12 @@ type engine struct {
 
 	member       bool                        // the group gave this process an assignment
 	limitedAt    time.Time                   // since when memory keeps the Mapping from polling
-	fedAt        time.Time                   // when starved lanes were looked for,
-	fedPolls     int64                       // and after how many polls
+	reviewedAt   time.Time                   // when starved lanes were looked for last,
+	reviewPolls  int64                       // and after how many polls
 	stood        map[partition.ID]standstill // of lanes that died
 	watchedPolls int64                       // polls when lanes were looked at
-	fed          ration                      // what each lane may have, when one was paused last
-	wayUntil     time.Time                   // until when lanes give way to those that are pushed aside
+	quota        quota                       // what each lane might have when one was paused last
+	yieldUntil   time.Time                   // until when lanes yield to those that are pushed aside
 	counts       counters
 	rate         byteRate
 	scaleReason  string

@@ -221,7 +221,7 @@ func (e *engine) deliver(arrivals []arrival, now time.Time) {
 			e.discard(a)
 			continue
 		}
-		e.noteRefusal(a.lane, a.fetched, now)
+		e.countRefusal(a.lane, a.fetched, now)
 		l, kept := e.receive(a.lane, a, now)
 		if !kept {
 			e.discard(a)
@@ -316,7 +316,7 @@ func (e *engine) receive(l *lane, a *arrival, now time.Time) (in *lane, kept boo
 	}
 	again := l.next < l.taken
 	l.next = max(l.next, last+1)
-	l.dry = 0
+	l.fruitless = 0
 	e.readable(l, now)
 	for _, s := range a.segments {
 		if again {

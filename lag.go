@@ -207,7 +207,7 @@ func (e *engine) observe(ends map[partition.ID]listed, now time.Time) (gone []st
 			continue
 		}
 		if end.offset != l.end {
-			l.dry = 0
+			l.fruitless = 0
 		}
 		news = news || l.end < 0
 		l.end, l.endAt = end.offset, now

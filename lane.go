@@ -81,9 +81,10 @@ type lane struct {
 	heapIdx int       // its place in engine.filling or engine.waiting, or -1
 	paused  bool      // it is not to be fetched, for want of memory
 	gone    bool      // nor if its topic was deleted
-	dry     int       // polls made for its sake that brought nothing
-	dryEnd  int64     // the end that it had then
-	aside   int       // polls in a row that brought nothing but a refusal of it
+
+	fruitless    int   // polls made for its sake that brought nothing
+	fruitlessEnd int64 // the end that it had then
+	refusals     int   // polls in a row that brought nothing of it but a refusal
 
 	// unplaced is whether it is not known where to begin: the client has it at a
 	// placeholder and does not fetch it. See placer.go.
@@ -196,7 +197,7 @@ type piece struct {
 func (p *part) to() int64 { return p.records[len(p.records)-1].offset + 1 }
 
 func newLane(tp partition.ID) *lane {
-	return &lane{ID: tp, next: -1, taken: -1, committed: -1, end: -1, logStart: -1, stoodAt: -1, leaderEpoch: -1, heapIdx: -1, dryEnd: -1}
+	return &lane{ID: tp, next: -1, taken: -1, committed: -1, end: -1, logStart: -1, stoodAt: -1, leaderEpoch: -1, heapIdx: -1, fruitlessEnd: -1}
 }
 
 // place says where the lane begins. Nothing has arrived yet.

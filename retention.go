@@ -59,7 +59,7 @@ func (l *lane) expire(start int64, leaderEpoch int32) (lost []span, moved bool) 
 		from = l.expired.from // nothing arrived in between
 	}
 	l.expired = span{from, start}
-	l.next, l.dry = start, 0
+	l.next, l.fruitless = start, 0
 	return lost, moved
 }
 

@@ -234,7 +234,7 @@ func (e *engine) due(now time.Time) {
 	if !e.memory.KeptUntil().After(now) {
 		e.memory.Forget()
 	}
-	e.endWay(now)
+	e.endYield(now)
 	for len(e.filling) > 0 && !e.filling[0].due.After(now) {
 		l := heap.Pop(&e.filling).(*lane)
 		e.queue.addLane(l, laneThin)
@@ -261,7 +261,7 @@ func (e *engine) nextDue(now time.Time) time.Time {
 		sooner(e.waiting[0].due)
 	}
 	sooner(e.memory.KeptUntil())
-	sooner(e.wayUntil)
+	sooner(e.yieldUntil)
 	switch {
 	case e.holds != 0 || !e.queue.any() || e.saturated():
 		// What comes next for them is not a matter of time.

@@ -25,9 +25,9 @@ import (
 // in a few seconds.
 const passingFor = 30 * time.Second
 
-// reviewEvery is how often a request is looked at that has had no answer for
+// reviewCommitsEvery is how often a request is looked at that has had no answer for
 // passingFor.
-const reviewEvery = time.Second
+const reviewCommitsEvery = time.Second
 
 // An uncommitted is a partition that could not be committed when that was tried last.
 type uncommitted struct {
@@ -63,10 +63,10 @@ func (e *engine) awaitCommit(now time.Time) (pointless bool, changed <-chan stru
 	changed = e.died.wait()
 	s := e.sending
 	if s == nil {
-		return false, changed, reviewEvery // it has been answered
+		return false, changed, reviewCommitsEvery // it has been answered
 	}
 	if again = passingFor - now.Sub(s.since); again <= 0 {
-		again = reviewEvery
+		again = reviewCommitsEvery
 		e.reviewCommits(now)
 	}
 	return s.pointless(now), changed, again

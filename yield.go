@@ -9,53 +9,59 @@ import (
 )
 
 const (
-	// pushedAside is how many polls in a row bring nothing of a lane but that
-	// its first batch was refused, until the others give way to it.
-	pushedAside = 3
-	// wayFor is how long they do at most. Its broker may have gone silent. What of
-	// the others was ready is thrown away, and counts until memory.ResponseEnds.
-	wayFor = memory.ResponseEnds + 2*memory.FetchMaxWait
+	// yieldAfter is how many polls in a row bring nothing of a lane but a
+	// refusal of its first batch, until the other lanes yield to it.
+	yieldAfter = 3
+	// yieldFor is how long they do at most: the broker of that lane may have
+	// gone silent. What of the others was ready is thrown away, and counts until
+	// memory.ResponseEnds.
+	yieldFor = memory.ResponseEnds + 2*memory.FetchMaxWait
 )
 
-// noteRefusal counts what a poll brought of a lane towards giveWay.
-func (e *engine) noteRefusal(l *lane, f *kgo.FetchPartition, now time.Time) {
-	was := l.aside
+// pushedAside reports whether a lane gets nothing because others use the
+// allowance up.
+func (l *lane) pushedAside() bool { return l.refusals >= yieldAfter }
+
+// countRefusal counts whether a poll brought nothing of a lane but a refusal,
+// and begins and ends the yielding of the others.
+func (e *engine) countRefusal(l *lane, f *kgo.FetchPartition, now time.Time) {
+	was := l.pushedAside()
 	switch {
 	case len(f.Records) > 0:
-		l.aside = 0
+		l.refusals = 0
 	case memory.Refused(f.Err):
-		if l.aside++; l.aside == pushedAside {
-			e.wayUntil = now.Add(wayFor)
-			e.alarm(e.wayUntil)
+		if l.refusals++; l.refusals == yieldAfter {
+			e.yieldUntil = now.Add(yieldFor)
+			e.alarm(e.yieldUntil)
 		}
 	}
-	if was >= pushedAside != (l.aside >= pushedAside) {
+	if was != l.pushedAside() {
 		e.later(e.repause)
 	}
 }
 
-// givesWay reports whether lanes that are not pushed aside are not fetched now.
-func (e *engine) givesWay(now time.Time) bool {
-	if !now.Before(e.wayUntil) {
+// yields reports whether the lanes that are not pushed aside are not fetched now.
+func (e *engine) yields(now time.Time) bool {
+	if !now.Before(e.yieldUntil) {
 		return false
 	}
 	for _, l := range e.lanes {
-		if l.aside >= pushedAside && !l.paused && !l.gone && !l.ending {
+		if l.pushedAside() && !l.paused && !l.gone && !l.ending {
 			return true
 		}
 	}
 	return false
 }
 
-// endWay lets all lanes be fetched again, when the time is over.
-func (e *engine) endWay(now time.Time) {
-	if e.wayUntil.IsZero() || now.Before(e.wayUntil) {
+// endYield lets all lanes be fetched again when the time is over.
+func (e *engine) endYield(now time.Time) {
+	if e.yieldUntil.IsZero() || now.Before(e.yieldUntil) {
 		return
 	}
-	e.wayUntil = time.Time{}
+	e.yieldUntil = time.Time{}
 	for _, l := range e.lanes {
-		if l.aside >= pushedAside {
-			l.aside = 0 // another try
+		if l.pushedAside() {
+			l.refusals = 0 // another try
 		}
 	}
 	e.later(e.repause)

@@ -11,9 +11,9 @@ import (
 	"github.com/seed429fd032/esm/internal/partition"
 )
 
-// TestLanesGiveWay to one of which nothing comes, because others use the
+// TestLanesYield to one of which nothing comes, because others use the
 // allowance up; but not for ever, because its broker may be gone.
-func TestLanesGiveWayToOneThatIsPushedAside(t *testing.T) {
+func TestLanesYieldToOneThatIsPushedAside(t *testing.T) {
 	d := newDriver(1)
 	defer d.stop()
 	e, now := d.e, time.Now()
@@ -32,7 +32,7 @@ func TestLanesGiveWayToOneThatIsPushedAside(t *testing.T) {
 			t.Errorf("%s: paused are %v", what, p)
 		}
 	}
-	for range pushedAside - 1 {
+	for range yieldAfter - 1 {
 		poll(false)
 	}
 	is("refused twice", false)
@@ -40,15 +40,15 @@ func TestLanesGiveWayToOneThatIsPushedAside(t *testing.T) {
 	is("refused again", true)
 	poll(true)
 	is("it got something", false)
-	for range pushedAside {
+	for range yieldAfter {
 		poll(false)
 	}
 	is("refused again", true)
 	e.mu.Lock()
-	if next := e.nextDue(now); next.IsZero() || next.After(now.Add(wayFor)) {
+	if next := e.nextDue(now); next.IsZero() || next.After(now.Add(yieldFor)) {
 		t.Errorf("it is looked at again at %v", next)
 	}
-	e.due(now.Add(wayFor))
+	e.due(now.Add(yieldFor))
 	e.mu.Unlock()
 	is("for too long", false)
 }
