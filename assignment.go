@@ -2,6 +2,8 @@ package esm
 
 import (
 	"context"
+	"maps"
+	"slices"
 	"time"
 
 	"github.com/seed429fd032/esm/internal/memory"
@@ -34,52 +36,6 @@ func (e *engine) assign(tps []partition.ID, now time.Time) {
 	e.fit("partitions were assigned", now)
 	info := AssignedInfo{Mapping: e.watch.name, Added: topicPartitions(added), Total: len(e.lanes)}
 	e.later(func() { fire(e.watch, func(h *Hooks) func(AssignedInfo) { return h.Assigned }, info) })
-}
-
-// A placement says where a lane begins.
-type placement struct {
-	tp          partition.ID
-	at          int64
-	leaderEpoch int32
-	committed   bool  // the group has this offset already
-	anchor      bool  // commit it at once, although nothing was settled
-	late        *lane // which the client has at a placeholder, and for which this was asked
-}
-
-// place says where lanes begin that nothing has arrived for. Others go on, or
-// back, with what the client brings.
-func (e *engine) place(ps []placement) {
-	e.mu.Lock()
-	anchors := false
-	for _, p := range ps {
-		l := e.lanes[p.tp]
-		if l == nil || l.next > l.start || l.rereading() {
-			continue
-		}
-		if p.late != nil && (p.late != l || !l.unplaced) {
-			continue // somebody else may have committed more since that was asked
-		}
-		l.place(p.at, p.leaderEpoch)
-		l.said = nil
-		if l.unplaced {
-			l.unplaced = false
-			if p.late != nil {
-				e.rewind(l) // until then what arrives is from the placeholder
-			}
-			e.later(e.repause)
-		}
-		if p.committed {
-			l.committed = p.at
-		}
-		if p.anchor {
-			l.anchor, anchors = true, true
-			e.soil(l)
-		}
-	}
-	if anchors {
-		e.commitBell.ring()
-	}
-	e.unlock()
 }
 
 // shelve takes a lane that no call runs for out of all queues, and frees what
@@ -154,95 +110,97 @@ func (e *engine) lose(tps []partition.ID, now time.Time) {
 	e.later(func() { fire(e.watch, func(h *Hooks) func(RevokedInfo) { return h.Revoked }, info) })
 }
 
-// drain starts nothing more for the lanes, and waits until nothing runs for
-// them. When the time is over it cancels what runs, with this cause, and waits
-// a moment longer. It returns how many calls it cancelled.
+// revoke lets what runs for partitions end, for most at most, has it committed
+// by flush, and gives the partitions up. It returns the topics of which none is
+// left.
 //
-// A lane whose call goes on even then is dead afterwards. The others keep what
-// they settled, and give up the rest.
-func (e *engine) drain(ctx context.Context, lanes func() []*lane, cause error) (cancelled int) {
-	e.mu.Lock()
-	// Nobody waits again for a lane that was given up by an earlier drain: its
-	// call ignores that its context ended.
+// # The order
+//
+// The lanes die after the commit, or nothing of them could be committed, and
+// before revoke returns: from then on the partitions are somebody else's, and a
+// commit that is still on its way must find them dead. See books.
+func (e *engine) revoke(ctx context.Context, ids []partition.ID, most time.Duration, flush func() error) (bereft []string) {
+	began := time.Now()
 	var ours []*lane
-	for _, l := range lanes() {
-		if l.dead {
-			continue
+	drain, done := context.WithTimeout(ctx, most)
+	info := RevokedInfo{Mapping: e.watch.name, Partitions: topicPartitions(ids)} // hooks may write into theirs
+	info.Cancelled = e.drain(drain, func() []*lane {
+		for _, id := range ids {
+			if l := e.lanes[id]; l != nil {
+				ours = append(ours, l)
+			}
 		}
-		ours = append(ours, l)
-		l.ending = true
-		if l.state == laneLeased {
-			e.freeQueue(l)
-		} else {
-			e.shelve(l)
-		}
-	}
-	e.awaitCalls(ctx, ours)
-	calls := map[*lease]bool{}
+		return ours
+	}, errRevoked)
+	done()
+	info.Waited = time.Since(began)
+	info.CommitErr = flush()
+
+	e.mu.Lock()
+	defer e.unlock()
 	for _, l := range ours {
-		if l.state == laneLeased {
-			c := e.busy[l.ID]
-			calls[c] = true
-			c.cancel(cause)
-		}
+		info.Again += l.settled.Above()
+		e.kill(l, errRevoked)
 	}
-	if len(calls) > 0 {
-		// Most functions return at once when their context ends, and what
-		// they say then still counts.
-		grace, done := context.WithTimeout(context.WithoutCancel(ctx), cancelGrace)
-		e.awaitCalls(grace, ours)
-		done()
-	}
-	for _, l := range ours {
-		if l.state == laneLeased {
-			l.dead = true
-			e.died.fire()
-		} else {
-			e.shelve(l)
-		}
-	}
-	e.unlock()
-	return len(calls)
+	e.fit("partitions were revoked", time.Now())
+	e.later(func() { fire(e.watch, func(h *Hooks) func(RevokedInfo) { return h.Revoked }, info) })
+	return e.bereft(ids)
 }
 
-// drainAll is drain for all lanes, because the Mapping stops.
-func (e *engine) drainAll(ctx context.Context) (cancelled int) {
-	return e.drain(ctx, e.everyLane, errStopping)
-}
-
-// everyLane lists all lanes.
-func (e *engine) everyLane() []*lane {
-	lanes := make([]*lane, 0, len(e.lanes))
-	for _, l := range e.lanes {
-		lanes = append(lanes, l)
+// bereft lists the topics of partitions that went, of which none is left. They
+// may have gone because the topic is no more: a group of KIP-848 takes them
+// away before a fetch could fail. If the Mapping stops, that is the reason. The
+// lock is held.
+func (e *engine) bereft(went []partition.ID) []string {
+	if e.holds&holdStop != 0 {
+		return nil
 	}
-	return lanes
-}
-
-// awaitCalls gives up the lock until no call runs for any of the lanes, or
-// until ctx ends.
-func (e *engine) awaitCalls(ctx context.Context, lanes []*lane) {
-	for {
-		running := false
-		for _, l := range lanes {
-			running = running || l.state == laneLeased
-		}
-		if !running || ctx.Err() != nil {
-			return
-		}
-		changed := e.changed.wait()
-		e.unlock()
-		select {
-		case <-changed:
-		case <-ctx.Done():
-		}
-		e.mu.Lock()
+	gone := map[string]bool{}
+	for _, id := range went {
+		gone[id.Topic] = true
 	}
+	for id := range e.lanes {
+		delete(gone, id.Topic)
+	}
+	return slices.Collect(maps.Keys(gone))
 }
 
-// cancelGrace is how long a cancelled call has to return before it counts as
-// one that ignores its context.
-const cancelGrace = 250 * time.Millisecond
+// diverged moves a lane back to where the log of the broker diverged from what
+// was read.
+func (e *engine) diverged(id partition.ID, to int64, err error, now time.Time) {
+	e.mu.Lock()
+	defer e.unlock()
+	l := e.lanes[id]
+	if l == nil || l.ending || l.next < 0 || to >= l.next {
+		return
+	}
+	e.reset(l, to, err, now)
+}
+
+// endTopic ends the lanes of a topic: it was made again, and what they have is of the
+// one before.
+func (e *engine) endTopic(name string) {
+	e.mu.Lock()
+	defer e.unlock()
+	for id, l := range e.lanes {
+		if id.Topic == name {
+			e.kill(l, errRevoked)
+		}
+	}
+	e.later(e.repause)
+}
+
+// topicGone says whether a topic was deleted. Of one that was, nothing is fetched.
+func (e *engine) topicGone(name string, gone bool) {
+	e.mu.Lock()
+	defer e.unlock()
+	for id, l := range e.lanes {
+		if id.Topic == name {
+			l.gone = gone
+		}
+	}
+	e.later(e.repause)
+}
 
 // reset makes a new lane for a partition whose position moved backward, or
 // whose broker lost what came after an offset. What was read before that

@@ -50,7 +50,7 @@ func engineOf(inv InvokerFunc, opts ...Option) *engine {
 	e := newEngine(&c.settings, out, w, context.Background())
 	e.pool.resize(1, time.Now())
 	e.assign([]partition.ID{onlyPartition}, time.Now())
-	e.place([]placement{{tp: onlyPartition, leaderEpoch: -1, committed: true}})
+	e.place([]placement{{ID: onlyPartition, leaderEpoch: -1, committed: true}}, time.Now())
 	return e
 }
 
@@ -412,16 +412,8 @@ func TestLastResultIsSmall(t *testing.T) {
 // TestRevokedHookMayWriteIntoItsPartitions.
 func TestRevokedHookMayWriteIntoItsPartitions(t *testing.T) {
 	e := engineOf(func(context.Context, *Batch) error { return nil }, WithHooks(Hooks{Revoked: func(i RevokedInfo) { clear(i.Partitions) }}))
-	c := newConsumer(e, &Source{Brokers: []string{"localhost:1"}, Topics: []string{"orders"}, Group: "g"}, time.Second, nil)
-	cl, err := newProbe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer cl.Close()
-	c.client, c.committer, c.pauser = cl, newCommitter(e, nil), &pauser{wanted: e.pauses, client: cl}
-	close(c.committer.gone)
-	c.revoked(context.Background(), []partition.ID{onlyPartition})
-	if !c.suspects["orders"] || c.suspects[""] {
-		t.Errorf("suspect: %v", c.suspects)
+	gone := e.revoke(t.Context(), []partition.ID{onlyPartition}, time.Second, func() error { return nil })
+	if !slices.Equal(gone, []string{"orders"}) {
+		t.Errorf("topics without a partition: %q", gone)
 	}
 }

@@ -84,7 +84,7 @@ var deskPartition = partition.ID{Topic: "orders", Partition: 0}
 // begin assigns the partition at an offset and settles some records of it.
 func (d *commitDesk) begin(at, records int64) {
 	d.e.assign([]partition.ID{deskPartition}, time.Now())
-	d.e.place([]placement{{tp: deskPartition, at: at, leaderEpoch: -1, committed: true}})
+	d.e.place([]placement{{ID: deskPartition, at: at, leaderEpoch: -1, committed: true}}, time.Now())
 	p := kgo.FetchPartition{HighWatermark: at + records}
 	for o := at; o < at+records; o++ {
 		p.Records = append(p.Records, &kgo.Record{Topic: "orders", Offset: o})

@@ -56,7 +56,7 @@ type consumer struct {
 	revokeTimeout time.Duration
 	checks        []func(context.Context) error // before it joins
 
-	// Guarded by the engine's lock.
+	mu       sync.Mutex // a leaf
 	topicIDs map[string][16]byte
 	suspects map[string]bool // topics that may have been deleted, or made again
 
@@ -111,8 +111,7 @@ func newConsumer(e *engine, s *Source, revokeTimeout time.Duration, checks []fun
 // options are what the engine is built upon. They come after the user's, so
 // they win. decompressor is the user's, or the client's own.
 func (c *consumer) options(decompressor kgo.Decompressor) []kgo.Opt {
-	largest, each := c.engine.memory.FetchSize()
-	wire := c.engine.memory.Wire()
+	wire, largest, each := c.engine.fetching()
 	opts := append([]kgo.Opt{kgo.MetadataMinAge(metadataMinAge), kgo.HeartbeatInterval(heartbeatInterval)}, c.source.Client...)
 	opts = append(opts,
 		kgo.SeedBrokers(c.source.Brokers...),
@@ -173,8 +172,7 @@ func (c *consumer) start(ctx context.Context) error {
 	}
 	c.client, c.abort, c.decompressor = cl, abort, decompressor
 	isolation, _ := cl.OptValue(kgo.FetchIsolationLevel).(int8) // Kafka's number: 1 is read committed
-	c.engine.readCommitted = isolation == 1
-	c.positions.readCommitted = c.engine.readCommitted
+	c.positions.readCommitted = isolation == 1
 	// A broker that accepts the connection and then says nothing holds a
 	// request up longer than ctx. Nothing is lost by cutting it short here.
 	settled := context.AfterFunc(ctx, abort)
@@ -186,13 +184,10 @@ func (c *consumer) start(ctx context.Context) error {
 
 	c.committer = newCommitter(c.engine, commitWith(cl))
 	c.pauser = &pauser{wanted: c.engine.pauses, client: cl}
-	c.engine.repause = c.pauser.reconcile
-	c.engine.resize = func() {
-		c.engine.mu.Lock()
-		largest, each := c.engine.memory.FetchSize()
-		c.engine.unlock()
+	c.engine.serve(c.positions.readCommitted, c.pauser.reconcile, func() {
+		_, largest, each := c.engine.fetching()
 		cl.UpdateFetchMaxBytes(largest, each)
-	}
+	})
 	run, cancel := context.WithCancel(context.Background())
 	c.cancel = cancel
 	for _, f := range []func(context.Context){c.engine.keepTime, c.poll, c.sampleLag, c.control, c.mend, c.placeLate} {
@@ -243,35 +238,13 @@ func (c *consumer) revoked(ctx context.Context, tps []partition.ID) {
 		c.readd(ctx, time.Now())
 		return // a session ends without losing anything
 	}
-	e := c.engine
-	began := time.Now()
-	var ours []*lane
-	drain, done := context.WithTimeout(ctx, c.revokeTimeout)
-	info := RevokedInfo{Mapping: e.watch.name, Partitions: topicPartitions(tps)} // hooks may write into theirs
-	info.Cancelled = e.drain(drain, func() []*lane {
-		for _, tp := range tps {
-			if l := e.lanes[tp]; l != nil {
-				ours = append(ours, l)
-			}
-		}
-		return ours
-	}, errRevoked)
-	done()
-	info.Waited = time.Since(began)
-	flush, done := context.WithTimeout(ctx, flushTimeout)
-	info.CommitErr = c.committer.flush(flush)
-	done()
-
-	e.mu.Lock()
-	for _, l := range ours {
-		info.Again += l.settled.Above()
-		e.kill(l, errRevoked)
-	}
-	e.fit("partitions were revoked", time.Now())
-	e.later(func() { fire(e.watch, func(h *Hooks) func(RevokedInfo) { return h.Revoked }, info) })
-	e.unlock()
+	gone := c.engine.revoke(ctx, tps, c.revokeTimeout, func() error {
+		ctx, done := context.WithTimeout(ctx, flushTimeout)
+		defer done()
+		return c.committer.flush(ctx)
+	})
 	c.pauser.reconcile()
-	c.suspect(e.bereft(tps)...)
+	c.suspect(gone...)
 	c.readd(ctx, time.Now())
 }
 
@@ -326,9 +299,10 @@ func (c *consumer) pollOnce(ctx context.Context, p permit) bool {
 		return true
 	}
 
-	e.memory.Wire().Polling()
+	wire, _, _ := e.fetching()
+	wire.Polling()
 	fetches := c.client.PollFetches(p.ctx)
-	e.memory.Wire().Polled(broughtBy(fetches), time.Now())
+	wire.Polled(broughtBy(fetches), time.Now())
 	failed, refused := false, false
 	fetches.EachError(func(_ string, _ int32, err error) {
 		refused = refused || memory.Refused(err)

@@ -111,6 +111,24 @@ func newEngine(c *settings, out world, w *watch, base context.Context) *engine {
 	return e
 }
 
+// serve tells the engine of the client that reads for it: whether it reads
+// committed records only, how to bring its pauses in line, and how to tell it how
+// much to fetch.
+func (e *engine) serve(readCommitted bool, repause, resize func()) {
+	e.mu.Lock()
+	defer e.unlock()
+	e.readCommitted, e.repause, e.resize = readCommitted, repause, resize
+}
+
+// fetching is what counts what the client reads, and how much it is to fetch at
+// once, of a broker and of a partition.
+func (e *engine) fetching() (wire *memory.Wire, largest, each int32) {
+	e.mu.Lock()
+	defer e.unlock()
+	largest, each = e.memory.FetchSize()
+	return e.memory.Wire(), largest, each
+}
+
 // runID is the part of a batch's id that differs between processes.
 func runID() string {
 	var b [5]byte

@@ -47,7 +47,7 @@ func benchmarkEngine(b *testing.B, size int) {
 	}
 	e.assign(tps, time.Now())
 	for _, tp := range tps {
-		e.place([]placement{{tp: tp, leaderEpoch: -1, committed: true}})
+		e.place([]placement{{ID: tp, leaderEpoch: -1, committed: true}}, time.Now())
 	}
 	offset := int64(0)
 	b.ReportAllocs()

@@ -259,7 +259,7 @@ func (d *driver) assign(tp partition.ID) {
 	n.arrived, n.assigned, n.repeats, n.most, n.together, n.giving = at, true, map[string]int{}, 0, 0, -1
 	d.mu.Unlock()
 	d.e.assign([]partition.ID{tp}, time.Now())
-	d.e.place([]placement{{tp: tp, at: int64(at), leaderEpoch: -1, committed: true}})
+	d.e.place([]placement{{ID: tp, at: int64(at), leaderEpoch: -1, committed: true}}, time.Now())
 }
 
 // poll brings some of a partition's records, or, if retention took them all,
@@ -337,7 +337,7 @@ func (d *driver) retain(tp partition.ID) {
 	d.mu.Unlock()
 	asks, comes := d.rng.IntN(3) > 0, d.rng.IntN(3) == 0
 	if _, gets := d.owned(n); asks && gets {
-		d.e.observeStarts(map[partition.ID]listed{tp: {offset: int64(n.logStart), leaderEpoch: 3}}, time.Now())
+		d.e.observeStarts(map[partition.ID]logStart{tp: {offset: int64(n.logStart), leaderEpoch: 3}}, time.Now())
 		d.position(tp)
 	}
 	if _, gets := d.owned(n); comes && gets {
@@ -1246,7 +1246,7 @@ func (d *driver) step(leftOut uint) {
 		at := n.frontier()
 		d.mu.Unlock()
 		d.e.assign([]partition.ID{tp}, time.Now())
-		d.e.place([]placement{{tp: tp, at: int64(at), leaderEpoch: -1, committed: true}})
+		d.e.place([]placement{{ID: tp, at: int64(at), leaderEpoch: -1, committed: true}}, time.Now())
 	case op == 22 && gets:
 		d.goBack(tp)
 	case op == 23 || op == 24:

@@ -55,7 +55,7 @@ func TestLastResponseIsKept(t *testing.T) {
 			t.Errorf("%s: the response is alive: %v", what, alive)
 		}
 	}
-	e.place([]placement{{tp: tp}})
+	e.place([]placement{{ID: tp}}, time.Now())
 
 	first := poll(0, memory.KeepLeast+8)
 	is("nothing came after it", first(), true)

@@ -10,15 +10,11 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
-	"github.com/seed429fd032/esm/internal/guard"
 	"github.com/seed429fd032/esm/internal/partition"
 )
 
 const (
 	lagEvery = time.Second
-	// lagMaxAge is how old the end of a partition may be for the lag to be
-	// known.
-	lagMaxAge = 5 * time.Second
 	// startEvery is how often the brokers are asked where logs start. So a loss
 	// to retention is noticed within six seconds, where nothing is fetched: that
 	// and the second in which the partition is seen to stand.
@@ -107,23 +103,20 @@ func (c *consumer) sampleLag(ctx context.Context) {
 	defer timer.Stop()
 	var asked time.Time // for starts
 	for {
-		c.engine.forgetEnds(time.Now())
-		if tps := c.engine.assigned(); len(tps) > 0 {
+		c.forgetEnds()
+		if tps := c.engine.here().partitions; len(tps) > 0 {
 			c.countBrokers(tps)
-			ends := listOffsets(ctx, c.client, tps, listEnd, c.engine.readCommitted)
+			ends := listOffsets(ctx, c.client, tps, listEnd, c.positions.readCommitted)
 			if ctx.Err() != nil {
 				return
 			}
-			for _, topic := range c.engine.observe(ends, time.Now()) {
-				c.suspect(topic)
-			}
-			if tps := c.engine.stands(); time.Since(asked) >= startEvery {
+			if standing := c.observe(ends, time.Now()); time.Since(asked) >= startEvery {
 				asked = time.Now()
-				starts := listOffsets(ctx, c.client, tps, listStart, c.engine.readCommitted)
+				starts := listOffsets(ctx, c.client, standing, listStart, c.positions.readCommitted)
 				if ctx.Err() != nil {
 					return
 				}
-				c.engine.observeStarts(starts, time.Now())
+				c.observeStarts(starts, time.Now())
 			}
 		}
 		timer.Reset(lagEvery)
@@ -145,20 +138,7 @@ func (c *consumer) countBrokers(tps []partition.ID) {
 			leaders[leader] = true
 		}
 	}
-	c.engine.mu.Lock()
-	c.engine.memory.SetBrokers(len(leaders))
-	c.engine.unlock()
-}
-
-// assigned lists the partitions that this process has.
-func (e *engine) assigned() []partition.ID {
-	e.mu.Lock()
-	defer e.unlock()
-	tps := make([]partition.ID, 0, len(e.lanes))
-	for tp := range e.lanes {
-		tps = append(tps, tp)
-	}
-	return tps
+	c.engine.ledBy(len(leaders))
 }
 
 // What problems with where logs end and start begin with.
@@ -169,62 +149,58 @@ const (
 
 // forgetEnds drops what is known to be wrong with topics of which no partition
 // is here any more: nobody asks for them again.
-func (e *engine) forgetEnds(now time.Time) {
-	e.mu.Lock()
-	defer e.unlock()
-	if len(e.problems) == 0 {
+func (c *consumer) forgetEnds() {
+	problems := c.engine.known()
+	if len(problems) == 0 {
 		return
 	}
-	topics := map[string]bool{}
-	for tp := range e.lanes {
-		topics[tp.Topic] = true
-	}
-	for with := range e.problems {
+	here := c.engine.here()
+	for _, p := range problems {
 		for _, prefix := range []string{endProblem, startProblem} {
-			if topic, ok := strings.CutPrefix(with, prefix); ok && !topics[topic] {
-				e.problem(with, nil, now)
+			if topic, ok := strings.CutPrefix(p.With, prefix); ok && !here.topics[topic] {
+				c.engine.over(p)
 			}
 		}
 	}
 }
 
-// observe notes the ends of partitions. What the brokers refuse to say
-// is a problem to show. It returns the topics that are not there.
-func (e *engine) observe(ends map[partition.ID]listed, now time.Time) (gone []string) {
-	refused, missing := map[string]error{}, map[string]bool{}
-	for tp, end := range ends {
-		if end.err != nil {
-			refused[tp.Topic] = guard.Keep(end.err)
-			missing[tp.Topic] = errors.Is(end.err, kerr.UnknownTopicOrPartition) || errors.Is(end.err, kerr.UnknownTopicID)
-		}
-	}
-	e.mu.Lock()
-	defer e.unlock()
-	news := false
-	for tp, end := range ends {
-		l := e.lanes[tp]
-		if l == nil || end.err != nil {
+// observe tells the engine where partitions end, and returns those that stand
+// still. What the brokers refuse to say is a problem to show, and a topic that is
+// not there is suspect.
+func (c *consumer) observe(answers map[partition.ID]listed, now time.Time) (standing []partition.ID) {
+	ends, refused := map[partition.ID]int64{}, map[string]error{}
+	for id, a := range answers {
+		if a.err == nil {
+			ends[id] = a.offset
+			if _, known := refused[id.Topic]; !known {
+				refused[id.Topic] = nil
+			}
 			continue
 		}
-		if end.offset != l.end {
-			l.fruitless = 0
-		}
-		news = news || l.end < 0
-		l.end, l.endAt = end.offset, now
+		refused[id.Topic] = a.err
 	}
-	topics := map[string]bool{}
-	for tp := range ends {
-		topics[tp.Topic] = true
-	}
-	for t := range topics {
-		e.problem(endProblem+t, refused[t], now)
-		if missing[t] {
-			gone = append(gone, t)
+	for topic, err := range refused {
+		c.engine.raise(endProblem+topic, err)
+		if errors.Is(err, kerr.UnknownTopicOrPartition) || errors.Is(err, kerr.UnknownTopicID) {
+			c.suspect(topic)
 		}
 	}
-	if news {
-		e.scaleBell.ring()
+	return c.engine.observe(ends, now)
+}
+
+// observeStarts tells the engine where logs start. What the brokers refuse to say
+// is a problem to show, until they say it or nobody asks.
+func (c *consumer) observeStarts(answers map[partition.ID]listed, now time.Time) {
+	starts, refused := map[partition.ID]logStart{}, map[string]error{}
+	for id, a := range answers {
+		if a.err != nil {
+			refused[id.Topic] = a.err
+			continue
+		}
+		starts[id] = logStart{a.offset, a.leaderEpoch}
 	}
-	e.gateBell.ring()
-	return gone
+	for topic := range c.engine.here().topics {
+		c.engine.raise(startProblem+topic, refused[topic])
+	}
+	c.engine.observeStarts(starts, now)
 }

@@ -1,17 +1,15 @@
 package esm
 
 import (
+	"cmp"
 	"context"
 	"errors"
-	"maps"
-	"slices"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
-	"github.com/seed429fd032/esm/internal/guard"
 	"github.com/seed429fd032/esm/internal/partition"
 )
 
@@ -46,54 +44,6 @@ const listTimeout = time.Second
 // begins.
 const lateMost = 15 * time.Second
 
-// unanswered lists the lanes that were to be placed and are not among what the
-// coordinator answered.
-func (e *engine) unanswered(answered map[string]map[int32]kgo.Offset) (tps []partition.ID) {
-	e.mu.Lock()
-	defer e.unlock()
-	for tp, l := range e.lanes {
-		if _, ok := answered[tp.Topic][tp.Partition]; !ok && l.next < 0 && !l.unplaced && !l.ending {
-			tps = append(tps, tp)
-		}
-	}
-	return tps
-}
-
-// postpone says where the client is to have partitions whose beginning is not
-// known yet, and has them not fetched. A lane that has begun already, since it
-// was assigned without being taken away, goes on where it is. One that is not
-// here any more is not in the answer.
-func (e *engine) postpone(tps []partition.ID) map[partition.ID]kgo.Offset {
-	at := map[partition.ID]kgo.Offset{}
-	e.mu.Lock()
-	defer e.unlock()
-	for _, tp := range tps {
-		switch l := e.lanes[tp]; {
-		case l == nil:
-		case l.next >= 0:
-			at[tp] = kgo.NewOffset().At(l.next)
-		default:
-			l.unplaced = true
-			at[tp] = placeholder
-		}
-	}
-	return at
-}
-
-// late lists the lanes that are to be placed. Those of a topic that seems to be
-// gone are among them: it may be there again, and nobody tells.
-func (e *engine) late() map[partition.ID]*lane {
-	lanes := map[partition.ID]*lane{}
-	e.mu.Lock()
-	defer e.unlock()
-	for tp, l := range e.lanes {
-		if l.unplaced && !l.ending {
-			lanes[tp] = l
-		}
-	}
-	return lanes
-}
-
 // placeLate places such lanes, until ctx ends.
 func (c *consumer) placeLate(ctx context.Context) {
 	timer := time.NewTimer(time.Hour)
@@ -107,64 +57,53 @@ func (c *consumer) placeLate(ctx context.Context) {
 			wait = 0
 		case <-timer.C:
 		}
-		lanes := c.engine.late()
-		if len(lanes) == 0 {
+		late := c.engine.late()
+		if len(late) == 0 {
 			continue
 		}
-		c.placeThese(ctx, lanes)
+		c.placeThese(ctx, late)
 		wait = min(max(fetchMaxWait, 2*wait), lateMost)
 		timer.Reset(wait)
 	}
 }
 
 // placeThese asks once for all.
-func (c *consumer) placeThese(ctx context.Context, lanes map[partition.ID]*lane) {
-	e := c.engine
-	answers := c.commits(ctx, slices.Collect(maps.Keys(lanes)))
-	var placements []placement
+func (c *consumer) placeThese(ctx context.Context, late []placement) {
+	ids := make([]partition.ID, len(late))
+	for i, p := range late {
+		ids[i] = p.ID
+	}
+	commits := c.commits(ctx, ids)
 	var missing []partition.ID
-	refused := map[partition.ID]error{}
-	for tp, a := range answers {
-		switch {
+	for i := range late {
+		p := &late[i]
+		switch a := commits[p.ID]; {
 		case a.err != nil:
-			refused[tp] = a.err
+			p.err = a.err
 		case a.offset >= 0:
-			placements = append(placements, placement{tp: tp, at: a.offset, leaderEpoch: a.leaderEpoch, committed: true, late: lanes[tp]})
+			p.at, p.leaderEpoch, p.committed = a.offset, a.leaderEpoch, true
 		default:
-			missing = append(missing, tp)
+			missing = append(missing, p.ID)
 		}
 	}
-	found := map[partition.ID]listed{}
+	found, refused := map[partition.ID]listed{}, map[partition.ID]error{}
 	c.positions.ask(ctx, c.client, missing, found, refused)
 	if ctx.Err() != nil {
 		return
 	}
-	for _, tp := range missing {
-		if a, ok := found[tp]; ok {
-			delete(refused, tp)
-			placements = append(placements, placement{tp: tp, at: a.offset, leaderEpoch: -1, anchor: c.positions.start.kind == startLatest, late: lanes[tp]})
-		} else if refused[tp] == nil {
-			refused[tp] = errNotAnswered
+	for i := range late {
+		p := &late[i]
+		if p.err != nil || p.committed {
+			continue
+		}
+		if a, ok := found[p.ID]; ok {
+			p.at, p.anchor = a.offset, c.positions.start.kind == startLatest
+		} else {
+			p.err = cmp.Or(refused[p.ID], errNotAnswered)
 		}
 	}
-	e.refused(refused, time.Now())
-	e.place(placements)
+	c.engine.place(late, time.Now())
 	c.lagBell.ring()
-}
-
-// refused notes why lanes cannot be placed yet.
-func (e *engine) refused(why map[partition.ID]error, now time.Time) {
-	for tp, err := range why {
-		why[tp] = guard.Keep(err)
-	}
-	e.mu.Lock()
-	defer e.unlock()
-	for tp, err := range why {
-		if l := e.lanes[tp]; l != nil && l.unplaced {
-			l.said, l.named = err, true
-			e.problem(problemWith(tp.Topic, tp.Partition), err, now)
-		}
-	}
 }
 
 // commits asks the coordinator for the commits of partitions, as the member that
@@ -187,7 +126,7 @@ func (c *consumer) commits(ctx context.Context, tps []partition.ID) map[partitio
 	}
 	names := map[[16]byte]string{}
 	topics := map[string]int{}
-	c.engine.mu.Lock()
+	c.mu.Lock()
 	for _, tp := range tps {
 		i, ok := topics[tp.Topic]
 		if !ok {
@@ -200,7 +139,7 @@ func (c *consumer) commits(ctx context.Context, tps []partition.ID) map[partitio
 		}
 		g.Topics[i].Partitions = append(g.Topics[i].Partitions, tp.Partition)
 	}
-	c.engine.unlock()
+	c.mu.Unlock()
 	req.Groups = append(req.Groups, g)
 	resp, err := req.RequestWith(ctx, c.client)
 	if err != nil {

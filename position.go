@@ -232,7 +232,7 @@ func (c *consumer) adjust(ctx context.Context, offsets map[string]map[int32]kgo.
 		for p, o := range ps {
 			tp := partition.ID{Topic: t, Partition: p}
 			if at := o.EpochOffset(); at.Offset >= 0 {
-				placements = append(placements, placement{tp: tp, at: at.Offset, leaderEpoch: at.Epoch, committed: true})
+				placements = append(placements, placement{ID: tp, at: at.Offset, leaderEpoch: at.Epoch, committed: true})
 			} else {
 				missing = append(missing, tp)
 			}
@@ -252,21 +252,24 @@ func (c *consumer) adjust(ctx context.Context, offsets map[string]map[int32]kgo.
 				continue
 			}
 			offsets[tp.Topic][tp.Partition] = kgo.NewOffset().At(at.offset)
-			placements = append(placements, placement{tp: tp, at: at.offset, leaderEpoch: -1, anchor: c.positions.start.kind == startLatest})
+			placements = append(placements, placement{ID: tp, at: at.offset, leaderEpoch: -1, anchor: c.positions.start.kind == startLatest})
 		}
 	}
-	c.engine.place(placements)
+	c.engine.place(placements, time.Now())
 	if len(late) > 0 {
 		for tp, at := range c.engine.postpone(late) {
 			if offsets[tp.Topic] == nil {
 				offsets[tp.Topic] = map[int32]kgo.Offset{}
 			}
-			offsets[tp.Topic][tp.Partition] = at
+			offsets[tp.Topic][tp.Partition] = placeholder
+			if at >= 0 {
+				offsets[tp.Topic][tp.Partition] = kgo.NewOffset().At(at)
+			}
 		}
 		c.pauser.reconcile() // before the client consumes them
 		c.lateBell.ring()
 	}
-	c.countBrokers(c.engine.assigned())
+	c.countBrokers(c.engine.here().partitions)
 	c.lagBell.ring()
 	c.joined()
 	return offsets, nil

@@ -174,7 +174,9 @@ func (c *consumer) checkTopics(ctx context.Context) ([]partition.ID, error) {
 				refused = refused || !isUnknown && !kerr.IsRetriable(err)
 				continue
 			}
+			c.mu.Lock()
 			c.topicIDs[*t.Topic] = t.TopicID
+			c.mu.Unlock()
 			for _, p := range t.Partitions {
 				partitions = append(partitions, partition.ID{Topic: *t.Topic, Partition: p.Partition})
 			}

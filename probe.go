@@ -33,16 +33,6 @@ func newProbeOf(cl *kgo.Client, d kgo.Decompressor, readCommitted bool) *probe {
 	return p
 }
 
-// A finding is what the leader of a partition sent.
-type finding struct {
-	err        error            // why it sent nothing, or nil
-	unreadable *UnreadableError // it sent what cannot be read
-	// to is the offset up to which there is nothing to read: records that
-	// compaction took, or of transactions that were aborted.
-	to  int64
-	end int64 // how far the partition can be read, -1 if that is not known
-}
-
 const (
 	// probeTimeout is how long a leader has to answer.
 	probeTimeout = 10 * time.Second
@@ -53,6 +43,12 @@ const (
 
 // ask asks for what comes at a position.
 func (p *probe) ask(ctx context.Context, tp partition.ID, id [16]byte, position int64) finding {
+	f := p.request(ctx, tp, id, position)
+	f.refused = f.err != nil && !errors.Is(f.err, kerr.OffsetOutOfRange) && !errors.Is(f.err, errSendsNothing)
+	return f
+}
+
+func (p *probe) request(ctx context.Context, tp partition.ID, id [16]byte, position int64) finding {
 	leader, _, err := p.client.PartitionLeader(tp.Topic, tp.Partition)
 	switch {
 	case err != nil:

@@ -54,6 +54,22 @@ func (e *engine) raise(with string, err error) {
 
 func (e *engine) clear(with string) { e.raise(with, nil) }
 
+// known lists the problems.
+func (e *engine) known() []Problem {
+	e.mu.Lock()
+	defer e.unlock()
+	return e.listProblems()
+}
+
+// over ends a problem, unless it was seen again since it was listed.
+func (e *engine) over(p Problem) {
+	e.mu.Lock()
+	defer e.unlock()
+	if now := e.problems[p.With]; now != nil && now.Last.Equal(p.Last) {
+		e.problem(p.With, nil, time.Now())
+	}
+}
+
 // problemWith names a partition.
 func problemWith(topic string, partition int32) string {
 	return fmt.Sprintf("topic %s partition %d", topic, partition)

@@ -3,7 +3,6 @@ package esm
 import (
 	"time"
 
-	"github.com/seed429fd032/esm/internal/guard"
 	"github.com/seed429fd032/esm/internal/partition"
 )
 
@@ -107,49 +106,3 @@ func (e *engine) tellLost(tp partition.ID, s span) {
 // late reports whether what arrives from an offset on was told as lost, and
 // does not come because the position moved backward.
 func (l *lane) late(first int64) bool { return l.expired.from <= first && first < l.expired.to }
-
-// stands lists the partitions of which there is more to read than arrived, and
-// of which nothing arrived since the ends were listed last. Only of those does
-// nobody else know when their log begins to start later: a fetch says it of the
-// others, or there is nothing to lose.
-func (e *engine) stands() (tps []partition.ID) {
-	e.mu.Lock()
-	defer e.unlock()
-	for tp, l := range e.lanes {
-		if l.next >= 0 && l.end > l.next && l.next == l.stoodAt {
-			tps = append(tps, tp)
-		}
-		l.stoodAt = l.next
-	}
-	return tps
-}
-
-// observeStarts notes where logs start. What the brokers refuse to say is a
-// problem to show, until they say it or nobody asks.
-func (e *engine) observeStarts(starts map[partition.ID]listed, now time.Time) {
-	refused := map[string]error{}
-	for tp, s := range starts {
-		if s.err != nil {
-			refused[tp.Topic] = guard.Keep(s.err)
-		}
-	}
-	e.mu.Lock()
-	defer e.unlock()
-	for tp := range e.lanes {
-		e.problem(startProblem+tp.Topic, refused[tp.Topic], now)
-	}
-	for tp, s := range starts {
-		l := e.lanes[tp]
-		if l == nil || l.ending || s.err != nil {
-			continue
-		}
-		l.logStart = max(l.logStart, s.offset)
-		// A lane that is paused is not fetched, and what was fetched of it
-		// before is thrown away.
-		if l.paused || !e.memory.Wire().IsAhead(tp) {
-			e.startsAt(l, s.offset, s.leaderEpoch, now)
-		}
-	}
-	e.kick(now)
-	e.gateBell.ring()
-}

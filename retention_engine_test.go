@@ -2,20 +2,16 @@ package esm
 
 import (
 	"context"
-	"errors"
 	"slices"
-	"strings"
 	"testing"
 	"time"
-
-	"github.com/twmb/franz-go/pkg/kerr"
 
 	"github.com/seed429fd032/esm/internal/partition"
 )
 
 // startsAtOffset is what a broker says of where the only partition starts.
-func startsAtOffset(at int64) map[partition.ID]listed {
-	return map[partition.ID]listed{onlyPartition: {offset: at, leaderEpoch: -1}}
+func startsAtOffset(at int64) map[partition.ID]logStart {
+	return map[partition.ID]logStart{onlyPartition: {offset: at, leaderEpoch: -1}}
 }
 
 // TestLossWhileACallRuns: what the call has and what is queued is handled, and
@@ -71,41 +67,4 @@ func TestCommitAfterALossDoesNotNameAnOlderEpoch(t *testing.T) {
 			t.Errorf("a log that starts in epoch %d: frontier %d, epoch %d, want %d", tt.said, l.frontier(), l.leaderEpoch, tt.want)
 		}
 	}
-}
-
-// TestRefusedStartsAreAProblem, until they are said, nobody asks, or nothing of
-// the topic is here.
-func TestRefusedStartsAreAProblem(t *testing.T) {
-	e := engineOf(func(context.Context, *Batch) error { return nil })
-	problems := func() (with []string) {
-		e.mu.Lock()
-		defer e.unlock()
-		for _, p := range e.listProblems() {
-			with = append(with, p.With)
-		}
-		return with
-	}
-	want := func(want string) {
-		t.Helper()
-		if got := strings.Join(problems(), " "); got != want {
-			t.Errorf("%q, want %q", got, want)
-		}
-	}
-	no := map[partition.ID]listed{onlyPartition: {offset: -1, err: kerr.UnknownServerError}}
-	e.observeStarts(no, time.Now())
-	want("start of topic orders")
-	e.observeStarts(startsAtOffset(0), time.Now())
-	want("")
-	e.observeStarts(no, time.Now())
-	e.observeStarts(nil, time.Now())
-	want("")
-	e.observeStarts(no, time.Now())
-	e.observe(map[partition.ID]listed{onlyPartition: {offset: -1, err: errors.New("no")}}, time.Now())
-	e.forgetEnds(time.Now())
-	if got := problems(); len(got) != 2 {
-		t.Errorf("%q", got)
-	}
-	e.lose([]partition.ID{onlyPartition}, time.Now())
-	e.forgetEnds(time.Now())
-	want("")
 }

@@ -136,5 +136,5 @@ func (r *run) abandon(ctx context.Context) {
 	r.engine.hold(holdStop)
 	now, cancel := context.WithCancel(ctx)
 	cancel()
-	r.engine.drainAll(now)
+	r.engine.drainAll(now, errStopping)
 }

@@ -115,7 +115,7 @@ func (m *Mapping) shutDown(stop *stopping, r *run) {
 	stop.doing.Store("the invocations")
 	e.hold(holdStop)
 	drain, done := context.WithTimeout(stop.drain, timeout-reserve)
-	failed := DrainError{Cancelled: e.drainAll(drain)}
+	failed := DrainError{Cancelled: e.drainAll(drain, errStopping)}
 	done()
 
 	rest := max(reserve, timeout-time.Since(began))
@@ -166,16 +166,6 @@ func (e *engine) stuckCalls() []StuckCall {
 		stuck = append(stuck, s)
 	}
 	return stuck
-}
-
-// settledAbove counts the records that are settled and that no commit covers.
-func (e *engine) settledAbove() (n int) {
-	e.mu.Lock()
-	defer e.unlock()
-	for _, l := range e.lanes {
-		n += l.settled.Above()
-	}
-	return n
 }
 
 // conclude is the end of the Mapping.

@@ -12,7 +12,6 @@ import (
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
 
-	"github.com/seed429fd032/esm/internal/guard"
 	"github.com/seed429fd032/esm/internal/memory"
 	"github.com/seed429fd032/esm/internal/partition"
 )
@@ -32,7 +31,7 @@ func (c *consumer) troubles(fetches kgo.Fetches) {
 			c.engine.raise("group", session.Err)
 		case topic == "" && ended(err), memory.Refused(err):
 		case errors.As(err, &loss):
-			c.dataLoss(loss)
+			c.engine.diverged(partition.ID{Topic: loss.Topic, Partition: loss.Partition}, loss.ResetTo, loss, time.Now())
 		case errors.As(err, &tooLarge):
 			c.engine.said(partition.ID{Topic: topic, Partition: number}, err, tooLarge.NextOffset)
 		case errors.Is(err, kerr.UnknownTopicID), errors.Is(err, kerr.UnknownTopicOrPartition):
@@ -48,68 +47,16 @@ func (c *consumer) troubles(fetches kgo.Fetches) {
 	})
 }
 
-// said keeps what the client said about a partition: it may have been the last
-// thing, since it says some things once and then leaves the partition alone. If
-// what comes up to some offset cannot be read, it said that, and will not try
-// again.
-func (e *engine) said(tp partition.ID, err error, unreadable int64) {
-	err = guard.Keep(err)
-	now := time.Now()
-	e.mu.Lock()
-	defer e.unlock()
-	l := e.lanes[tp]
-	if l == nil || l.skipping != nil {
-		return // it was taken away meanwhile, or is to be passed over
-	}
-	l.said, l.named = err, true
-	if !l.rewinding && l.next >= 0 && l.next < unreadable { // or it said that of another position
-		e.unread(l, &UnreadableError{TopicPartition(tp), l.next, unreadable, err}, now)
-		return
-	}
-	e.problem(problemWith(tp.Topic, tp.Partition), err, now)
-}
-
-// dataLoss moves a lane back to where the broker's log diverged.
-func (c *consumer) dataLoss(loss *kgo.ErrDataLoss) {
-	e := c.engine
-	e.mu.Lock()
-	defer e.unlock()
-	l := e.lanes[partition.ID{Topic: loss.Topic, Partition: loss.Partition}]
-	if l == nil || l.ending || l.next < 0 || loss.ResetTo >= l.next {
-		return
-	}
-	e.reset(l, loss.ResetTo, loss, time.Now())
-}
-
 // suspect has it looked into whether topics were deleted, or made again.
 func (c *consumer) suspect(topics ...string) {
-	c.engine.mu.Lock()
+	c.mu.Lock()
 	for _, t := range topics {
 		c.suspects[t] = true
 	}
-	c.engine.unlock()
+	c.mu.Unlock()
 	if len(topics) > 0 {
 		c.checkBell.ring()
 	}
-}
-
-// bereft lists the topics of partitions that went, of which none is left. They
-// may have gone because the topic is no more: a group of KIP-848 takes them
-// away before a fetch could fail. If the Mapping stops, that is the reason.
-func (e *engine) bereft(went []partition.ID) []string {
-	e.mu.Lock()
-	defer e.unlock()
-	if e.holds&holdStop != 0 {
-		return nil
-	}
-	gone := map[string]bool{}
-	for _, tp := range went {
-		gone[tp.Topic] = true
-	}
-	for tp := range e.lanes {
-		delete(gone, tp.Topic)
-	}
-	return slices.Collect(maps.Keys(gone))
 }
 
 // recreated looks whether topics that gave trouble were deleted, or deleted and
@@ -120,11 +67,10 @@ func (e *engine) bereft(went []partition.ID) []string {
 // read of the old one is not committed for the new one. A topic that is gone
 // stays suspect until it is there again.
 func (c *consumer) recreated(ctx context.Context) {
-	e := c.engine
-	e.mu.Lock()
+	c.mu.Lock()
 	suspects := slices.Collect(maps.Keys(c.suspects))
 	clear(c.suspects)
-	e.unlock()
+	c.mu.Unlock()
 	if len(suspects) == 0 {
 		return
 	}
@@ -137,34 +83,32 @@ func (c *consumer) recreated(ctx context.Context) {
 		name := *t.Topic
 		err := kerr.ErrorForCode(t.ErrorCode)
 		gone := errors.Is(err, kerr.UnknownTopicOrPartition)
-		e.mu.Lock()
+		c.mu.Lock()
 		again := err == nil && t.TopicID != c.topicIDs[name]
 		if again {
 			c.topicIDs[name] = t.TopicID
-			c.positions.forget(name) // before new lanes can ask
-		}
-		for tp, l := range e.lanes {
-			if tp.Topic == name && again {
-				e.kill(l, errRevoked)
-			} else if tp.Topic == name {
-				l.gone = gone
-			}
 		}
 		if gone {
-			// Nobody else may see that it is, so it is looked at again.
-			e.problem("topic "+name, guard.Keep(err), time.Now())
-			c.suspects[name] = true
+			c.suspects[name] = true // nobody else may see that it is, so it is looked at again
 		}
-		e.later(e.repause)
-		e.unlock()
-		if again {
-			c.purge.Lock() // the callback may come at once
-			c.client.PurgeTopicsFromConsuming(name)
-			c.purged[name] = time.Now()
-			c.purge.Unlock()
-			time.AfterFunc(readdAfter, c.checkBell.ring)
-			e.clear("topic " + name)
+		c.mu.Unlock()
+		if !again {
+			c.engine.topicGone(name, gone)
+			if gone {
+				c.engine.raise("topic "+name, err)
+			}
+			continue
 		}
+		// In this order: once the lanes are dead the group may bring new ones, which
+		// ask where they begin. They must not be told of the old topic.
+		c.positions.forget(name)
+		c.engine.endTopic(name)
+		c.purge.Lock() // the callback may come at once
+		c.client.PurgeTopicsFromConsuming(name)
+		c.purged[name] = time.Now()
+		c.purge.Unlock()
+		time.AfterFunc(readdAfter, c.checkBell.ring)
+		c.engine.clear("topic " + name)
 	}
 }
 
@@ -186,11 +130,7 @@ const (
 // beside its own fetches. If no rebalance comes, or another one than that, it
 // still can, though seldom; assign is ready for it.
 func (c *consumer) readd(ctx context.Context, before time.Time) {
-	e := c.engine
-	e.mu.Lock()
-	stopping := e.holds&holdStop != 0
-	e.unlock()
-	if stopping || !c.purge.TryLock() {
+	if c.engine.here().stopping || !c.purge.TryLock() {
 		return // a purge waits for metadata under way, and a rebalance must not
 	}
 	var topics []string

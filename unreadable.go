@@ -5,8 +5,6 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/twmb/franz-go/pkg/kgo"
-
 	"github.com/seed429fd032/esm/internal/guard"
 	"github.com/seed429fd032/esm/internal/partition"
 )
@@ -55,68 +53,6 @@ func (m *Mapping) SkipUnreadable(tp TopicPartition, from int64) error {
 		return errors.New("esm: skip: the mapping was not started")
 	}
 	return r.engine.skip(partition.ID(tp), from, time.Now())
-}
-
-// skip has a lane pass over what cannot be read.
-func (e *engine) skip(tp partition.ID, from int64, now time.Time) error {
-	e.mu.Lock()
-	defer e.unlock()
-	l := e.lanes[tp]
-	switch {
-	case l == nil:
-		return fmt.Errorf("esm: skip: %s/%d is not assigned to this process", tp.Topic, tp.Partition)
-	case l.unreadable == nil || l.unreadable.From != from:
-		return fmt.Errorf("esm: skip: no unreadable records of %s/%d begin at offset %d: its position is %d", tp.Topic, tp.Partition, from, l.next)
-	}
-	u := l.unreadable
-	l.unreadable, l.skipping = nil, u
-	l.still = standstill{}
-	if l.state == laneIdle {
-		e.schedule(l, now)
-	}
-	e.problem(problemWith(tp.Topic, tp.Partition), nil, now)
-	return nil
-}
-
-// unread notes that records of a lane cannot be read. The lane is not fetched
-// any more: the client would try the same again and again, or does not try at
-// all, which it says once.
-func (e *engine) unread(l *lane, u *UnreadableError, now time.Time) {
-	u.Err = guard.Keep(u.Err)
-	l.unreadable, l.named = u, true
-	l.still.tries++
-	l.still.due = now.Add(askAgainAfter(l.still.tries))
-	e.problem(problemWith(l.Topic, l.Partition), u.copy(), now)
-	e.later(e.repause)
-}
-
-// skipped makes the work of a lane that passes over what cannot be read, when
-// nothing that comes before it is left, and has what comes after it fetched.
-func (e *engine) skipped(l *lane, now time.Time) *work {
-	u := l.skipping
-	l.skipping = nil
-	records := []record{{offset: u.To - 1}}
-	f := &firstPart{part: part{lane: l, from: l.taken, records: records, kafka: []*kgo.Record{{Topic: u.Topic, Partition: u.Partition, Offset: u.From, Timestamp: time.UnixMilli(-1)}}}}
-	f.heads.first = head{from: u.From, epoch: l.leaderEpoch}
-	f.left[0] = portion{records: records, reason: planReasonUnreadable, account: account{firstAt: now, lastAt: now, firstErr: u.copy(), lastErr: u.copy()}}
-	f.part.left = f.left[:1:1]
-	l.taken = u.To
-	// Only now: what comes after it would stand in one queue with what comes before.
-	l.next, l.nudge = max(l.next, u.To), true
-	e.rewind(l)
-	return f.alone()
-}
-
-// passing is what a lane is about to pass over because it cannot be read, as far
-// as that is not settled, or nil.
-func (l *lane) passing() *UnreadableError {
-	if l.skipping != nil {
-		return l.skipping
-	}
-	if p := l.part(); p != nil && len(p.left) > 0 && p.left[0].reason == planReasonUnreadable {
-		return &UnreadableError{TopicPartition: TopicPartition(l.ID), From: p.heads.first.from, To: p.to()}
-	}
-	return nil
 }
 
 // copy is for those who may write into it.

@@ -8,8 +8,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/twmb/franz-go/pkg/kmsg"
-
 	"github.com/seed429fd032/esm/internal/partition"
 )
 
@@ -137,16 +135,6 @@ func TestRecordsAreReadAgainThoughWhatFollowsCannotBeRead(t *testing.T) {
 	}
 }
 
-// TestWhatCannotBeReadEndsWithThePartition, whatever a corrupt batch says: more would
-// be passed over than was written.
-func TestWhatCannotBeReadEndsWithThePartition(t *testing.T) {
-	p := probe{}
-	f := p.read(onlyPartition, 10, &kmsg.FetchResponseTopicPartition{HighWatermark: 12, LastStableOffset: 12, RecordBatches: batches([3]int64{10, 1 << 30, 0})})
-	if u := f.unreadable; u == nil || u.From != 10 || u.To != 12 {
-		t.Errorf("found %+v, want offsets 10 and 11", f)
-	}
-}
-
 // TestNothingToReadWhereItCouldNotBeRead: compaction took what was unreadable.
 func TestNothingToReadWhereItCouldNotBeRead(t *testing.T) {
 	e := engineOf(func(context.Context, *Batch) error { return nil }, WithBatchSize(5))
@@ -154,7 +142,7 @@ func TestNothingToReadWhereItCouldNotBeRead(t *testing.T) {
 	e.mu.Lock()
 	l := e.lanes[onlyPartition]
 	e.unlock()
-	e.found(question{l, [16]byte{}, 0}, finding{to: 4, end: 4}, time.Now())
+	e.found(question{ID: onlyPartition, lane: l}, finding{to: 4, end: 4}, time.Now())
 	e.mu.Lock()
 	defer e.unlock()
 	nudged, back := e.evict(e.rewound())
@@ -168,7 +156,7 @@ func TestRetentionTakesWhatCannotBeRead(t *testing.T) {
 	e := engineOf(func(context.Context, *Batch) error { return nil }, WithBatchSize(5))
 	e.corrupt(0, 2)
 	now := time.Now()
-	e.observeStarts(map[partition.ID]listed{onlyPartition: {offset: 3, leaderEpoch: -1}}, now)
+	e.observeStarts(startsAtOffset(3), now)
 	e.mu.Lock()
 	_, back := e.evict(e.rewound())
 	e.unlock()
@@ -193,14 +181,17 @@ func TestALatePlacementIsOfItsLane(t *testing.T) {
 	e.lose([]partition.ID{onlyPartition}, time.Now())
 	e.assign([]partition.ID{onlyPartition}, time.Now())
 	e.postpone([]partition.ID{onlyPartition})
-	e.place([]placement{{tp: onlyPartition, at: 100, leaderEpoch: -1, committed: true, late: asked[onlyPartition]}})
+	asked[0].at, asked[0].committed = 100, true
+	e.place(asked, time.Now())
 	e.mu.Lock()
 	l := e.lanes[onlyPartition]
 	if !l.unplaced || l.next >= 0 {
 		t.Errorf("it begins at %d, where it was committed before somebody else had it", l.next)
 	}
 	e.unlock()
-	e.place([]placement{{tp: onlyPartition, at: 200, leaderEpoch: -1, committed: true, late: e.late()[onlyPartition]}})
+	asked = e.late()
+	asked[0].at, asked[0].committed = 200, true
+	e.place(asked, time.Now())
 	e.mu.Lock()
 	defer e.unlock()
 	if l.unplaced || l.next != 200 || !l.rewinding {
@@ -240,24 +231,5 @@ func TestWhatIsNotFetchedDoesNotStarve(t *testing.T) {
 	defer e.unlock()
 	if e.starved(l, 10, now) {
 		t.Error("it starves, and no poll can bring anything")
-	}
-}
-
-// TestAMemberWithoutPartitionsHasNoProblemForEver: there is none to ask about.
-func TestAMemberWithoutPartitionsHasNoProblemForEver(t *testing.T) {
-	e := engineOf(func(context.Context, *Batch) error { return nil })
-	e.lose([]partition.ID{onlyPartition}, time.Now())
-	c := &consumer{engine: e}
-	e.mu.Lock()
-	e.problem("group", errors.New("the session was lost"), time.Now().Add(-time.Minute))
-	e.unlock()
-	c.reviewProblems(t.Context())
-	if e.lastProblem() == nil {
-		t.Error("it is over although it is not in the group")
-	}
-	e.assign(nil, time.Now())
-	c.reviewProblems(t.Context())
-	if err := e.lastProblem(); err != nil {
-		t.Errorf("it is in the group again: %v", err)
 	}
 }

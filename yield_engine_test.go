@@ -18,7 +18,7 @@ func TestLanesYieldToOneThatIsPushedAside(t *testing.T) {
 	defer d.stop()
 	e, now := d.e, time.Now()
 	a, b := partition.ID{Topic: "orders", Partition: 0}, partition.ID{Topic: "orders", Partition: 1}
-	e.place([]placement{{tp: a}, {tp: b}})
+	e.place([]placement{{ID: a}, {ID: b}}, time.Now())
 	poll := func(brings bool) {
 		p := kgo.FetchPartition{Partition: 1, HighWatermark: 1}
 		if p.Err = fmt.Errorf("the client says: %w", memory.ErrRefused); brings {

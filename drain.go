@@ -1,0 +1,103 @@
+package esm
+
+import (
+	"context"
+	"time"
+)
+
+// drainAll is drain for all lanes.
+func (e *engine) drainAll(ctx context.Context, cause error) (cancelled int) {
+	return e.drain(ctx, func() []*lane {
+		lanes := make([]*lane, 0, len(e.lanes))
+		for _, l := range e.lanes {
+			lanes = append(lanes, l)
+		}
+		return lanes
+	}, cause)
+}
+
+// drain starts nothing more for the lanes, and waits until nothing runs for
+// them. When the time is over it cancels what runs, with this cause, and waits
+// a moment longer. It returns how many calls it cancelled.
+//
+// A lane whose call goes on even then is dead afterwards. The others keep what
+// they settled, and give up the rest.
+func (e *engine) drain(ctx context.Context, lanes func() []*lane, cause error) (cancelled int) {
+	e.mu.Lock()
+	// Nobody waits again for a lane that was given up by an earlier drain: its
+	// call ignores that its context ended.
+	var ours []*lane
+	for _, l := range lanes() {
+		if l.dead {
+			continue
+		}
+		ours = append(ours, l)
+		l.ending = true
+		if l.state == laneLeased {
+			e.freeQueue(l)
+		} else {
+			e.shelve(l)
+		}
+	}
+	e.awaitCalls(ctx, ours)
+	calls := map[*lease]bool{}
+	for _, l := range ours {
+		if l.state == laneLeased {
+			c := e.busy[l.ID]
+			calls[c] = true
+			c.cancel(cause)
+		}
+	}
+	if len(calls) > 0 {
+		// Most functions return at once when their context ends, and what
+		// they say then still counts.
+		grace, done := context.WithTimeout(context.WithoutCancel(ctx), cancelGrace)
+		e.awaitCalls(grace, ours)
+		done()
+	}
+	for _, l := range ours {
+		if l.state == laneLeased {
+			l.dead = true
+			e.died.fire()
+		} else {
+			e.shelve(l)
+		}
+	}
+	e.unlock()
+	return len(calls)
+}
+
+// awaitCalls gives up the lock until no call runs for any of the lanes, or
+// until ctx ends.
+func (e *engine) awaitCalls(ctx context.Context, lanes []*lane) {
+	for {
+		running := false
+		for _, l := range lanes {
+			running = running || l.state == laneLeased
+		}
+		if !running || ctx.Err() != nil {
+			return
+		}
+		changed := e.changed.wait()
+		e.unlock()
+		select {
+		case <-changed:
+		case <-ctx.Done():
+		}
+		e.mu.Lock()
+	}
+}
+
+// cancelGrace is how long a cancelled call has to return before it counts as
+// one that ignores its context.
+const cancelGrace = 250 * time.Millisecond
+
+// settledAbove counts the records that are settled and that no commit covers.
+func (e *engine) settledAbove() (n int) {
+	e.mu.Lock()
+	defer e.unlock()
+	for _, l := range e.lanes {
+		n += l.settled.Above()
+	}
+	return n
+}
