@@ -177,26 +177,26 @@ func (e *engine) diverged(id partition.ID, to int64, err error, now time.Time) {
 	e.reset(l, to, err, now)
 }
 
-// endTopic ends the lanes of a topic: it was made again, and what they have is of the
-// one before.
-func (e *engine) endTopic(name string) {
-	e.mu.Lock()
-	defer e.unlock()
-	for id, l := range e.lanes {
-		if id.Topic == name {
-			e.kill(l, errRevoked)
-		}
-	}
-	e.later(e.repause)
-}
+// A topicFate is what became of a topic that was under suspicion.
+type topicFate int
 
-// topicGone says whether a topic was deleted. Of one that was, nothing is fetched.
-func (e *engine) topicGone(name string, gone bool) {
+const (
+	topicIsThere topicFate = iota
+	topicGone              // it was deleted: nothing of it is fetched
+	topicAnew              // it was made again: what its lanes have is of the one before
+)
+
+// reviewTopic does what the fate of a topic means for its lanes.
+func (e *engine) reviewTopic(name string, fate topicFate) {
 	e.mu.Lock()
 	defer e.unlock()
 	for id, l := range e.lanes {
-		if id.Topic == name {
-			l.gone = gone
+		switch {
+		case id.Topic != name:
+		case fate == topicAnew:
+			e.kill(l, ErrRevoked)
+		default:
+			l.gone = fate == topicGone
 		}
 	}
 	e.later(e.repause)
@@ -215,9 +215,9 @@ func (e *engine) reset(l *lane, to int64, err error, now time.Time) *lane {
 		at = min(to, l.settled.Frontier())
 	}
 	n.place(at, -1)
-	if u := l.passing(); u != nil && u.From < to {
+	if u := l.passing(); u != nil && u.from < to {
 		// Nor would what was to be passed over be met again.
-		at, lowered = min(at, u.From), true
+		at, lowered = min(at, u.from), true
 		n.place(at, -1)
 	}
 	if l.rereading() || lowered {
@@ -237,7 +237,7 @@ func (e *engine) reset(l *lane, to int64, err error, now time.Time) *lane {
 	case n.committed > at:
 		n.anchor = true // backward, so that a crash does not skip what is read again
 		e.soil(n)
-		e.commitBell.ring()
+		e.books.bell.ring()
 	case n.committed >= 0 && n.committed < at, n.committed < 0 && l.next >= 0 && at > l.start:
 		e.soil(n) // what the earlier lane settled and did not commit
 	}

@@ -7,8 +7,9 @@ import (
 )
 
 // books are the books of commits: which frontiers moved, which are on their
-// way, and which were refused. They belong to the engine's lock. The committer
-// asks for frontiers, sends them, and says what became of each.
+// way, and which were refused. They are the engine's, and belong to its lock. The
+// committer gets nothing else of it: it asks for frontiers, sends them, and says
+// what became of each.
 //
 // # The invariant
 //
@@ -27,6 +28,9 @@ import (
 // looked at again in the moment before it is sent (mayCommit), and is dropped
 // if its lane is dead.
 type books struct {
+	engine *engine
+	bell   bell // the committer: do not wait for your second
+
 	dirty    []*lane                      // their frontier is to be committed
 	refusals map[partition.ID]uncommitted // what was not committed when it was tried last
 	sending  *sentCommit                  // the request that has no answer yet, or nil
@@ -53,17 +57,18 @@ type commitAnswer struct {
 func (e *engine) soil(l *lane) {
 	if !l.dirty {
 		l.dirty = true
-		e.dirty = append(e.dirty, l)
+		e.books.dirty = append(e.books.dirty, l)
 	}
 }
 
 // frontiers takes the frontiers that are to be committed. If there are any, a
 // request is under way until committed is told what became of them.
-func (e *engine) frontiers(now time.Time) []frontier {
+func (b *books) frontiers(now time.Time) []frontier {
+	e := b.engine
 	e.mu.Lock()
 	defer e.unlock()
-	fs := make([]frontier, 0, len(e.dirty))
-	for _, l := range e.dirty {
+	fs := make([]frontier, 0, len(b.dirty))
+	for _, l := range b.dirty {
 		l.dirty = false
 		at := l.frontier()
 		if l.dead || at < 0 || at == l.committed && !l.anchor {
@@ -71,28 +76,29 @@ func (e *engine) frontiers(now time.Time) []frontier {
 		}
 		fs = append(fs, frontier{l.ID, at, l.leaderEpoch, l})
 	}
-	e.dirty = e.dirty[:0]
+	b.dirty = b.dirty[:0]
 	if len(fs) == 0 {
-		e.reviewCommits(now) // there may be nothing any more that could be refused
+		b.review(now) // there may be nothing any more that could be refused
 		return nil
 	}
-	e.sending = &sentCommit{fs, now}
+	b.sending = &sentCommit{fs, now}
 	return fs
 }
 
 // mayCommit reports whether a frontier may be committed still.
-func (e *engine) mayCommit(f frontier) bool {
-	e.mu.Lock()
-	defer e.unlock()
+func (b *books) mayCommit(f frontier) bool {
+	b.engine.mu.Lock()
+	defer b.engine.unlock()
 	return !f.lane.dead && f.at <= f.lane.frontier()
 }
 
 // committed books what was committed, and has committed again what was not. It
 // returns the first error.
-func (e *engine) committed(fs []frontier, answers []commitAnswer, took time.Duration, now time.Time) error {
+func (b *books) committed(fs []frontier, answers []commitAnswer, took time.Duration, now time.Time) error {
+	e := b.engine
 	e.mu.Lock()
 	defer e.unlock()
-	e.sending = nil
+	b.sending = nil
 	info := CommittedInfo{Mapping: e.watch.name, Offsets: map[TopicPartition]int64{}, Failed: map[TopicPartition]int64{}, Took: took}
 	for i, f := range fs {
 		l, a := f.lane, answers[i]
@@ -104,11 +110,11 @@ func (e *engine) committed(fs []frontier, answers []commitAnswer, took time.Dura
 			if info.Err == nil {
 				info.Err = a.err
 			}
-			e.refuse(l.ID, a, took, now)
+			b.refuse(l.ID, a, took, now)
 			e.soil(l)
 			continue
 		}
-		delete(e.refusals, l.ID)
+		delete(b.refusals, l.ID)
 		info.Offsets[TopicPartition(l.ID)] = f.at
 		if l.committed >= 0 && f.at > l.committed {
 			e.counts.committed += f.at - l.committed
@@ -117,7 +123,7 @@ func (e *engine) committed(fs []frontier, answers []commitAnswer, took time.Dura
 		}
 		l.committed, l.anchor = f.at, false
 	}
-	e.reviewCommits(now)
+	b.review(now)
 	if len(info.Offsets)+len(info.Failed) == 0 {
 		return nil
 	}
@@ -130,8 +136,8 @@ func (e *engine) committed(fs []frontier, answers []commitAnswer, took time.Dura
 
 // session returns a channel that is closed when the session with the group is
 // lost: nothing can be committed in it any more.
-func (e *engine) session() <-chan struct{} {
-	e.mu.Lock()
-	defer e.unlock()
-	return e.sessionLost.wait()
+func (b *books) session() <-chan struct{} {
+	b.engine.mu.Lock()
+	defer b.engine.unlock()
+	return b.engine.sessionLost.wait()
 }

@@ -39,7 +39,7 @@ func brings(logStart int64, records ...*kgo.Record) kgo.Fetches {
 
 // calling has the engine call this function.
 func calling(inv Invoker, w *watch) world {
-	return world{invoke: (&caller{invoker: inv, watch: w}).invoke}
+	return world{invoke: (&caller{invoker: inv, watch: w}).invoke, unreadable: newUnreadableError}
 }
 
 func engineOf(inv InvokerFunc, opts ...Option) *engine {

@@ -14,10 +14,10 @@ import (
 	"github.com/seed429fd032/esm/internal/partition"
 )
 
-// A committer is the only one that commits. It asks the engine for the frontiers
-// that moved, once a second, or when somebody asks it to and waits, and sends
-// them. The books are the engine's: see there why each frontier is looked at again
-// in the moment before it is sent.
+// A committer is the only one that commits. It takes the frontiers that moved from
+// the engine's books, once a second, or when somebody asks it to and waits, and
+// sends them. The books say why each is looked at again in the moment before it is
+// sent.
 //
 // # Why requests are not cut short
 //
@@ -27,7 +27,7 @@ import (
 // partitions any more: the client would ask again for as long as it is refused,
 // and could succeed after the next owner has committed more. See pointless.
 type committer struct {
-	engine *engine
+	books  *books
 	every  time.Duration
 	commit commitFunc
 	asked  chan *commitWait
@@ -47,8 +47,8 @@ type commitWait struct {
 
 const commitEvery = time.Second
 
-func newCommitter(e *engine, commit commitFunc) *committer {
-	return &committer{engine: e, every: commitEvery, commit: commit, asked: make(chan *commitWait), gone: make(chan struct{})}
+func newCommitter(b *books, commit commitFunc) *committer {
+	return &committer{books: b, every: commitEvery, commit: commit, asked: make(chan *commitWait), gone: make(chan struct{})}
 }
 
 // run commits until ctx ends. It then does not commit once more: who stops
@@ -62,7 +62,7 @@ func (c *committer) run(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case <-timer.C:
-		case <-c.engine.commitBell:
+		case <-c.books.bell:
 		case w := <-c.asked:
 			waits = append(waits, w)
 		}
@@ -87,7 +87,7 @@ func (c *committer) run(ctx context.Context) {
 // longer than ctx, nor than there is a session to commit in: the commit goes
 // on then.
 func (c *committer) flush(ctx context.Context) error {
-	lost := c.engine.session()
+	lost := c.books.session()
 	w := &commitWait{done: make(chan error, 1)}
 	asked := c.asked
 	for {
@@ -111,7 +111,7 @@ var errSessionLost = errors.New("the session with the group was lost")
 // once commits every frontier that moved.
 func (c *committer) once(ctx context.Context) error {
 	began := time.Now()
-	fs := c.engine.frontiers(began)
+	fs := c.books.frontiers(began)
 	if len(fs) == 0 {
 		return nil
 	}
@@ -129,7 +129,7 @@ func (c *committer) once(ctx context.Context) error {
 		answers[i] = answerOf(of)
 	}
 	now := time.Now()
-	return c.engine.committed(fs, answers, now.Sub(began), now)
+	return c.books.committed(fs, answers, now.Sub(began), now)
 }
 
 // await gives the request that is under way up, by cancel, when it is for nobody
@@ -141,7 +141,7 @@ func (c *committer) await(cancel context.CancelFunc) (answered func()) {
 		look := time.NewTimer(time.Hour)
 		defer look.Stop()
 		for {
-			pointless, changed, again := c.engine.awaitCommit(time.Now())
+			pointless, changed, again := c.books.await(time.Now())
 			if pointless {
 				cancel()
 			}
@@ -177,7 +177,7 @@ func (c *committer) check(fs []frontier) func(partition.ID) bool {
 	}
 	return func(id partition.ID) bool {
 		f, ok := byPartition[id]
-		return ok && c.engine.mayCommit(f)
+		return ok && c.books.mayCommit(f)
 	}
 }
 

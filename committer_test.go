@@ -41,18 +41,17 @@ func (d *commitDesk) requests() []map[partition.ID]int64 {
 }
 
 // committed is how far the partition is committed.
-func (d *commitDesk) committed() int64 {
-	d.e.mu.Lock()
-	defer d.e.unlock()
-	return d.e.lanes[deskPartition].committed
+func (d *commitDesk) committed() (at int64) {
+	d.e.look(time.Now(), func(r *row) { at = r.committed })
+	return at
 }
 
 func newCommitDesk(t *testing.T) *commitDesk {
 	c := defaults("g").with([]Option{WithLogger(slog.New(slog.DiscardHandler)), WithBatchWindow(0)})
 	d := &commitDesk{}
-	d.e = newEngine(&c.settings, world{invoke: func(*call) {}}, silentWatch(&c), context.Background())
+	d.e = newEngine(&c.settings, world{invoke: func(*call) {}, unreadable: newUnreadableError}, silentWatch(&c), context.Background())
 	d.e.pool.resize(1, time.Now())
-	d.c = newCommitter(d.e, func(_ context.Context, fs []frontier, check func(partition.ID) bool) (map[partition.ID]error, error) {
+	d.c = newCommitter(&d.e.books, func(_ context.Context, fs []frontier, check func(partition.ID) bool) (map[partition.ID]error, error) {
 		d.mu.Lock()
 		wait, fail := d.wait, d.fail
 		d.mu.Unlock()
@@ -85,6 +84,11 @@ var deskPartition = partition.ID{Topic: "orders", Partition: 0}
 func (d *commitDesk) begin(at, records int64) {
 	d.e.assign([]partition.ID{deskPartition}, time.Now())
 	d.e.place([]placement{{ID: deskPartition, at: at, leaderEpoch: -1, committed: true}}, time.Now())
+	d.settleMore(at, records)
+}
+
+// settleMore has records arrive and settles them.
+func (d *commitDesk) settleMore(at, records int64) {
 	p := kgo.FetchPartition{HighWatermark: at + records}
 	for o := at; o < at+records; o++ {
 		p.Records = append(p.Records, &kgo.Record{Topic: "orders", Offset: o})
@@ -164,10 +168,7 @@ func TestFlushWaitsForWhatIsSettledAndNotForEver(t *testing.T) {
 		}
 		stalled := make(chan struct{})
 		d.set(stalled, nil)
-		d.e.mu.Lock()
-		d.e.lanes[deskPartition].anchor = true
-		d.e.soil(d.e.lanes[deskPartition])
-		d.e.unlock()
+		d.settleMore(10, 1)
 		short, done := context.WithTimeout(t.Context(), time.Second)
 		defer done()
 		if err := d.c.flush(short); !errors.Is(err, context.DeadlineExceeded) {

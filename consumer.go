@@ -96,8 +96,9 @@ const (
 	heartbeatInterval = time.Second
 )
 
+// newConsumer makes a consumer that waits for what runs when partitions are taken
+// away, for revokeTimeout at most, and whose start passes only if the checks do.
 func newConsumer(e *engine, s *Source, revokeTimeout time.Duration, checks []func(context.Context) error) *consumer {
-	e.group, e.origin = s.Group, origin{s.ARN, s.Brokers}
 	return &consumer{
 		engine: e, source: s, lagBell: newBell(), checkBell: newBell(), lateBell: newBell(),
 		topicIDs: map[string][16]byte{}, suspects: map[string]bool{},
@@ -182,7 +183,7 @@ func (c *consumer) start(ctx context.Context) error {
 		return err
 	}
 
-	c.committer = newCommitter(c.engine, commitWith(cl))
+	c.committer = newCommitter(&c.engine.books, commitWith(cl))
 	c.pauser = &pauser{wanted: c.engine.pauses, client: cl}
 	c.engine.serve(c.positions.readCommitted, c.pauser.reconcile, func() {
 		_, largest, each := c.engine.fetching()
@@ -289,7 +290,7 @@ func (c *consumer) poll(ctx context.Context) {
 // work of some lanes ends. It reports false if it got nothing but errors.
 func (c *consumer) pollOnce(ctx context.Context, p permit) bool {
 	e := c.engine
-	defer e.pollEnded()
+	defer p.end()
 	if !p.poll {
 		// As with a poll, no new assignment begins meanwhile, so this cannot
 		// hit the position of one.

@@ -38,10 +38,9 @@ type engine struct {
 
 	// Bells for the goroutines that serve the engine. Each holds one ring:
 	// whoever hears it looks at everything.
-	gateBell   bell // the poll loop: the gate may open
-	commitBell bell // the committer: do not wait for your second
-	scaleBell  bell // the scaler: there is news
-	timeBell   bell // the timekeeper: something is due sooner
+	gateBell  bell // the poll loop: the gate may open
+	scaleBell bell // the scaler: there is news
+	timeBell  bell // the timekeeper: something is due sooner
 
 	// repause brings the client's pauses in line, resize tells it how much to
 	// fetch. They are called without the lock.
@@ -62,7 +61,7 @@ type engine struct {
 	rewinds  []*lane  // lanes for which the client is to go back
 	pool     pool
 	memory   *memory.Account
-	books    // of commits
+	books    books // of commits
 
 	spawning bool   // a worker was started that has not taken a lease yet
 	workers  int    // goroutines that run user code
@@ -104,10 +103,10 @@ func newEngine(c *settings, out world, w *watch, base context.Context) *engine {
 		watch: w, world: out, base: base, run: runID(), cfg: c,
 		lanes: map[partition.ID]*lane{}, busy: map[partition.ID]*lease{}, leases: map[*lease]struct{}{},
 		pool: newPool(c), memory: memory.NewAccount(c.memoryBudget), evidence: newEvidence(), problems: map[string]*Problem{}, stood: map[partition.ID]standstill{},
-		books:    books{refusals: map[partition.ID]uncommitted{}},
-		gateBell: newBell(), commitBell: newBell(), scaleBell: newBell(), timeBell: newBell(),
+		gateBell: newBell(), scaleBell: newBell(), timeBell: newBell(),
 		repause: func() {}, resize: func() {},
 	}
+	e.books = books{engine: e, bell: newBell(), refusals: map[partition.ID]uncommitted{}}
 	return e
 }
 

@@ -70,10 +70,10 @@ func benchmarkEngine(b *testing.B, size int) {
 			<-changed
 		}
 		e.mu.Lock()
-		for _, l := range e.dirty { // what the committer does
+		for _, l := range e.books.dirty { // what the committer does
 			l.dirty = false
 		}
-		e.dirty = e.dirty[:0]
+		e.books.dirty = e.books.dirty[:0]
 		e.unlock()
 	}
 	if e.counts.settled < int64(b.N*size) {

@@ -150,7 +150,7 @@ func newDriver(seed uint64) *driver {
 // configuration.
 func worldOf(c *config) world {
 	d := &deliveries{mapping: c.name, source: &Source{Group: "g"}, destination: func() Destination { return c.destination }}
-	return world{deliver: d.deliver, halted: func(error) {}}
+	return world{deliver: d.deliver, halted: func(error) {}, unreadable: newUnreadableError}
 }
 
 // silentWatch is a watch that nobody listens to.
@@ -363,7 +363,7 @@ func (d *driver) unreadable(tp partition.ID) int64 {
 	d.e.mu.Lock()
 	defer d.e.mu.Unlock()
 	if l := d.e.lanes[tp]; l != nil && l.unreadable != nil {
-		return l.unreadable.From
+		return l.unreadable.from
 	}
 	return -1
 }
@@ -1130,7 +1130,7 @@ func (d *driver) judgeStep() {
 			}
 		}
 	}
-	for _, l := range d.e.dirty {
+	for _, l := range d.e.books.dirty {
 		if n := d.lanes[l.ID]; !l.dead && d.e.lanes[l.ID] != l {
 			d.wrong("%v: a lane that is gone would be committed (assigned: %v)", l.ID, n.assigned)
 		}
@@ -1158,7 +1158,7 @@ func (d *driver) judgeFrontier(tp partition.ID, n *naiveLane, got int64, what st
 // stood still for as long as anything.
 func (d *driver) commit() {
 	if d.sending == nil {
-		d.sending = d.e.frontiers(time.Now())
+		d.sending = d.e.books.frontiers(time.Now())
 		return
 	}
 	fs := d.sending
@@ -1166,7 +1166,7 @@ func (d *driver) commit() {
 	answers := make([]commitAnswer, len(fs))
 	for i, f := range fs {
 		tp := f.ID
-		if !d.e.mayCommit(f) {
+		if !d.e.books.mayCommit(f) {
 			answers[i].unsent = true
 			continue
 		}
@@ -1189,7 +1189,7 @@ func (d *driver) commit() {
 		}
 		d.mu.Unlock()
 	}
-	_ = d.e.committed(fs, answers, 0, time.Now())
+	_ = d.e.books.committed(fs, answers, 0, time.Now())
 }
 
 // step does something, if its kind is not left out.

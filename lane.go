@@ -87,14 +87,14 @@ type lane struct {
 	refusals     int   // polls in a row that brought nothing of it but a refusal
 
 	// unplaced is whether it is not known where to begin: the client has it at a
-	// placeholder and does not fetch it. See placer.go.
+	// placeholder and does not fetch it. See unplaced.go.
 	unplaced   bool
-	nudge      bool             // the client is to be set back even to where it is
-	still      standstill       // whether it gets on
-	said       error            // the client's last words about it, nil once something came
-	named      bool             // there is a Problem with it
-	unreadable *UnreadableError // what cannot be read of it
-	skipping   *UnreadableError // what is to be passed over when nothing is left that comes before
+	nudge      bool        // the client is to be set back even to where it is
+	still      standstill  // whether it gets on
+	said       error       // the client's last words about it, nil once something came
+	named      bool        // there is a Problem with it
+	unreadable *unreadable // what cannot be read of it
+	skipping   *unreadable // what is to be passed over when nothing is left that comes before
 
 	since time.Time // when its work failed first
 	told  bool      // that it is held up

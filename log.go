@@ -2,15 +2,10 @@ package esm
 
 import (
 	"context"
-	"errors"
 	"log/slog"
-	"slices"
-	"strings"
 	"sync/atomic"
 	"time"
 
-	"github.com/twmb/franz-go/pkg/kerr"
-	"github.com/twmb/franz-go/pkg/kgo"
 	"golang.org/x/time/rate"
 )
 
@@ -187,67 +182,4 @@ func (s *sparse) log(level slog.Level, msg string, attrs ...any) {
 		attrs = append(attrs, "left_out", left)
 	}
 	s.l.Log(context.Background(), level, msg, attrs...)
-}
-
-// overhear learns why the group is not joined, which the client tells nobody while
-// it asks again. If it says so in other words one day, a start that fails misses
-// its reason, and the sweep sees that.
-func (c clientLog) overhear(msg string, keyvals []any) {
-	ofGroup, why := false, error(nil)
-	for i := 0; i+1 < len(keyvals); i += 2 {
-		switch key, value := keyvals[i], keyvals[i+1]; v := value.(type) {
-		case string:
-			ofGroup = ofGroup || key == "group" || key == "request" && slices.Contains(groupRequests, v)
-		case error:
-			if k := (*kerr.Error)(nil); errors.As(v, &k) {
-				why = k
-			}
-		}
-	}
-	if why == nil && strings.Contains(msg, "UnknownMemberID") {
-		why, ofGroup = kerr.UnknownMemberID, true
-	}
-	if why != nil && ofGroup {
-		c.c.engine.raise("group", why)
-	}
-}
-
-// groupRequests are those that it takes to join.
-var groupRequests = []string{"FindCoordinator", "JoinGroup", "SyncGroup", "ConsumerGroupHeartbeat", "OffsetFetch"}
-
-// clientLog gives what the Kafka client says to a slog.Logger, a level lower
-// than it says it: its errors are ours to judge, and come to the user as
-// problems in State.
-type clientLog struct {
-	w *watch
-	c *consumer
-}
-
-func (c clientLog) Level() kgo.LogLevel {
-	switch {
-	case c.c.joining.Load():
-		return kgo.LogLevelDebug // nothing is read yet, which would be dear
-	case c.w.writes(slog.LevelDebug):
-		return kgo.LogLevelInfo
-	case c.w.writes(slog.LevelInfo):
-		return kgo.LogLevelWarn
-	}
-	return kgo.LogLevelError
-}
-
-func (c clientLog) Log(level kgo.LogLevel, msg string, keyvals ...any) {
-	if c.c.joining.Load() {
-		c.overhear(msg, keyvals)
-		if level == kgo.LogLevelDebug || level == kgo.LogLevelInfo && !c.w.writes(slog.LevelDebug) {
-			return
-		}
-	}
-	to := slog.LevelDebug
-	switch level {
-	case kgo.LogLevelError:
-		to = slog.LevelWarn
-	case kgo.LogLevelWarn:
-		to = slog.LevelInfo
-	}
-	c.w.write(func() { c.w.logger.Log(context.Background(), to, "kafka client: "+msg, keyvals...) })
 }

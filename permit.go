@@ -19,11 +19,13 @@ type permit struct {
 	ctx context.Context
 	// again is when to ask again although nothing rings, if it is not 0.
 	again time.Duration
+
+	engine *engine
 }
 
 // permit says whether the poll loop may poll now, or is to set the client back.
 // buffered is how much memory the client's records take that are ready. If
-// something may be done, a poll is under way until pollEnded is called.
+// something may be done, a poll is under way until end is called.
 //
 // # The order
 //
@@ -35,7 +37,7 @@ func (e *engine) permit(ctx context.Context, buffered int64, now time.Time) perm
 	e.mu.Lock()
 	defer e.unlock()
 	a := e.admit(buffered, now)
-	p := permit{poll: a.poll, again: a.again}
+	p := permit{poll: a.poll, again: a.again, engine: e}
 	if a.poll || len(a.evict) > 0 {
 		p.ctx, e.cancelPoll = context.WithCancel(ctx)
 		p.nudged, p.back = e.evict(a.evict)
@@ -43,9 +45,10 @@ func (e *engine) permit(ctx context.Context, buffered int64, now time.Time) perm
 	return p
 }
 
-// pollEnded says that what a permit allowed is over: all that a poll brought has
-// been handed over.
-func (e *engine) pollEnded() {
+// end says that what a permit allowed is over: all that a poll brought has been
+// handed over.
+func (p permit) end() {
+	e := p.engine
 	e.mu.Lock()
 	defer e.unlock()
 	e.cancelPoll()

@@ -22,9 +22,9 @@ type question struct {
 
 // A finding is what the leader of a partition sent.
 type finding struct {
-	err        error            // why it sent nothing, or nil
-	refused    bool             // it will not send any, as far as err says
-	unreadable *UnreadableError // it sent what cannot be read
+	err        error       // why it sent nothing, or nil
+	refused    bool        // it will not send any, as far as err says
+	unreadable *unreadable // it sent what cannot be read
 	// to is the offset up to which there is nothing to read: records that
 	// compaction took, or of transactions that were aborted.
 	to  int64
@@ -86,7 +86,7 @@ func (e *engine) found(q question, f finding, now time.Time) {
 	switch {
 	case l.still.refused:
 	case f.unreadable != nil:
-		if l.unreadable == nil || l.unreadable.From != f.unreadable.From {
+		if l.unreadable == nil || l.unreadable.from != f.unreadable.from {
 			l.still.tries = 0
 		}
 		e.unread(l, f.unreadable, now)

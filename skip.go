@@ -10,11 +10,18 @@ import (
 	"github.com/seed429fd032/esm/internal/partition"
 )
 
+// An unreadable is a batch of a partition that cannot be read, however often that
+// is tried.
+type unreadable struct {
+	from, to int64 // the first offset that cannot be read, and the one after the batch
+	err      error // what is wrong with it
+}
+
 // said keeps what the client said about a partition: it may have been the last
 // thing, since it says some things once and then leaves the partition alone. If
 // what comes up to some offset cannot be read, it said that, and will not try
-// again.
-func (e *engine) said(tp partition.ID, err error, unreadable int64) {
+// again; to is -1 otherwise.
+func (e *engine) said(tp partition.ID, err error, to int64) {
 	err = guard.Keep(err)
 	now := time.Now()
 	e.mu.Lock()
@@ -24,8 +31,8 @@ func (e *engine) said(tp partition.ID, err error, unreadable int64) {
 		return // it was taken away meanwhile, or is to be passed over
 	}
 	l.said, l.named = err, true
-	if !l.rewinding && l.next >= 0 && l.next < unreadable { // or it said that of another position
-		e.unread(l, &UnreadableError{TopicPartition(tp), l.next, unreadable, err}, now)
+	if !l.rewinding && l.next >= 0 && l.next < to { // or it said that of another position
+		e.unread(l, &unreadable{l.next, to, err}, now)
 		return
 	}
 	e.problem(problemWith(tp.Topic, tp.Partition), err, now)
@@ -39,7 +46,7 @@ func (e *engine) skip(tp partition.ID, from int64, now time.Time) error {
 	switch {
 	case l == nil:
 		return fmt.Errorf("esm: skip: %s/%d is not assigned to this process", tp.Topic, tp.Partition)
-	case l.unreadable == nil || l.unreadable.From != from:
+	case l.unreadable == nil || l.unreadable.from != from:
 		return fmt.Errorf("esm: skip: no unreadable records of %s/%d begin at offset %d: its position is %d", tp.Topic, tp.Partition, from, l.next)
 	}
 	u := l.unreadable
@@ -55,12 +62,12 @@ func (e *engine) skip(tp partition.ID, from int64, now time.Time) error {
 // unread notes that records of a lane cannot be read. The lane is not fetched
 // any more: the client would try the same again and again, or does not try at
 // all, which it says once.
-func (e *engine) unread(l *lane, u *UnreadableError, now time.Time) {
-	u.Err = guard.Keep(u.Err)
+func (e *engine) unread(l *lane, u *unreadable, now time.Time) {
+	u.err = guard.Keep(u.err)
 	l.unreadable, l.named = u, true
 	l.still.tries++
 	l.still.due = now.Add(askAgainAfter(l.still.tries))
-	e.problem(problemWith(l.Topic, l.Partition), u.copy(), now)
+	e.problem(problemWith(l.Topic, l.Partition), e.world.unreadable(l.ID, u), now)
 	e.later(e.repause)
 }
 
@@ -69,26 +76,27 @@ func (e *engine) unread(l *lane, u *UnreadableError, now time.Time) {
 func (e *engine) skipped(l *lane, now time.Time) *work {
 	u := l.skipping
 	l.skipping = nil
-	records := []record{{offset: u.To - 1}}
-	f := &firstPart{part: part{lane: l, from: l.taken, records: records, kafka: []*kgo.Record{{Topic: u.Topic, Partition: u.Partition, Offset: u.From, Timestamp: time.UnixMilli(-1)}}}}
-	f.heads.first = head{from: u.From, epoch: l.leaderEpoch}
-	f.left[0] = portion{records: records, reason: planReasonUnreadable, account: account{firstAt: now, lastAt: now, firstErr: u.copy(), lastErr: u.copy()}}
+	records := []record{{offset: u.to - 1}}
+	f := &firstPart{part: part{lane: l, from: l.taken, records: records, kafka: []*kgo.Record{{Topic: l.Topic, Partition: l.Partition, Offset: u.from, Timestamp: time.UnixMilli(-1)}}}}
+	f.heads.first = head{from: u.from, epoch: l.leaderEpoch}
+	first, last := e.world.unreadable(l.ID, u), e.world.unreadable(l.ID, u)
+	f.left[0] = portion{records: records, reason: planReasonUnreadable, account: account{firstAt: now, lastAt: now, firstErr: first, lastErr: last}}
 	f.part.left = f.left[:1:1]
-	l.taken = u.To
+	l.taken = u.to
 	// Only now: what comes after it would stand in one queue with what comes before.
-	l.next, l.nudge = max(l.next, u.To), true
+	l.next, l.nudge = max(l.next, u.to), true
 	e.rewind(l)
 	return f.alone()
 }
 
 // passing is what a lane is about to pass over because it cannot be read, as far
 // as that is not settled, or nil.
-func (l *lane) passing() *UnreadableError {
+func (l *lane) passing() *unreadable {
 	if l.skipping != nil {
 		return l.skipping
 	}
 	if p := l.part(); p != nil && len(p.left) > 0 && p.left[0].reason == planReasonUnreadable {
-		return &UnreadableError{TopicPartition: TopicPartition(l.ID), From: p.heads.first.from, To: p.to()}
+		return &unreadable{from: p.heads.first.from, to: p.to()}
 	}
 	return nil
 }

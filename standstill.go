@@ -24,7 +24,7 @@ import (
 // it, a batch expands beyond a limit), some never (a code that it takes for
 // passing), and it may have faults of its own.
 //
-// What is done about it is in mend.go.
+// What is done about it is in question.go.
 type standstill struct {
 	position int64         // when it was looked at last, -1 if it was unknown
 	at       time.Time     // when that was
@@ -98,7 +98,7 @@ func (e *engine) watchLanes(now time.Time) {
 func (e *engine) laneTrouble(l *lane) error {
 	switch {
 	case l.unreadable != nil:
-		return l.unreadable.copy()
+		return e.world.unreadable(l.ID, l.unreadable)
 	case l.still.stands():
 		return e.standsStill(l)
 	}

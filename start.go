@@ -64,7 +64,7 @@ func (m *Mapping) Start(ctx context.Context) error {
 	cfg := m.cfg.Load()
 	base := context.WithValue(context.WithoutCancel(ctx), invocationOf{m}, true)
 	discards := &deliveries{mapping: m.watch.name, source: &m.source, destination: func() Destination { return m.cfg.Load().destination }}
-	e := newEngine(&cfg.settings, world{invoke: m.caller().invoke, deliver: discards.deliver, halted: m.onHalt}, m.watch, base)
+	e := newEngine(&cfg.settings, world{invoke: m.caller().invoke, deliver: discards.deliver, halted: m.onHalt, unreadable: newUnreadableError}, m.watch, base)
 	r := &run{engine: e, consumer: newConsumer(e, &m.source, cfg.revokeTimeout, cfg.startChecks)}
 	if m.paused {
 		e.hold(holdPause) // with mu, since nobody else has the engine yet

@@ -92,17 +92,19 @@ func (c *consumer) recreated(ctx context.Context) {
 			c.suspects[name] = true // nobody else may see that it is, so it is looked at again
 		}
 		c.mu.Unlock()
-		if !again {
-			c.engine.topicGone(name, gone)
-			if gone {
-				c.engine.raise("topic "+name, err)
-			}
+		switch {
+		case gone:
+			c.engine.reviewTopic(name, topicGone)
+			c.engine.raise("topic "+name, err)
+			continue
+		case !again:
+			c.engine.reviewTopic(name, topicIsThere)
 			continue
 		}
 		// In this order: once the lanes are dead the group may bring new ones, which
 		// ask where they begin. They must not be told of the old topic.
 		c.positions.forget(name)
-		c.engine.endTopic(name)
+		c.engine.reviewTopic(name, topicAnew)
 		c.purge.Lock() // the callback may come at once
 		c.client.PurgeTopicsFromConsuming(name)
 		c.purged[name] = time.Now()

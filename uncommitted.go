@@ -54,20 +54,21 @@ func (b *books) refuse(id partition.ID, a commitAnswer, took time.Duration, now 
 	b.refusals[id] = r
 }
 
-// awaitCommit looks at the request that has no answer yet. It says whether to
+// await looks at the request that has no answer yet. It says whether to
 // give the request up, because it is for nobody any more, and when to ask again:
 // when changed is closed, or after some time.
-func (e *engine) awaitCommit(now time.Time) (pointless bool, changed <-chan struct{}, again time.Duration) {
+func (b *books) await(now time.Time) (pointless bool, changed <-chan struct{}, again time.Duration) {
+	e := b.engine
 	e.mu.Lock()
 	defer e.unlock()
 	changed = e.died.wait()
-	s := e.sending
+	s := b.sending
 	if s == nil {
 		return false, changed, reviewCommitsEvery // it has been answered
 	}
 	if again = passingFor - now.Sub(s.since); again <= 0 {
 		again = reviewCommitsEvery
-		e.reviewCommits(now)
+		b.review(now)
 	}
 	return s.pointless(now), changed, again
 }
@@ -90,9 +91,10 @@ func (s *sentCommit) pointless(now time.Time) bool {
 // slowCommit is longer than a coordinator takes that is there.
 const slowCommit = 5 * time.Second
 
-// reviewCommits raises the problem of commits, or says that it is over. The lock
+// review raises the problem of commits, or says that it is over. The lock
 // is held.
-func (e *engine) reviewCommits(now time.Time) {
+func (b *books) review(now time.Time) {
+	e := b.engine
 	var worst error
 	var since time.Time
 	note := func(at time.Time, err error) {
@@ -100,18 +102,18 @@ func (e *engine) reviewCommits(now time.Time) {
 			since, worst = at, err
 		}
 	}
-	for id, r := range e.refusals {
+	for id, r := range b.refusals {
 		l := e.lanes[id]
 		switch {
 		case l == nil && now.Sub(r.last) > passingFor, l != nil && !l.dirty && l.frontier() == l.committed && !l.anchor:
-			delete(e.refusals, id)
+			delete(b.refusals, id)
 		case !r.passing:
 			note(r.since, r.err)
 		case r.last.Sub(r.since) >= passingFor:
 			note(r.since, fmt.Errorf("since %s: %w", r.since.Format(time.RFC3339), r.err))
 		}
 	}
-	if s := e.sending; s != nil && now.Sub(s.since) >= passingFor {
+	if s := b.sending; s != nil && now.Sub(s.since) >= passingFor {
 		for _, f := range s.frontiers {
 			if !f.lane.dead {
 				note(s.since, fmt.Errorf("%w since %s", errNoAnswer, s.since.Format(time.RFC3339)))

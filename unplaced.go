@@ -62,7 +62,7 @@ func (e *engine) place(ps []placement, now time.Time) {
 		}
 	}
 	if anchors {
-		e.commitBell.ring()
+		e.books.bell.ring()
 	}
 }
 

@@ -55,8 +55,7 @@ func (m *Mapping) SkipUnreadable(tp TopicPartition, from int64) error {
 	return r.engine.skip(partition.ID(tp), from, time.Now())
 }
 
-// copy is for those who may write into it.
-func (e *UnreadableError) copy() *UnreadableError {
-	c := *e
-	return &c
+// newUnreadableError makes an error of what cannot be read of a partition.
+func newUnreadableError(id partition.ID, u *unreadable) error {
+	return &UnreadableError{TopicPartition(id), u.from, u.to, u.err}
 }

@@ -15,7 +15,7 @@ import (
 func (e *engine) corrupt(from, to int64) {
 	e.mu.Lock()
 	defer e.unlock()
-	e.unread(e.lanes[onlyPartition], &UnreadableError{TopicPartition(onlyPartition), from, to, errors.New("corrupt")}, time.Now())
+	e.unread(e.lanes[onlyPartition], &unreadable{from, to, errors.New("corrupt")}, time.Now())
 }
 
 // TestWhatIsPassedOverKeepsItsPlace: what comes before it is still being handled

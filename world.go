@@ -4,6 +4,8 @@ import (
 	"context"
 
 	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/seed429fd032/esm/internal/partition"
 )
 
 // A world is what the engine calls of what is not its own: user code, of which
@@ -11,6 +13,9 @@ import (
 // counts. Each func isolates what it calls, and returns whatever becomes of
 // that; how long it takes is up to ctx and the user.
 type world struct {
+	// unreadable makes an error of what cannot be read: a new one each time,
+	// because whoever gets it may write into it.
+	unreadable func(partition.ID, *unreadable) error
 	// invoke calls the function and fills in the verdict. Whatever the function
 	// does, it panics never. It may end the goroutine, if the function does; the
 	// verdict is filled in even then.
