@@ -3,6 +3,7 @@ package memory
 import (
 	"iter"
 	"slices"
+	"sync"
 	"testing"
 	"time"
 
@@ -98,4 +99,57 @@ func TestAllowanceIsWhatWaitsToBePolled(t *testing.T) {
 	}
 	arrives(1)
 	is("it comes back", batchesOf(w, 1, 0, 10), 3)
+}
+
+// TestAheadIsWhatWasNotPolled: to pause one of these partitions would have it
+// read again.
+func TestAheadIsWhatWasNotPolled(t *testing.T) {
+	w, now := NewAccount(1<<30).Wire(), time.Unix(1_000_000, 0)
+	a, b := partition.ID{Topic: "orders", Partition: 1}, partition.ID{Topic: "orders", Partition: 2}
+	w.Batch(Batch{ID: a, Packed: 1})
+	w.Batch(Batch{ID: b, Packed: 1, Unread: true})
+	if !w.IsAhead(a) || w.IsAhead(b) {
+		t.Errorf("ahead: %v, %v", w.IsAhead(a), w.IsAhead(b))
+	}
+	w.Polling()
+	w.Polled(bringing(2), now)
+	if !w.IsAhead(a) {
+		t.Error("another one was polled")
+	}
+	w.Polling()
+	w.Polled(bringing(1), now)
+	if w.IsAhead(a) {
+		t.Error("it was polled")
+	}
+}
+
+// TestWireIsSafe for the client's goroutines, one of each broker, and those that
+// poll and watch. What they count adds up.
+func TestWireIsSafe(t *testing.T) {
+	w := NewAccount(1 << 30).Wire()
+	var wg sync.WaitGroup
+	for b := range int32(4) {
+		wg.Go(func() {
+			for range 200 {
+				w.Response(b, 10)
+				batchesOf(w, b, b, 3)
+			}
+		})
+	}
+	wg.Go(func() {
+		for i := range 200 {
+			w.Polling()
+			w.Polled(bringing(0, 1, 2, 3), time.Unix(int64(i), 0))
+			w.IsAhead(partition.ID{Topic: "orders"})
+		}
+	})
+	wg.Wait()
+	for range 2 {
+		for b := range int32(4) {
+			w.Response(b, 0)
+		}
+	}
+	if n := w.allowance.unpolled.Load(); w.Fetched() != 4*200*10 || n != 0 {
+		t.Errorf("%d bytes were fetched, and %d wait", w.Fetched(), n)
+	}
 }

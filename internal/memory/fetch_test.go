@@ -143,3 +143,62 @@ func TestReserveAllowsNothing(t *testing.T) {
 		t.Errorf("%d are allowed, of %d", n, pollLimit(budget))
 	}
 }
+
+// TestReserveCountsWhatIsReadyOnce: a broker has one response, either ready or on
+// its way.
+func TestReserveCountsWhatIsReadyOnce(t *testing.T) {
+	a, now := NewAccount(1<<30), time.Unix(1_000_000, 0)
+	a.SetBrokers(3)
+	largest, _ := a.FetchSize()
+	for buffered, want := range map[int64]int64{
+		0:                    3 * int64(largest),
+		1000:                 2*int64(largest) + 1000,
+		int64(largest) + 1:   3 * int64(largest), // more than one broker sent
+		100 * int64(largest): 100 * int64(largest),
+	} {
+		if got := a.Reserve(buffered, now); got != want {
+			t.Errorf("with %d bytes ready %d are kept free, want %d", buffered, got, want)
+		}
+	}
+}
+
+// TestFetchesGrowOnceAPoll: the half of a fetch is settled once, however many
+// invocations come after.
+func TestFetchesGrowOnceAPoll(t *testing.T) {
+	a, now := NewAccount(64<<20), time.Unix(1_000_000, 0)
+	a.Wire().Batch(plain(1 << 20))
+	c := &Chunk{Bytes: 1 << 20, Records: 1}
+	a.Hold(c)
+	a.Polled(0, 1<<20, now)
+	before, _ := a.FetchSize()
+	if a.Drained(now) {
+		t.Error("nothing was settled, and the fetches grow")
+	}
+	a.Release(c, 1)
+	if now = now.Add(keepsUp); !a.Drained(now) {
+		t.Error("the function keeps up, and the fetches do not grow")
+	}
+	grown, _ := a.FetchSize()
+	if grown <= before || a.Drained(now) {
+		t.Errorf("fetches of %d grew to %d and again", before, grown)
+	}
+}
+
+// TestReserveCountsWhatIsStillRead: the client says what it has ready only once
+// a response is there as a whole, which takes ResponseEnds at most after its last
+// batch.
+func TestReserveCountsWhatIsStillRead(t *testing.T) {
+	a, now := NewAccount(64<<20), time.Unix(1_000_000, 0)
+	least := a.Reserve(0, now)
+	a.Wire().Batch(Batch{Packed: 1 << 10, Unpacked: 20 << 20, Cost: 20 << 20})
+	if n := a.Reserve(0, now); n != 20<<20 {
+		t.Errorf("%d bytes are kept free for 20 MiB that the client is reading", n)
+	}
+	if n := a.Reserve(0, now.Add(ResponseEnds-1)); n != 20<<20 {
+		t.Errorf("%d bytes are kept free for what the client reads, a moment before its end", n)
+	}
+	// It was thrown away, or the client would have it ready.
+	if n := a.Reserve(0, now.Add(ResponseEnds)); n != least {
+		t.Errorf("%d bytes are kept free for nothing, want %d", n, least)
+	}
+}
