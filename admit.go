@@ -62,7 +62,7 @@ func (e *engine) admit(buffered int64, now time.Time) (a admission) {
 			return admission{evict: lanes}
 		}
 	}
-	if e.pool.busy == 0 && !e.queue.any() && len(e.filling) > 0 {
+	if e.pool.Busy() == 0 && !e.queue.any() && len(e.filling) > 0 {
 		e.queue.addLane(heap.Pop(&e.filling).(*lane), laneThin)
 		e.kick(now)
 	}

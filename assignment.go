@@ -8,6 +8,7 @@ import (
 
 	"github.com/seed429fd032/esm/internal/memory"
 	"github.com/seed429fd032/esm/internal/partition"
+	"github.com/seed429fd032/esm/scaling"
 )
 
 // assign makes lanes for partitions that the group gave to this process. Where
@@ -84,7 +85,7 @@ func (e *engine) leave(now time.Time) {
 	defer e.unlock()
 	e.member = false
 	e.memory.Forget()
-	e.scale(0, "out of the group", now)
+	e.scale(scaling.Decision{To: 0, Reason: "out of the group"}, now)
 }
 
 // lose drops partitions that belong to somebody else already.

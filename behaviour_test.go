@@ -22,6 +22,7 @@ import (
 	"github.com/seed429fd032/esm"
 	"github.com/seed429fd032/esm/esmtest"
 	"github.com/seed429fd032/esm/internal/kafkatest"
+	"github.com/seed429fd032/esm/scaling"
 )
 
 // The tests in this file say what a Mapping does in real time, to whatever
@@ -434,8 +435,8 @@ func TestTransactionsLeaveNoHoles(t *testing.T) {
 		caughtUp := make(chan struct{})
 		var once sync.Once
 		esmtest.Start(t, k.source(topic, kgo.FetchIsolationLevel(kgo.ReadCommitted())), inv, quiet(), esm.WithBatchWindow(10*time.Millisecond),
-			esm.WithHooks(esm.Hooks{Sampled: func(i esm.SampledInfo) {
-				if lanes := i.Sample.Lanes; len(lanes) == 1 && lanes[0].End == 12 && lanes[0].Lag == 0 {
+			esm.WithHooks(esm.Hooks{Sampled: func(d scaling.Decision) {
+				if lanes := d.Sample.Lanes; len(lanes) == 1 && lanes[0].End == 12 && lanes[0].Lag == 0 {
 					once.Do(func() { close(caughtUp) })
 				}
 			}}))

@@ -48,7 +48,7 @@ func engineOf(inv InvokerFunc, opts ...Option) *engine {
 	out := worldOf(&c)
 	out.invoke = calling(inv, w).invoke
 	e := newEngine(&c.settings, out, w, context.Background())
-	e.pool.resize(1, time.Now())
+	e.pool.Resize(1, time.Now())
 	e.assign([]partition.ID{onlyPartition}, time.Now())
 	e.place([]placement{{ID: onlyPartition, leaderEpoch: -1, committed: true}}, time.Now())
 	return e

@@ -50,7 +50,7 @@ func newCommitDesk(t *testing.T) *commitDesk {
 	c := defaults("g").with([]Option{WithLogger(slog.New(slog.DiscardHandler)), WithBatchWindow(0)})
 	d := &commitDesk{}
 	d.e = newEngine(&c.settings, world{invoke: func(*call) {}, unreadable: newUnreadableError}, silentWatch(&c), context.Background())
-	d.e.pool.resize(1, time.Now())
+	d.e.pool.Resize(1, time.Now())
 	d.c = newCommitter(&d.e.books, func(_ context.Context, fs []frontier, check func(partition.ID) bool) (map[partition.ID]error, error) {
 		d.mu.Lock()
 		wait, fail := d.wait, d.fail

@@ -10,7 +10,6 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kgo"
 
-	"github.com/seed429fd032/esm/internal/guard"
 	"github.com/seed429fd032/esm/internal/memory"
 	"github.com/seed429fd032/esm/internal/partition"
 )
@@ -35,7 +34,7 @@ import (
 //
 // # Goroutines
 //
-// The poll loop, the committer, the lag sampler, the scaler and the
+// The poll loop, the committer, the lag sampler, the watchdog and the
 // timekeeper are started by start and waited for by close. Callbacks come on
 // goroutines of the client; close waits for them by closing it.
 type consumer struct {
@@ -48,7 +47,6 @@ type consumer struct {
 	// decompressor is the user's, or the client's own with the user's limit.
 	decompressor kgo.Decompressor
 	network      network
-	scaler       scaler
 	lagBell      bell
 	checkBell    bell
 	lateBell     bell
@@ -59,6 +57,8 @@ type consumer struct {
 	mu       sync.Mutex // a leaf
 	topicIDs map[string][16]byte
 	suspects map[string]bool // topics that may have been deleted, or made again
+	noEnds   refusals        // to say where a partition ends,
+	noStarts refusals        // and where its log starts
 
 	// purge is held while the client is told to forget topics, or to consume
 	// them again. It guards since when it has forgotten which.
@@ -101,10 +101,10 @@ const (
 func newConsumer(e *engine, s *Source, revokeTimeout time.Duration, checks []func(context.Context) error) *consumer {
 	return &consumer{
 		engine: e, source: s, lagBell: newBell(), checkBell: newBell(), lateBell: newBell(),
-		topicIDs: map[string][16]byte{}, suspects: map[string]bool{},
+		topicIDs: map[string][16]byte{}, suspects: map[string]bool{}, noEnds: refusals{}, noStarts: refusals{},
 		purged:  map[string]time.Time{},
 		started: make(chan error, 1), first: make(chan struct{}),
-		revokeTimeout: revokeTimeout, checks: checks, scaler: scaler{onDemand: e.cfg.onDemand},
+		revokeTimeout: revokeTimeout, checks: checks,
 		positions: positions{start: s.Start, ends: map[partition.ID]int64{}},
 	}
 }
@@ -191,7 +191,7 @@ func (c *consumer) start(ctx context.Context) error {
 	})
 	run, cancel := context.WithCancel(context.Background())
 	c.cancel = cancel
-	for _, f := range []func(context.Context){c.engine.keepTime, c.poll, c.sampleLag, c.control, c.mend, c.placeLate} {
+	for _, f := range []func(context.Context){c.engine.keepTime, c.poll, c.sampleLag, c.watchdog, c.mend, c.placeLate} {
 		c.group.Go(func() { f(run) })
 	}
 	c.group.Go(func() {
@@ -324,54 +324,17 @@ func ended(err error) bool {
 	return errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) || errors.Is(err, kgo.ErrClientClosed)
 }
 
-// control decides about the pollers once a second, or when there is news.
-func (c *consumer) control(ctx context.Context) {
-	e := c.engine
-	timer := time.NewTimer(scaleEvery)
+// watchdog looks once a second at what may not get on.
+func (c *consumer) watchdog(ctx context.Context) {
+	timer := time.NewTicker(time.Second)
 	defer timer.Stop()
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case <-timer.C:
-		case <-e.scaleBell:
 		}
-		timer.Reset(scaleEvery)
-		now := time.Now()
-		c.scale(now)
-		e.watchLanes(now)
-		e.watch.askLevel()
+		c.engine.watchAll(time.Now())
+		c.engine.watch.askLevel()
 	}
-}
-
-const scaleEvery = time.Second
-
-// scale asks the scaler and does what it says.
-func (c *consumer) scale(now time.Time) {
-	e := c.engine
-	s := e.sample(now)
-	n, reason := c.scaler.decide(s)
-	e.mu.Lock()
-	e.scaleReason = reason
-	e.problem("lag", guard.Keep(e.tooSmall(c.scaler.short.holds())), now)
-	e.scale(clamp(n, s.Least, s.Most), reason, now)
-	e.fit("partitions were assigned or revoked", now)
-	e.unlock()
-	fire(e.watch, func(h *Hooks) func(SampledInfo) { return h.Sampled }, SampledInfo{Mapping: e.watch.name, Sample: s, Pollers: n, Reason: reason})
-}
-
-// tooSmall is the problem of a lag that grows under a setting.
-func (e *engine) tooSmall(option string) error {
-	var is int
-	switch option {
-	case "":
-		return nil
-	case "WithPollerByteRate":
-		is = e.cfg.pollerByteRate
-	case "WithMaxPollers":
-		is = e.cfg.maxPollers
-	case "WithMaxConcurrency":
-		is = e.cfg.maxConcurrency
-	}
-	return fmt.Errorf("it grows, and %s, which is %d, is what holds it", option, is)
 }

@@ -1,6 +1,10 @@
 package esm
 
-import "time"
+import (
+	"time"
+
+	"github.com/seed429fd032/esm/scaling"
+)
 
 // counters count since the start.
 type counters struct {
@@ -27,7 +31,7 @@ func (e *engine) tally(l *lease, v verdict, took time.Duration, now time.Time) {
 		e.evidence.answered()
 	}
 	if v.outcome == planOutcomeSuccess || v.outcome == planOutcomePartial && len(v.failures) < l.count {
-		e.function.succeeded(now, e.pool.busy > 0)
+		e.function.succeeded(now, e.pool.Busy() > 0)
 	}
 	switch v.outcome {
 	case planOutcomeFailure:
@@ -47,7 +51,7 @@ func (e *engine) tally(l *lease, v verdict, took time.Duration, now time.Time) {
 	}
 	full := 2*l.count >= e.cfg.batchSize || 2*l.bytes >= int64(e.cfg.batchBytes)
 	e.pace.ended(took, l.count, l.bytes, full)
-	if e.pace.completed == scaleMinimum {
+	if e.pace.completed == scaling.Completions {
 		e.scaleBell.ring()
 	}
 }

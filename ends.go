@@ -9,11 +9,11 @@ import (
 // lagMaxAge is how old the end of a partition may be for the lag to be known.
 const lagMaxAge = 5 * time.Second
 
-// observe books where partitions end. It returns those of which there is more to
-// read than arrived, and of which nothing arrived since the ends were observed
+// observe books where partitions end that one broker leads. It returns those of
+// them of which there is more to read than arrived, and of which nothing arrived since the ends were observed
 // last. Only of those does nobody else know when their log begins to start later:
 // a fetch says it of the others, or there is nothing to lose.
-func (e *engine) observe(ends map[partition.ID]int64, now time.Time) (standing []partition.ID) {
+func (e *engine) observe(led []partition.ID, ends map[partition.ID]int64, now time.Time) (standing []partition.ID) {
 	e.mu.Lock()
 	defer e.unlock()
 	news := false
@@ -28,7 +28,11 @@ func (e *engine) observe(ends map[partition.ID]int64, now time.Time) (standing [
 		news = news || l.end < 0
 		l.end, l.endAt = end, now
 	}
-	for id, l := range e.lanes {
+	for _, id := range led {
+		l := e.lanes[id]
+		if l == nil {
+			continue
+		}
 		if l.next >= 0 && l.end > l.next && l.next == l.stoodAt {
 			standing = append(standing, id)
 		}

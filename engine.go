@@ -9,6 +9,7 @@ import (
 
 	"github.com/seed429fd032/esm/internal/memory"
 	"github.com/seed429fd032/esm/internal/partition"
+	"github.com/seed429fd032/esm/internal/pollers"
 )
 
 // An engine is what runs between one Start and its Stop: the lanes, the
@@ -59,7 +60,7 @@ type engine struct {
 	waiting  laneHeap // lanes in back-off
 	discards []*lane  // lanes whose records are to be delivered
 	rewinds  []*lane  // lanes for which the client is to go back
-	pool     pool
+	pool     *pollers.Pool
 	memory   *memory.Account
 	books    books // of commits
 
@@ -102,7 +103,7 @@ func newEngine(c *settings, out world, w *watch, base context.Context) *engine {
 	e := &engine{
 		watch: w, world: out, base: base, run: runID(), cfg: c,
 		lanes: map[partition.ID]*lane{}, busy: map[partition.ID]*lease{}, leases: map[*lease]struct{}{},
-		pool: newPool(c), memory: memory.NewAccount(c.memoryBudget), evidence: newEvidence(), problems: map[string]*Problem{}, stood: map[partition.ID]standstill{},
+		pool: pollers.New(c.pollerConcurrency, c.pollerByteRate), memory: memory.NewAccount(c.memoryBudget), evidence: newEvidence(), problems: map[string]*Problem{}, stood: map[partition.ID]standstill{},
 		gateBell: newBell(), scaleBell: newBell(), timeBell: newBell(),
 		repause: func() {}, resize: func() {},
 	}
@@ -350,28 +351,6 @@ func (e *engine) freeQueue(l *lane) {
 	l.queue, l.count, l.bytes, l.cost = nil, 0, 0, 0
 }
 
-// fit keeps the number of pollers within its bounds, of which the assigned
-// partitions are one, and says why it had to.
-func (e *engine) fit(why string, now time.Time) {
-	least, most := bounds(e.cfg, len(e.lanes))
-	if n := min(max(e.pool.size, least), most); n != e.pool.size {
-		e.scale(n, why, now)
-	}
-}
-
-// scale sets the number of pollers.
-func (e *engine) scale(n int, reason string, now time.Time) {
-	from := e.pool.size
-	if n == from {
-		return
-	}
-	e.pool.resize(n, now)
-	e.scaleReason = reason
-	info := ScaledInfo{Mapping: e.watch.name, From: from, To: n, Reason: reason}
-	e.later(func() { fire(e.watch, func(h *Hooks) func(ScaledInfo) { return h.Scaled }, info) })
-	e.kick(now)
-}
-
 // reconfigure makes the newest settings hold.
 func (e *engine) reconfigure(newest func() *settings, now time.Time) {
 	e.mu.Lock()
@@ -379,7 +358,7 @@ func (e *engine) reconfigure(newest func() *settings, now time.Time) {
 	c := newest()
 	e.cfg = c
 	e.memory.SetBudget(c.memoryBudget)
-	e.pool.reconfigure(c.pollerConcurrency, c.pollerByteRate, now)
+	e.pool.Reconfigure(c.pollerConcurrency, c.pollerByteRate, now)
 	e.fit("the bounds changed", now)
 	// Lanes that were short of a batch may have one now.
 	for _, l := range e.lanes {

@@ -30,7 +30,7 @@ func benchmarkEngine(b *testing.B, size int) {
 	inv := InvokerFunc(func(context.Context, *Batch) error { return nil })
 	w := silentWatch(&c)
 	e := newEngine(&c.settings, calling(inv, w), w, context.Background())
-	e.pool.resize(1, time.Now()) // one worker: the calls follow each other
+	e.pool.Resize(1, time.Now()) // one worker: the calls follow each other
 	var tps []partition.ID
 	var polls kgo.Fetches
 	value := make([]byte, 1000)

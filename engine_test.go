@@ -19,6 +19,7 @@ import (
 
 	"github.com/seed429fd032/esm/internal/memory"
 	"github.com/seed429fd032/esm/internal/partition"
+	"github.com/seed429fd032/esm/scaling"
 )
 
 var (
@@ -137,7 +138,7 @@ func newDriver(seed uint64) *driver {
 	d.e = newEngine(&c.settings, out, silentWatch(&c), base)
 	d.e.spawning = true // no workers: the driver is the only one
 	d.e.evidence.others, d.e.evidence.fail, d.ill = int64(1+rng.IntN(2)), 2+rng.IntN(3), rng.IntN(3) == 0
-	d.e.pool.resize(1+rng.IntN(3), time.Now())
+	d.e.pool.Resize(1+rng.IntN(3), time.Now())
 	for p := range int32(1 + rng.IntN(6)) {
 		tp := partition.ID{Topic: "orders", Partition: p}
 		d.lanes[tp] = &naiveLane{}
@@ -1232,7 +1233,7 @@ func (d *driver) step(leftOut uint) {
 		d.assign(tp)
 	case op == 18:
 		d.e.mu.Lock()
-		d.e.scale(1+d.rng.IntN(5), "", time.Now())
+		d.e.scale(scaling.Decision{To: 1 + d.rng.IntN(5)}, time.Now())
 		d.e.unlock()
 	case op == 19:
 		d.e.resumeFrom(holdHalt)
@@ -1435,7 +1436,7 @@ func (d *driver) finish() {
 		}
 		d.wrong("it does not end%s", rows)
 	}
-	if d.e.memory.Held() != 0 || len(d.e.busy) != 0 || d.e.pool.busy != 0 || len(d.e.leases) != 0 || d.e.workers != 0 {
+	if d.e.memory.Held() != 0 || len(d.e.busy) != 0 || d.e.pool.Busy() != 0 || len(d.e.leases) != 0 || d.e.workers != 0 {
 		d.wrong("at the end: %d bytes held, %d busy, %d leases, %d workers", d.e.memory.Held(), len(d.e.busy), len(d.e.leases), d.e.workers)
 	}
 	if c := &d.e.counts; c.invocations < 0 || c.invoked < c.settled-int64(d.told)-c.lost {

@@ -46,6 +46,20 @@ type Mapping struct {
 type run struct {
 	engine   *engine
 	consumer *consumer
+	scaling  *scaleLoop
+}
+
+// close leaves the group and ends everything that was begun. It names what did
+// not end in time, and the hooks that have not returned.
+func (r *run) close(ctx context.Context) (waiting []string, leaveErr error) {
+	r.scaling.cancel()
+	waiting, leaveErr = r.consumer.close(ctx)
+	if !r.scaling.ended(ctx) {
+		waiting = append(waiting, "the scaler of the Mapping")
+	}
+	waiting = append(waiting, r.engine.watch.hanging()...)
+	r.engine.leave(time.Now()) // after the last decision
+	return waiting, leaveErr
 }
 
 // New makes a Mapping. It checks all arguments, reports every mistake at once

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/seed429fd032/esm"
+	"github.com/seed429fd032/esm/scaling"
 )
 
 // What the scaler does: there are 20 partitions with a backlog, so it wants
@@ -30,12 +31,12 @@ func ExampleHooks() {
 		}),
 		esm.WithBatchSize(1),
 		esm.WithHooks(esm.Hooks{
-			Scaled: func(i esm.ScaledInfo) {
-				if i.To < i.From {
+			Scaled: func(d scaling.Decision) {
+				if d.To < d.From {
 					return // the end, when the partitions go
 				}
-				fmt.Printf("%d -> %d pollers\n", i.From, i.To) // i.Reason says why
-				if i.To == 4 {
+				fmt.Printf("%d -> %d pollers\n", d.From, d.To) // d.Reason says why
+				if d.To == 4 {
 					cancel() // that is all of this example
 				}
 			},

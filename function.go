@@ -43,7 +43,7 @@ func (e *engine) reviewFunction(now time.Time) {
 	f := &e.function
 	waits := func(l *lane) bool { return !l.discarding() }
 	switch {
-	case e.pool.busy == 0 && !e.queue.any() && !slices.ContainsFunc(e.waiting, waits) && !e.throttledUntil.After(now):
+	case e.pool.Busy() == 0 && !e.queue.any() && !slices.ContainsFunc(e.waiting, waits) && !e.throttledUntil.After(now):
 		f.since = time.Time{} // there is nothing to do for it
 	case e.holds != 0 && !f.since.IsZero():
 		f.since = now // it is not let do it

@@ -1,6 +1,10 @@
 package esm
 
-import "time"
+import (
+	"time"
+
+	"github.com/seed429fd032/esm/scaling"
+)
 
 // Hooks are functions that a [Mapping] calls when something happens. Any may
 // be nil. They watch; what should change what happens wraps the [Invoker].
@@ -76,11 +80,12 @@ type Hooks struct {
 	// Committed: offsets were committed, or could not be.
 	Committed func(CommittedInfo)
 
-	// Sampled: the lag was measured, and the scaler decided. Its infos can be
-	// recorded as JSON and replayed.
-	Sampled func(SampledInfo)
+	// Sampled: the scaler decided, once a second or when there is news, mostly
+	// that all stays as it is. Recorded as JSON, these decisions are a trace for
+	// [scaling.Replay].
+	Sampled func(scaling.Decision)
 	// Scaled: the number of pollers changed.
-	Scaled func(ScaledInfo)
+	Scaled func(scaling.Decision)
 }
 
 // StateInfo is what [Hooks].StateChanged gets.
@@ -267,20 +272,4 @@ type CommittedInfo struct {
 	Took time.Duration
 	// Err is why one of those was not, nil if there is none.
 	Err error
-}
-
-// SampledInfo is what [Hooks].Sampled gets.
-type SampledInfo struct {
-	Mapping string
-	Sample  ScaleSample
-	// Pollers is what the scaler decided, and Reason why.
-	Pollers int
-	Reason  string
-}
-
-// ScaledInfo is what [Hooks].Scaled gets.
-type ScaledInfo struct {
-	Mapping  string
-	From, To int
-	Reason   string
 }

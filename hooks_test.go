@@ -18,6 +18,7 @@ import (
 
 	"github.com/seed429fd032/esm"
 	"github.com/seed429fd032/esm/esmtest"
+	"github.com/seed429fd032/esm/scaling"
 )
 
 // countingHooks sets every field of Hooks, also those that nobody thought of
@@ -157,8 +158,8 @@ func TestRecordedTraceIsReplayed(t *testing.T) {
 		inv := esmtest.NewInvoker(t).Takes(200*time.Millisecond).Return(slices.Repeat([]error{nil}, 300)...).Throttle(5, time.Second)
 		var trace bytes.Buffer
 		out := json.NewEncoder(&trace)
-		m := esmtest.Start(t, k.Source("orders", "billing"), inv, quiet(), esm.WithHooks(esm.Hooks{Sampled: func(i esm.SampledInfo) {
-			if err := out.Encode(i); err != nil {
+		m := esmtest.Start(t, k.Source("orders", "billing"), inv, quiet(), esm.WithHooks(esm.Hooks{Sampled: func(d scaling.Decision) {
+			if err := out.Encode(d); err != nil {
 				t.Error(err)
 			}
 		}}))
@@ -173,18 +174,29 @@ func TestRecordedTraceIsReplayed(t *testing.T) {
 		time.Sleep(4 * time.Minute)
 		stop(t, m)
 
-		replay := esm.NewReplay(false)
-		pollers, reasons, n := map[int]bool{}, map[string]bool{}, 0
-		for in := json.NewDecoder(&trace); in.More(); n++ {
-			var i esm.SampledInfo
-			if err := in.Decode(&i); err != nil {
+		var decided []scaling.Decision
+		for in := json.NewDecoder(&trace); in.More(); {
+			var d scaling.Decision
+			if err := in.Decode(&d); err != nil {
 				t.Fatal(err)
 			}
-			got, reason := replay(i.Sample)
-			if got != i.Pollers || reason != i.Reason {
-				t.Fatalf("sample %d: decided %d (%s), and then %d (%s)", n, i.Pollers, i.Reason, got, reason)
+			decided = append(decided, d)
+		}
+		samples := func(yield func(scaling.Sample) bool) {
+			for _, d := range decided {
+				if !yield(d.Sample) {
+					return
+				}
 			}
-			pollers[got], reasons[reason] = true, true
+		}
+		pollers, reasons, n := map[int]bool{}, map[string]bool{}, 0
+		for got := range scaling.Replay(samples, scaling.Provisioned) {
+			want := decided[n]
+			if want.Mapping != "billing" || got.From != want.From || got.To != want.To || got.Reason != want.Reason || got.Short != want.Short {
+				t.Fatalf("sample %d of %q: decided %d to %d (%s), and then %d to %d (%s)", n, want.Mapping, want.From, want.To, want.Reason, got.From, got.To, got.Reason)
+			}
+			pollers[got.To], reasons[got.Reason] = true, true
+			n++
 		}
 		if n < 200 || len(pollers) < 3 || !reasons["the function throttles"] {
 			t.Errorf("%d samples with %d numbers of pollers: %v", n, len(pollers), reasons)

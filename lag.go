@@ -3,13 +3,17 @@ package esm
 import (
 	"context"
 	"errors"
+	"maps"
+	"slices"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
+	"github.com/seed429fd032/esm/internal/guard"
 	"github.com/seed429fd032/esm/internal/partition"
 )
 
@@ -45,28 +49,8 @@ func listOffsets(ctx context.Context, cl *kgo.Client, tps []partition.ID, at int
 	if len(tps) == 0 {
 		return answers
 	}
-	req := kmsg.NewPtrListOffsetsRequest()
-	req.ReplicaID = -1
-	if readCommitted {
-		req.IsolationLevel = 1
-	}
-	topics := map[string]int{}
-	for _, tp := range tps {
-		i, ok := topics[tp.Topic]
-		if !ok {
-			i = len(req.Topics)
-			topics[tp.Topic] = i
-			t := kmsg.NewListOffsetsRequestTopic()
-			t.Topic = tp.Topic
-			req.Topics = append(req.Topics, t)
-		}
-		p := kmsg.NewListOffsetsRequestTopicPartition()
-		p.Partition = tp.Partition
-		p.Timestamp = at
-		req.Topics[i].Partitions = append(req.Topics[i].Partitions, p)
-	}
 	var failed error
-	for _, shard := range cl.RequestSharded(ctx, req) {
+	for _, shard := range cl.RequestSharded(ctx, listRequest(tps, at, readCommitted)) {
 		if shard.Err != nil {
 			failed = shard.Err
 			if r, ok := shard.Req.(*kmsg.ListOffsetsRequest); ok {
@@ -95,28 +79,72 @@ func listOffsets(ctx context.Context, cl *kgo.Client, tps []partition.ID, at int
 	return answers
 }
 
-// sampleLag lists the ends of the assigned partitions every second, and every
-// five seconds where the logs start of those that stand still, until ctx ends. A request is not cut short, since that would cost the connection: while
-// one takes long, the ends grow old, and the lag becomes unknown.
+// listRequest asks for an offset of each partition.
+func listRequest(tps []partition.ID, at int64, readCommitted bool) *kmsg.ListOffsetsRequest {
+	req := kmsg.NewPtrListOffsetsRequest()
+	req.ReplicaID = -1
+	if readCommitted {
+		req.IsolationLevel = 1
+	}
+	topics := map[string]int{}
+	for _, tp := range tps {
+		i, ok := topics[tp.Topic]
+		if !ok {
+			i = len(req.Topics)
+			topics[tp.Topic] = i
+			t := kmsg.NewListOffsetsRequestTopic()
+			t.Topic = tp.Topic
+			req.Topics = append(req.Topics, t)
+		}
+		p := kmsg.NewListOffsetsRequestTopicPartition()
+		p.Partition = tp.Partition
+		p.Timestamp = at
+		req.Topics[i].Partitions = append(req.Topics[i].Partitions, p)
+	}
+	return req
+}
+
+// An asking is what one broker is asked about its partitions, again and again.
+type asking struct {
+	busy   atomic.Bool // it has not answered yet
+	again  atomic.Bool // it was to be asked meanwhile
+	starts time.Time   // when it was asked last where logs start; its own while it is busy
+}
+
+// sampleLag asks the brokers every second for the ends of the assigned partitions,
+// and every five seconds where the logs start of those that stand still, until ctx
+// ends. Each broker is asked by itself, so that one that does not answer hides the
+// lag of what it leads, and of nothing else. A request is not cut short, since that
+// would cost the connection: while one takes long, the ends grow old, and the lag
+// becomes unknown.
 func (c *consumer) sampleLag(ctx context.Context) {
 	timer := time.NewTimer(lagEvery)
 	defer timer.Stop()
-	var asked time.Time // for starts
+	brokers := map[int32]*asking{}
 	for {
 		c.forgetEnds()
-		if tps := c.engine.here().partitions; len(tps) > 0 {
-			c.countBrokers(tps)
-			ends := listOffsets(ctx, c.client, tps, listEnd, c.positions.readCommitted)
-			if ctx.Err() != nil {
-				return
+		leads := c.leads(c.engine.here().partitions)
+		for leader, tps := range leads {
+			b := brokers[leader]
+			if b == nil {
+				b = &asking{}
+				brokers[leader] = b
 			}
-			if standing := c.observe(ends, time.Now()); time.Since(asked) >= startEvery {
-				asked = time.Now()
-				starts := listOffsets(ctx, c.client, standing, listStart, c.positions.readCommitted)
-				if ctx.Err() != nil {
-					return
+			if b.busy.Swap(true) {
+				b.again.Store(true)
+				continue
+			}
+			c.group.Go(func() {
+				c.askLag(ctx, b, leader, tps)
+				b.busy.Store(false)
+				if b.again.Swap(false) {
+					c.lagBell.ring()
 				}
-				c.observeStarts(starts, time.Now())
+			})
+		}
+		for leader, b := range brokers {
+			if leads[leader] == nil && !b.busy.Load() {
+				delete(brokers, leader)
 			}
 		}
 		timer.Reset(lagEvery)
@@ -129,16 +157,73 @@ func (c *consumer) sampleLag(ctx context.Context) {
 	}
 }
 
-// countBrokers counts the brokers that lead the partitions: one poll brings at
-// most one fetch of each.
-func (c *consumer) countBrokers(tps []partition.ID) {
-	leaders := map[int32]bool{}
+// askLag asks one broker once.
+func (c *consumer) askLag(ctx context.Context, b *asking, leader int32, tps []partition.ID) {
+	ends := c.listAt(ctx, leader, tps, listEnd)
+	if ctx.Err() != nil {
+		return
+	}
+	standing := c.observe(tps, ends, time.Now())
+	if time.Since(b.starts) < startEvery {
+		return
+	}
+	b.starts = time.Now()
+	starts := c.listAt(ctx, leader, standing, listStart)
+	if ctx.Err() == nil {
+		c.observeStarts(tps, starts, time.Now())
+	}
+}
+
+// leads groups partitions by the brokers that lead them, or by -1 while that is
+// unknown. It notes how many brokers there are: one poll brings at most one fetch
+// of each.
+func (c *consumer) leads(tps []partition.ID) map[int32][]partition.ID {
+	leads := map[int32][]partition.ID{}
 	for _, tp := range tps {
-		if leader, _, err := c.client.PartitionLeader(tp.Topic, tp.Partition); err == nil && leader >= 0 {
-			leaders[leader] = true
+		leader, _, err := c.client.PartitionLeader(tp.Topic, tp.Partition)
+		if err != nil || leader < 0 {
+			leader = -1
+		}
+		leads[leader] = append(leads[leader], tp)
+	}
+	if len(leads) > 0 {
+		known := len(leads)
+		if leads[-1] != nil {
+			known--
+		}
+		c.engine.ledBy(known)
+	}
+	return leads
+}
+
+// listAt is listOffsets of partitions that one broker leads, as far as the client
+// knows. It asks that broker and no other: to look up the leaders first, as
+// listOffsets does, may mean to ask one that does not answer. What the broker does
+// not say is asked in that way.
+func (c *consumer) listAt(ctx context.Context, leader int32, tps []partition.ID, at int64) map[partition.ID]listed {
+	said := map[partition.ID]listed{}
+	if leader >= 0 && len(tps) > 0 {
+		if resp, err := c.client.Broker(int(leader)).RetriableRequest(ctx, listRequest(tps, at, c.positions.readCommitted)); err == nil {
+			for _, t := range resp.(*kmsg.ListOffsetsResponse).Topics {
+				for _, p := range t.Partitions {
+					if err := kerr.ErrorForCode(p.ErrorCode); !kerr.IsRetriable(err) {
+						said[partition.ID{Topic: t.Topic, Partition: p.Partition}] = listed{p.Offset, p.LeaderEpoch, err}
+					}
+				}
+			}
 		}
 	}
-	c.engine.ledBy(len(leaders))
+	answers := make(map[partition.ID]listed, len(tps)) // of those that were asked for, and no other
+	var unsaid []partition.ID
+	for _, tp := range tps {
+		if a, ok := said[tp]; ok {
+			answers[tp] = a
+		} else {
+			unsaid = append(unsaid, tp)
+		}
+	}
+	maps.Copy(answers, listOffsets(ctx, c.client, unsaid, at, c.positions.readCommitted))
+	return answers
 }
 
 // What problems with where logs end and start begin with.
@@ -155,6 +240,11 @@ func (c *consumer) forgetEnds() {
 		return
 	}
 	here := c.engine.here()
+	c.mu.Lock()
+	for _, r := range []refusals{c.noEnds, c.noStarts} {
+		maps.DeleteFunc(r, func(id partition.ID, _ error) bool { return !slices.Contains(here.partitions, id) })
+	}
+	c.mu.Unlock()
 	for _, p := range problems {
 		for _, prefix := range []string{endProblem, startProblem} {
 			if topic, ok := strings.CutPrefix(p.With, prefix); ok && !here.topics[topic] {
@@ -164,43 +254,69 @@ func (c *consumer) forgetEnds() {
 	}
 }
 
+// refusals are the partitions of which a broker does not say something.
+type refusals map[partition.ID]error
+
+// note books what a broker said of the partitions that it leads, and returns their
+// topics, each with the error of a partition that is refused, by whichever broker,
+// or nil. What was not asked is not refused.
+func (r refusals) note(led []partition.ID, answers map[partition.ID]listed) map[string]error {
+	topics := map[string]error{}
+	for _, id := range led {
+		topics[id.Topic] = nil
+		if err := answers[id].err; err != nil {
+			r[id] = guard.Keep(err)
+		} else {
+			delete(r, id)
+		}
+	}
+	for id, err := range r {
+		if _, asked := topics[id.Topic]; asked {
+			topics[id.Topic] = err
+		}
+	}
+	return topics
+}
+
 // observe tells the engine where partitions end, and returns those that stand
-// still. What the brokers refuse to say is a problem to show, and a topic that is
-// not there is suspect.
-func (c *consumer) observe(answers map[partition.ID]listed, now time.Time) (standing []partition.ID) {
-	ends, refused := map[partition.ID]int64{}, map[string]error{}
+// still. What the brokers refuse to say is a problem to show, until none of the
+// topic's partitions is refused. A topic that is not there is suspect.
+func (c *consumer) observe(led []partition.ID, answers map[partition.ID]listed, now time.Time) (standing []partition.ID) {
+	ends, missing := map[partition.ID]int64{}, map[string]bool{}
 	for id, a := range answers {
 		if a.err == nil {
 			ends[id] = a.offset
-			if _, known := refused[id.Topic]; !known {
-				refused[id.Topic] = nil
-			}
-			continue
 		}
-		refused[id.Topic] = a.err
+		if errors.Is(a.err, kerr.UnknownTopicOrPartition) || errors.Is(a.err, kerr.UnknownTopicID) {
+			missing[id.Topic] = true
+		}
 	}
-	for topic, err := range refused {
+	c.mu.Lock()
+	topics := c.noEnds.note(led, answers)
+	c.mu.Unlock()
+	for topic, err := range topics {
 		c.engine.raise(endProblem+topic, err)
-		if errors.Is(err, kerr.UnknownTopicOrPartition) || errors.Is(err, kerr.UnknownTopicID) {
+		if missing[topic] {
 			c.suspect(topic)
 		}
 	}
-	return c.engine.observe(ends, now)
+	return c.engine.observe(led, ends, now)
 }
 
 // observeStarts tells the engine where logs start. What the brokers refuse to say
 // is a problem to show, until they say it or nobody asks.
-func (c *consumer) observeStarts(answers map[partition.ID]listed, now time.Time) {
-	starts, refused := map[partition.ID]logStart{}, map[string]error{}
+func (c *consumer) observeStarts(led []partition.ID, answers map[partition.ID]listed, now time.Time) {
+	starts := map[partition.ID]logStart{}
 	for id, a := range answers {
-		if a.err != nil {
-			refused[id.Topic] = a.err
-			continue
+		if a.err == nil {
+			starts[id] = logStart{a.offset, a.leaderEpoch}
 		}
-		starts[id] = logStart{a.offset, a.leaderEpoch}
 	}
-	for topic := range c.engine.here().topics {
-		c.engine.raise(startProblem+topic, refused[topic])
+	c.mu.Lock()
+	topics := c.noStarts.note(led, answers)
+	c.mu.Unlock()
+	for topic, err := range topics {
+		c.engine.raise(startProblem+topic, err)
 	}
 	c.engine.observeStarts(starts, now)
 }

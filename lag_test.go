@@ -3,6 +3,7 @@ package esm
 import (
 	"context"
 	"errors"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -31,16 +32,17 @@ func TestRefusedStartsAreAProblem(t *testing.T) {
 			t.Errorf("%q, want %q", got, want)
 		}
 	}
+	led := []partition.ID{onlyPartition}
 	no := map[partition.ID]listed{onlyPartition: {offset: -1, err: kerr.UnknownServerError}}
-	c.observeStarts(no, time.Now())
+	c.observeStarts(led, no, time.Now())
 	want("start of topic orders")
-	c.observeStarts(map[partition.ID]listed{onlyPartition: {leaderEpoch: -1}}, time.Now())
+	c.observeStarts(led, map[partition.ID]listed{onlyPartition: {leaderEpoch: -1}}, time.Now())
 	want("")
-	c.observeStarts(no, time.Now())
-	c.observeStarts(nil, time.Now())
+	c.observeStarts(led, no, time.Now())
+	c.observeStarts(led, nil, time.Now())
 	want("")
-	c.observeStarts(no, time.Now())
-	c.observe(map[partition.ID]listed{onlyPartition: {offset: -1, err: errors.New("no")}}, time.Now())
+	c.observeStarts(led, no, time.Now())
+	c.observe(led, map[partition.ID]listed{onlyPartition: {offset: -1, err: errors.New("no")}}, time.Now())
 	c.forgetEnds()
 	if got := problems(); len(got) != 2 {
 		t.Errorf("%q", got)
@@ -48,4 +50,37 @@ func TestRefusedStartsAreAProblem(t *testing.T) {
 	e.lose([]partition.ID{onlyPartition}, time.Now())
 	c.forgetEnds()
 	want("")
+}
+
+// TestWhatOnePartitionIsRefusedNoOtherEnds: brokers answer one by one, and a topic
+// has its Problem until none of its partitions is refused.
+func TestWhatOnePartitionIsRefusedNoOtherEnds(t *testing.T) {
+	e := engineOf(func(context.Context, *Batch) error { return nil })
+	c := newConsumer(e, &Source{}, time.Second, nil)
+	other := partition.ID{Topic: onlyPartition.Topic, Partition: onlyPartition.Partition + 1}
+	e.assign([]partition.ID{other}, time.Now())
+	no, yes := listed{offset: -1, err: kerr.UnknownServerError}, listed{offset: 0}
+	for _, tt := range []struct {
+		of   partition.ID
+		says listed
+		want bool
+	}{{onlyPartition, no, true}, {other, yes, true}, {other, no, true}, {onlyPartition, yes, true}, {other, yes, false}} {
+		led, answer := []partition.ID{tt.of}, map[partition.ID]listed{tt.of: tt.says}
+		c.observe(led, answer, time.Now())
+		c.observeStarts(led, answer, time.Now())
+		for _, problem := range []string{endProblem, startProblem} {
+			got := slices.ContainsFunc(e.known(), func(p Problem) bool { return p.With == problem+onlyPartition.Topic })
+			if got != tt.want {
+				t.Errorf("partition %d says %v: the problem %q is there: %v", tt.of.Partition, tt.says.err, problem, got)
+			}
+		}
+	}
+	// One that is taken away is refused nothing any more.
+	c.observe([]partition.ID{other}, map[partition.ID]listed{other: no}, time.Now())
+	e.lose([]partition.ID{other}, time.Now())
+	c.forgetEnds()
+	c.observe([]partition.ID{onlyPartition}, map[partition.ID]listed{onlyPartition: yes}, time.Now())
+	if got := e.known(); len(got) != 0 {
+		t.Errorf("after it was taken away: %v", got)
+	}
 }

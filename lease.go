@@ -6,14 +6,15 @@ import (
 	"time"
 
 	"github.com/seed429fd032/esm/internal/partition"
+	"github.com/seed429fd032/esm/internal/pollers"
 )
 
 // A lease is one invocation: a poller that has the lanes of a work. A delivery
 // to a destination is one too, of one lane and without a poller.
 type lease struct {
 	call
-	poller  *poller // nil for a delivery
-	lanes   int     // how many the function got, whatever became of them since
+	poller  *pollers.Poller // nil for a delivery
+	lanes   int             // how many the function got, whatever became of them since
 	started time.Time
 	ended   time.Time     // of its context, if that was noticed
 	told    time.Duration // after how long it was mentioned last
@@ -25,12 +26,12 @@ type lease struct {
 // runnable reports whether an invocation could start now.
 func (e *engine) runnable(now time.Time) bool {
 	return e.holds == 0 && e.queue.any() && !e.throttledUntil.After(now) &&
-		!e.saturated() && e.pool.pick(now) != nil
+		!e.saturated() && e.pool.Pick(now) != nil
 }
 
 // saturated reports whether as many invocations run as may.
 func (e *engine) saturated() bool {
-	return e.cfg.maxConcurrency >= 0 && e.pool.busy >= e.cfg.maxConcurrency
+	return e.cfg.maxConcurrency >= 0 && e.pool.Busy() >= e.cfg.maxConcurrency
 }
 
 // kick starts a worker if there is something for it to do. Only one is started
@@ -108,7 +109,7 @@ func (e *engine) lease(now time.Time) *lease {
 		return nil
 	}
 	l := e.newLease(w, now)
-	l.poller = e.pool.pick(now)
+	l.poller = e.pool.Pick(now)
 	for _, p := range w.parts {
 		l.count += len(p.left[0].records)
 		l.attempt = max(l.attempt, p.left[0].attempts+1)
@@ -125,7 +126,7 @@ func (e *engine) lease(now time.Time) *lease {
 	if !fresh {
 		charged = 0
 	}
-	e.pool.start(l.poller, charged, now)
+	e.pool.Start(l.poller, charged, now)
 	e.function.began(now)
 	e.counts.invocations++
 	e.counts.invoked += int64(l.count)
@@ -202,7 +203,7 @@ func (e *engine) end(l *lease, v verdict) {
 	e.mu.Lock()
 	now := time.Now()
 	took, _ := l.ran(now)
-	e.pool.end(l.poller, now)
+	e.pool.End(l.poller, now)
 	e.tally(l, v, took, now)
 	tried := l.tried[:0]
 	for _, p := range l.work.parts {

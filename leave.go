@@ -61,8 +61,6 @@ func (c *consumer) close(ctx context.Context) (waiting []string, leaveErr error)
 		ends("the Kafka client, which does not close", c.client.Close)
 	}
 	ends("goroutines of the Mapping", c.group.Wait)
-	waiting = append(waiting, c.engine.watch.hanging()...)
-	c.engine.leave(time.Now())
 	return waiting, leaveErr
 }
 

@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"golang.org/x/time/rate"
+
+	"github.com/seed429fd032/esm/scaling"
 )
 
 // logHooks writes what happens to a log. What can repeat many times a second
@@ -95,8 +97,8 @@ func logHooks(l *slog.Logger) Hooks {
 				commits.log(slog.LevelWarn, "a commit failed and will be tried again", "partitions", len(i.Failed), "err", i.Err)
 			}
 		},
-		Scaled: func(i ScaledInfo) {
-			l.Info("the number of pollers changed", "from", i.From, "to", i.To, "reason", i.Reason)
+		Scaled: func(d scaling.Decision) {
+			l.Info("the number of pollers changed", "from", d.From, "to", d.To, "reason", d.Reason)
 		},
 	}
 }

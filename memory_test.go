@@ -13,6 +13,7 @@ import (
 
 	"github.com/seed429fd032/esm"
 	"github.com/seed429fd032/esm/esmtest"
+	"github.com/seed429fd032/esm/scaling"
 )
 
 // load writes so many records of this size into each partition, in batches of
@@ -358,9 +359,9 @@ func TestMemoryHoldsNobodyUpWhileAllPartitionsAreBusy(t *testing.T) {
 				return context.Cause(ctx)
 			}
 		})
-		var sampled list[esm.ScaleSample]
+		var sampled list[scaling.Sample]
 		m := esmtest.Start(t, k.Source("orders", "billing"), inv, quiet(), esm.WithMemoryBudget(8<<20), esm.WithHooks(esm.Hooks{
-			Sampled: func(i esm.SampledInfo) { sampled.add(i.Sample) },
+			Sampled: func(d scaling.Decision) { sampled.add(d.Sample) },
 		}))
 		waitFor(t, 10*time.Second, "busy", func() bool { return m.Stats().BusySlots == 4 })
 		load(k, "orders", 4, 5000, 2000)

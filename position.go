@@ -269,7 +269,7 @@ func (c *consumer) adjust(ctx context.Context, offsets map[string]map[int32]kgo.
 		c.pauser.reconcile() // before the client consumes them
 		c.lateBell.ring()
 	}
-	c.countBrokers(c.engine.here().partitions)
+	c.leads(c.engine.here().partitions)
 	c.lagBell.ring()
 	c.joined()
 	return offsets, nil

@@ -94,7 +94,7 @@ func (e *engine) giveBack(l *lease, changed []*part, now time.Time) {
 	e.mu.Lock()
 	defer e.unlock()
 	if l.poller != nil {
-		e.pool.end(l.poller, now)
+		e.pool.End(l.poller, now)
 		e.counts.invocations--
 		e.counts.invoked -= int64(l.count)
 	}

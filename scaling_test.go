@@ -3,6 +3,7 @@ package esm_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"strings"
 	"sync"
@@ -10,8 +11,11 @@ import (
 	"testing"
 	"time"
 
+	"github.com/twmb/franz-go/pkg/kmsg"
+
 	"github.com/seed429fd032/esm"
 	"github.com/seed429fd032/esm/esmtest"
+	"github.com/seed429fd032/esm/scaling"
 )
 
 // TestBacklogIsAnsweredAtOnceAndWithoutARebalance is AWS's published run with a
@@ -22,7 +26,7 @@ func TestBacklogIsAnsweredAtOnceAndWithoutARebalance(t *testing.T) {
 		k := esmtest.NewKafka(t, esmtest.Topic("orders", 100))
 		fill(k, "orders", 100, 2000)
 		inv := esm.InvokerFunc(func(context.Context, *esm.Batch) error { time.Sleep(100 * time.Millisecond); return nil })
-		var scaled list[esm.ScaledInfo]
+		var scaled list[scaling.Decision]
 		rebalances := 0
 		m := esmtest.Start(t, k.Source("orders", "billing"), inv, quiet(), esm.WithBatchSize(10), esm.WithHooks(esm.Hooks{
 			Scaled:   scaled.add,
@@ -77,7 +81,7 @@ func TestOnDemandStartsWithOneAndStepsOnceAMinute(t *testing.T) {
 		inv := esm.InvokerFunc(func(context.Context, *esm.Batch) error { time.Sleep(time.Second); return nil })
 		var scaled []time.Time
 		m := esmtest.Start(t, k.Source("orders", "billing"), inv, quiet(), esm.WithOnDemand(), esm.WithHooks(esm.Hooks{
-			Scaled: func(i esm.ScaledInfo) {
+			Scaled: func(i scaling.Decision) {
 				if i.Reason != "partitions were assigned" {
 					scaled = append(scaled, time.Now())
 				}
@@ -316,5 +320,53 @@ func TestStatsAddUp(t *testing.T) {
 		if st := m.State(); st.AWSState() != "Enabled" || !strings.HasPrefix(st.LastResult, "PROBLEM: Function call failed: billing is down") {
 			t.Errorf("%+v", st)
 		}
+	})
+}
+
+// TestNothingIsScaledBeforeTheFirstAssignment: there is nothing to decide on, and
+// the first number of pollers is that of the partitions.
+func TestNothingIsScaledBeforeTheFirstAssignment(t *testing.T) {
+	virtual(t, func(t *testing.T) {
+		k := esmtest.NewKafka(t, esmtest.Topic("orders", 3))
+		k.Cluster().ControlKey(int16(kmsg.JoinGroup), func(kmsg.Request) (kmsg.Response, error, bool) {
+			time.Sleep(5 * time.Second)
+			return nil, nil, false
+		})
+		var told list[string]
+		esmtest.Start(t, k.Source("orders", "billing"), esmtest.NewInvoker(t), quiet(), esm.WithMinPollers(3), esm.WithHooks(esm.Hooks{
+			Assigned: func(esm.AssignedInfo) { told.add("assigned") },
+			Sampled:  func(scaling.Decision) { told.add("sampled") },
+			Scaled:   func(d scaling.Decision) { told.add(fmt.Sprintf("scaled from %d to %d", d.From, d.To)) },
+		}))
+		time.Sleep(5 * time.Second)
+		got := told.all()
+		slices.Sort(got[:min(2, len(got))]) // they are told of one assignment
+		if len(got) < 5 || !slices.Equal(got[:3], []string{"assigned", "scaled from 0 to 3", "sampled"}) {
+			t.Errorf("%q", got)
+		}
+	})
+}
+
+// TestStopNamesAScalerThatIsHeldUp by more hooks that hang than it has time for.
+func TestStopNamesAScalerThatIsHeldUp(t *testing.T) {
+	virtual(t, func(t *testing.T) {
+		k := esmtest.NewKafka(t, esmtest.Topic("orders", 1))
+		release := make(chan struct{})
+		opts := []esm.Option{quiet(), esm.WithStopTimeout(time.Second)}
+		for range 8 {
+			opts = append(opts, esm.WithHooks(esm.Hooks{Sampled: func(scaling.Decision) { <-release }}))
+		}
+		m := esmtest.New(t, k.Source("orders", "billing"), esmtest.NewInvoker(t), opts...)
+		if err := m.Start(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(3 * time.Second)
+		err := m.Stop(t.Context())
+		var drain *esm.DrainError
+		if !errors.As(err, &drain) || !slices.Contains(drain.Waiting, "the scaler of the Mapping") {
+			t.Errorf("%v", err)
+		}
+		close(release)
+		time.Sleep(time.Minute)
 	})
 }

@@ -267,8 +267,8 @@ func (e *engine) nextDue(now time.Time) time.Time {
 		// What comes next for them is not a matter of time.
 	case e.throttledUntil.After(now):
 		sooner(e.throttledUntil)
-	case e.pool.pick(now) == nil:
-		sooner(e.pool.refill())
+	case e.pool.Pick(now) == nil:
+		sooner(e.pool.Refill())
 	}
 	return next
 }

@@ -65,7 +65,7 @@ func (m *Mapping) Start(ctx context.Context) error {
 	base := context.WithValue(context.WithoutCancel(ctx), invocationOf{m}, true)
 	discards := &deliveries{mapping: m.watch.name, source: &m.source, destination: func() Destination { return m.cfg.Load().destination }}
 	e := newEngine(&cfg.settings, world{invoke: m.caller().invoke, deliver: discards.deliver, halted: m.onHalt, unreadable: newUnreadableError}, m.watch, base)
-	r := &run{engine: e, consumer: newConsumer(e, &m.source, cfg.revokeTimeout, cfg.startChecks)}
+	r := &run{engine: e, consumer: newConsumer(e, &m.source, cfg.revokeTimeout, cfg.startChecks), scaling: startScaling(e, cfg.onDemand)}
 	if m.paused {
 		e.hold(holdPause) // with mu, since nobody else has the engine yet
 	}
@@ -103,7 +103,7 @@ func (m *Mapping) Start(ctx context.Context) error {
 	release := r.engine.watch.press()
 	defer release()
 	r.abandon(leave)
-	_, _ = r.consumer.close(leave) // what failed is known already
+	_, _ = r.close(leave) // what failed is known already
 	done()
 	m.mu.Lock()
 	if m.stop == nil {

@@ -128,7 +128,7 @@ func (m *Mapping) shutDown(stop *stopping, r *run) {
 	failed.CommitErr = guard.Keep(r.consumer.committer.flush(end))
 	failed.Again = e.settledAbove()
 	stop.doing.Store("leaving the group")
-	failed.Waiting, failed.LeaveErr = r.consumer.close(end)
+	failed.Waiting, failed.LeaveErr = r.close(end)
 	failed.LeaveErr = guard.Keep(failed.LeaveErr)
 	failed.Stuck = e.stuckCalls()
 

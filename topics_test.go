@@ -15,6 +15,7 @@ import (
 
 	"github.com/seed429fd032/esm"
 	"github.com/seed429fd032/esm/esmtest"
+	"github.com/seed429fd032/esm/scaling"
 )
 
 // The tests in this file are about topics that change under a Mapping.
@@ -80,13 +81,13 @@ type reader struct {
 	values  list[string]
 	news    chan struct{}
 	nudge   nudge
-	sampled chan esm.ScaleSample
+	sampled chan scaling.Sample
 }
 
 // read starts a reader.
 func read(t *testing.T, source esm.Source, opts ...esm.Option) *reader {
 	t.Helper()
-	r := &reader{t: t, news: make(chan struct{}, 1), sampled: make(chan esm.ScaleSample)}
+	r := &reader{t: t, news: make(chan struct{}, 1), sampled: make(chan scaling.Sample)}
 	source.Client = append(source.Client[:len(source.Client):len(source.Client)], kgo.WithHooks(&r.nudge))
 	r.m = esmtest.Start(t, source, esm.InvokerFunc(func(_ context.Context, b *esm.Batch) error {
 		for _, rec := range b.Records {
@@ -98,9 +99,9 @@ func read(t *testing.T, source esm.Source, opts ...esm.Option) *reader {
 		}
 		return nil
 	}), append([]esm.Option{quiet(), esm.WithBatchWindow(10 * time.Millisecond), esm.WithHooks(esm.Hooks{
-		Sampled: func(i esm.SampledInfo) {
+		Sampled: func(d scaling.Decision) {
 			select {
-			case r.sampled <- i.Sample:
+			case r.sampled <- d.Sample:
 			default:
 			}
 		},
@@ -134,7 +135,7 @@ func (r *reader) want(values string) {
 func (r *reader) caughtUp(ends ...int64) {
 	r.t.Helper()
 	deadline := time.After(time.Minute)
-	var last esm.ScaleSample
+	var last scaling.Sample
 	called := time.Now()
 	for {
 		select {

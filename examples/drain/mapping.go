@@ -14,6 +14,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/seed429fd032/esm"
+	"github.com/seed429fd032/esm/scaling"
 )
 
 const (
@@ -69,8 +70,8 @@ func (j *job) run(ctx context.Context, line func(string), logs io.Writer) (*outc
 	m, err := j.mapping(check.handled, esm.Hooks{
 		Polled:      func(esm.PolledInfo) { firstPolled.CompareAndSwap(0, time.Now().UnixNano()) },
 		InvokeEnded: func(esm.InvokeEndedInfo) { lastSettled.Store(time.Now().UnixNano()) },
-		Scaled: func(i esm.ScaledInfo) {
-			for was := most.Load(); int64(i.To) > was && !most.CompareAndSwap(was, int64(i.To)); was = most.Load() {
+		Scaled: func(d scaling.Decision) {
+			for was := most.Load(); int64(d.To) > was && !most.CompareAndSwap(was, int64(d.To)); was = most.Load() {
 			}
 		},
 	}, logs)

@@ -13,6 +13,7 @@ import (
 
 	"github.com/seed429fd032/esm"
 	"github.com/seed429fd032/esm/bench/job"
+	"github.com/seed429fd032/esm/scaling"
 )
 
 func main() {
@@ -76,7 +77,7 @@ func run(ctx context.Context, j *job.Job) error {
 	j.About.Settings = said
 	var pollers atomic.Int64
 	opts = append(opts,
-		esm.WithHooks(esm.Hooks{Scaled: func(i esm.ScaledInfo) { pollers.Store(max(pollers.Load(), int64(i.To))) }}),
+		esm.WithHooks(esm.Hooks{Scaled: func(d scaling.Decision) { pollers.Store(max(pollers.Load(), int64(d.To))) }}),
 		esm.WithLogger(logger()))
 	m, err := esm.New(esm.Source{Brokers: strings.Split(j.Brokers, ","), Topics: []string{j.Topic}, Group: j.Group},
 		esm.InvokerFunc(func(_ context.Context, b *esm.Batch) error {

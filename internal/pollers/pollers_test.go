@@ -1,4 +1,4 @@
-package esm
+package pollers
 
 import (
 	"math/rand/v2"
@@ -27,15 +27,13 @@ func TestPoolAgreesWithANaiveOne(t *testing.T) {
 	for seed := range uint64(300) {
 		rng := rand.New(rand.NewPCG(seed, 1))
 		now := time.Unix(1_000_000, 0)
-		c := defaults("g")
-		c.pollerConcurrency, c.pollerByteRate = 1+rng.IntN(5), 1000*(1+rng.IntN(1000))
-		p := newPool(&c.settings)
-		naive := map[*poller]*naivePoller{}
-		var running []*poller
+		p := New(1+rng.IntN(5), 1000*(1+rng.IntN(1000)))
+		naive := map[*Poller]*naivePoller{}
+		var running []*Poller
 		for step := range 400 {
 			switch op := rng.IntN(10); {
 			case op == 0:
-				p.resize(rng.IntN(20), now)
+				p.Resize(rng.IntN(20), now)
 			case op == 1:
 				now = now.Add(time.Duration(rng.Int64N(int64(2 * time.Second))))
 			case op < 5 && len(running) > 0:
@@ -43,9 +41,9 @@ func TestPoolAgreesWithANaiveOne(t *testing.T) {
 				q := running[i]
 				running = append(running[:i], running[i+1:]...)
 				naive[q].busy--
-				p.end(q, now)
+				p.End(q, now)
 			default:
-				q := p.pick(now)
+				q := p.Pick(now)
 				for q, n := range naive {
 					n.fill(now, p.byteRate)
 					n.gone = q.leaving
@@ -75,7 +73,7 @@ func TestPoolAgreesWithANaiveOne(t *testing.T) {
 				bytes := rng.Int64N(int64(3 * p.byteRate))
 				n.tokens -= float64(bytes)
 				n.busy++
-				p.start(q, bytes, now)
+				p.Start(q, bytes, now)
 				running = append(running, q)
 			}
 			for q, n := range naive {
@@ -95,8 +93,8 @@ func TestPoolAgreesWithANaiveOne(t *testing.T) {
 					staying++
 				}
 			}
-			if staying != p.size || p.busy != len(running) {
-				t.Fatalf("seed %d step %d: %d pollers of %d, %d busy of %d", seed, step, staying, p.size, p.busy, len(running))
+			if staying != p.Size() || p.Busy() != len(running) {
+				t.Fatalf("seed %d step %d: %d pollers of %d, %d busy of %d", seed, step, staying, p.Size(), p.Busy(), len(running))
 			}
 		}
 	}
@@ -105,19 +103,17 @@ func TestPoolAgreesWithANaiveOne(t *testing.T) {
 // TestPoolMovesNoMoreBytesThanItMay: over any time, the rate and one second's
 // burst of each poller, and one batch each on credit.
 func TestPoolMovesNoMoreBytesThanItMay(t *testing.T) {
-	c := defaults("g")
-	c.pollerConcurrency = 5
-	p := newPool(&c.settings)
+	p := New(5, 5_000_000)
 	now := time.Unix(1_000_000, 0)
-	p.resize(4, now)
+	p.Resize(4, now)
 	const batch = 2_000_000
 	moved := int64(0)
 	for range 60_000 { // milliseconds
 		now = now.Add(time.Millisecond)
-		for q := p.pick(now); q != nil; q = p.pick(now) {
+		for q := p.Pick(now); q != nil; q = p.Pick(now) {
 			moved += batch
-			p.start(q, batch, now)
-			p.end(q, now) // a function that returns at once
+			p.Start(q, batch, now)
+			p.End(q, now) // a function that returns at once
 		}
 	}
 	most, least := int64(60*4*5_000_000+4*batch), int64(60*4*5_000_000)
@@ -126,39 +122,36 @@ func TestPoolMovesNoMoreBytesThanItMay(t *testing.T) {
 	}
 }
 
-func TestPoolWithoutARateNeverRunsDry(t *testing.T) {
-	c := defaults("g")
-	c.pollerByteRate = Unlimited
-	p := newPool(&c.settings)
+func TestPoolWithoutARateIsNeverInDebt(t *testing.T) {
+	p := New(5, -1)
 	now := time.Unix(1, 0)
-	p.resize(1, now)
+	p.Resize(1, now)
 	for range 5 {
-		p.start(p.pick(now), 1<<40, now)
+		p.Start(p.Pick(now), 1<<40, now)
 	}
-	if p.pick(now) != nil || !p.refill().IsZero() {
+	if p.Pick(now) != nil || !p.Refill().IsZero() {
 		t.Error("a poller with five invocations leases a sixth")
 	}
 }
 
 func TestPoolCountsThoseThatWereActive(t *testing.T) {
-	c := defaults("g")
-	p := newPool(&c.settings)
+	p := New(5, 5_000_000)
 	now := time.Unix(1_000_000, 0)
-	p.resize(3, now)
-	q := p.pick(now)
-	p.start(q, 10, now)
-	p.end(q, now)
-	q = p.pick(now.Add(time.Second))
-	p.start(q, 10, now.Add(time.Second))
-	p.resize(0, now)
-	if got := p.activeSince(now.Add(-time.Minute)); got != 1 {
+	p.Resize(3, now)
+	q := p.Pick(now)
+	p.Start(q, 10, now)
+	p.End(q, now)
+	q = p.Pick(now.Add(time.Second))
+	p.Start(q, 10, now.Add(time.Second))
+	p.Resize(0, now)
+	if got := p.ActiveSince(now.Add(-time.Minute)); got != 1 {
 		t.Errorf("%d were active", got) // the same one, twice
 	}
-	p.end(q, now.Add(time.Minute))
-	if got := p.activeSince(now); got != 1 {
+	p.End(q, now.Add(time.Minute))
+	if got := p.ActiveSince(now); got != 1 {
 		t.Errorf("%d were active, the one that is gone", got)
 	}
-	if got := p.activeSince(now.Add(2 * time.Minute)); got != 0 {
+	if got := p.ActiveSince(now.Add(2 * time.Minute)); got != 0 {
 		t.Errorf("%d were active lately", got)
 	}
 }

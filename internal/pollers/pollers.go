@@ -1,4 +1,6 @@
-package esm
+// Package pollers is the capacity of a Mapping: how many invocations may begin
+// now, and which poller begins the next.
+package pollers
 
 import (
 	"container/heap"
@@ -7,47 +9,59 @@ import (
 	"golang.org/x/time/rate"
 )
 
-// A poller is a unit of capacity: so many invocations at once, and so many
+// A Poller is a unit of capacity: so many invocations at once, and so many
 // bytes a second. It is not a goroutine; the goroutines are those of the
 // invocations that it has.
-type poller struct {
-	id       int
-	busy     int  // invocations that it has now
-	leaving  bool // it takes nothing more
-	limit    *rate.Limiter
-	wetAt    time.Time // when its bucket is out of debt
-	lastUsed time.Time
-	heapIdx  int
-	in       *pollerHeap // which heap it is in, or nil
+type Poller struct {
+	id        int
+	busy      int  // invocations that it has now
+	leaving   bool // it takes nothing more
+	limit     *rate.Limiter
+	solventAt time.Time // when its token bucket is back above zero
+	lastUsed  time.Time
+	heapIdx   int
+	in        *pollerHeap // which heap it is in, or nil
 }
 
-// pool is the pollers. Which one leases next is the least loaded one with a
-// free slot whose bucket is not in debt.
+// A Pool is the pollers. The next to lease is the least loaded one with a free
+// slot whose bucket is not in debt. It has no clock and no lock: it is told the
+// time, and is for one goroutine at a time.
 //
 // The bucket is asked before a lane is leased, so no lane ever waits in the
 // hands of a poller that has no tokens while another has some. It allows debt:
 // a batch that is larger than the burst passes, and is paid for afterwards. It
 // starts empty, or adding pollers would add bursts.
-type pool struct {
+type Pool struct {
 	concurrency int
-	byteRate    int // bytes a second, or Unlimited
+	byteRate    int // bytes a second, negative for any number
 
-	all  []*poller
-	size int // how many there should be
-	busy int // invocations of all, including those that leave
-	free pollerHeap
-	dry  pollerHeap
-	ids  int
-	used []time.Time // when pollers that are gone were last used
+	all    []*Poller
+	size   int // how many there should be
+	busy   int // invocations of all, including those that leave
+	free   pollerHeap
+	inDebt pollerHeap
+	ids    int
+	used   []time.Time // when pollers that are gone were last used
 }
 
-func newPool(c *settings) pool {
-	return pool{concurrency: c.pollerConcurrency, byteRate: c.pollerByteRate, dry: pollerHeap{byTime: true}}
+// New makes a pool without pollers. Each will have so many invocations at once at
+// most, and move so many bytes a second, or any number if that is negative.
+func New(concurrency, byteRate int) *Pool {
+	return &Pool{concurrency: concurrency, byteRate: byteRate, inDebt: pollerHeap{byTime: true}}
 }
 
-// resize adds or removes pollers. A poller that has invocations goes when the
+// Size is how many pollers there should be. Others may still be leaving.
+func (p *Pool) Size() int { return p.size }
+
+// Busy is how many invocations run, of all pollers.
+func (p *Pool) Busy() int { return p.busy }
+
+// Slots is how many invocations may run at once.
+func (p *Pool) Slots() int { return p.size * p.concurrency }
+
+// Resize adds or removes pollers. A poller that has invocations goes when the
 // last one ends.
-func (p *pool) resize(n int, now time.Time) {
+func (p *Pool) Resize(n int, now time.Time) {
 	p.size = n
 	staying := 0
 	for _, q := range p.all {
@@ -65,14 +79,14 @@ func (p *pool) resize(n int, now time.Time) {
 	}
 	for ; staying < n; staying++ {
 		p.ids++
-		q := &poller{id: p.ids, heapIdx: -1}
+		q := &Poller{id: p.ids, heapIdx: -1}
 		q.limit = p.limiter(now)
 		p.all = append(p.all, q)
 		p.file(q, now)
 	}
 	// Let the least busy go first.
 	for staying > n {
-		var least *poller
+		var least *Poller
 		for _, q := range p.all {
 			if !q.leaving && (least == nil || q.busy < least.busy) {
 				least = q
@@ -84,12 +98,12 @@ func (p *pool) resize(n int, now time.Time) {
 	}
 }
 
-// reconfigure changes what one poller may do.
-func (p *pool) reconfigure(concurrency, byteRate int, now time.Time) {
+// Reconfigure changes what one poller may do.
+func (p *Pool) Reconfigure(concurrency, byteRate int, now time.Time) {
 	if byteRate != p.byteRate {
 		p.byteRate = byteRate
 		for _, q := range p.all {
-			q.limit, q.wetAt = p.limiter(now), time.Time{}
+			q.limit, q.solventAt = p.limiter(now), time.Time{}
 		}
 	}
 	p.concurrency = concurrency
@@ -98,8 +112,8 @@ func (p *pool) reconfigure(concurrency, byteRate int, now time.Time) {
 	}
 }
 
-func (p *pool) limiter(now time.Time) *rate.Limiter {
-	if p.byteRate == Unlimited {
+func (p *Pool) limiter(now time.Time) *rate.Limiter {
+	if p.byteRate < 0 {
 		return nil
 	}
 	l := rate.NewLimiter(rate.Limit(p.byteRate), p.byteRate)
@@ -107,10 +121,10 @@ func (p *pool) limiter(now time.Time) *rate.Limiter {
 	return l
 }
 
-// pick returns the poller that leases next, or nil.
-func (p *pool) pick(now time.Time) *poller {
-	for len(p.dry.pollers) > 0 && !p.dry.pollers[0].wetAt.After(now) {
-		p.file(p.dry.pollers[0], now)
+// Pick returns the poller that leases next, or nil.
+func (p *Pool) Pick(now time.Time) *Poller {
+	for len(p.inDebt.pollers) > 0 && !p.inDebt.pollers[0].solventAt.After(now) {
+		p.file(p.inDebt.pollers[0], now)
 	}
 	if len(p.free.pollers) == 0 {
 		return nil
@@ -118,17 +132,17 @@ func (p *pool) pick(now time.Time) *poller {
 	return p.free.pollers[0]
 }
 
-// refill is when the next poller that could lease gets tokens, or the zero
+// Refill is when the next poller that could lease gets tokens, or the zero
 // time.
-func (p *pool) refill() time.Time {
-	if len(p.dry.pollers) == 0 {
+func (p *Pool) Refill() time.Time {
+	if len(p.inDebt.pollers) == 0 {
 		return time.Time{}
 	}
-	return p.dry.pollers[0].wetAt
+	return p.inDebt.pollers[0].solventAt
 }
 
-// start gives a poller an invocation of so many bytes.
-func (p *pool) start(q *poller, bytes int64, now time.Time) {
+// Start gives a poller an invocation of so many bytes.
+func (p *Pool) Start(q *Poller, bytes int64, now time.Time) {
 	q.busy++
 	p.busy++
 	q.lastUsed = now
@@ -140,14 +154,14 @@ func (p *pool) start(q *poller, bytes int64, now time.Time) {
 		}
 		if tokens := q.limit.TokensAt(now); tokens < -0.5 {
 			wait := time.Duration(-tokens / float64(p.byteRate) * float64(time.Second))
-			q.wetAt = now.Add(wait + time.Nanosecond)
+			q.solventAt = now.Add(wait + time.Nanosecond)
 		}
 	}
 	p.file(q, now)
 }
 
-// end takes the invocation from the poller.
-func (p *pool) end(q *poller, now time.Time) {
+// End takes the invocation from the poller.
+func (p *Pool) End(q *Poller, now time.Time) {
 	q.busy--
 	p.busy--
 	q.lastUsed = now
@@ -156,7 +170,7 @@ func (p *pool) end(q *poller, now time.Time) {
 
 // file puts a poller where it belongs: with those that can lease, with those
 // whose bucket is in debt, or with neither.
-func (p *pool) file(q *poller, now time.Time) {
+func (p *Pool) file(q *Poller, now time.Time) {
 	if q.in != nil {
 		heap.Remove(q.in, q.heapIdx)
 		q.in = nil
@@ -167,16 +181,16 @@ func (p *pool) file(q *poller, now time.Time) {
 			p.remove(q)
 		}
 	case q.busy >= p.concurrency:
-	case q.wetAt.After(now):
-		q.in = &p.dry
-		heap.Push(&p.dry, q)
+	case q.solventAt.After(now):
+		q.in = &p.inDebt
+		heap.Push(&p.inDebt, q)
 	default:
 		q.in = &p.free
 		heap.Push(&p.free, q)
 	}
 }
 
-func (p *pool) remove(q *poller) {
+func (p *Pool) remove(q *Poller) {
 	for i := range p.all {
 		if p.all[i] == q {
 			p.all = append(p.all[:i], p.all[i+1:]...)
@@ -188,9 +202,9 @@ func (p *pool) remove(q *poller) {
 	}
 }
 
-// activeSince counts the pollers that had an invocation since then, including those
+// ActiveSince counts the pollers that had an invocation since then, including those
 // that are gone.
-func (p *pool) activeSince(t time.Time) int {
+func (p *Pool) ActiveSince(t time.Time) int {
 	kept := p.used[:0]
 	for _, at := range p.used {
 		if !at.Before(t) {
@@ -209,7 +223,7 @@ func (p *pool) activeSince(t time.Time) int {
 
 // pollerHeap orders pollers by load, or by when their bucket is out of debt.
 type pollerHeap struct {
-	pollers []*poller
+	pollers []*Poller
 	byTime  bool
 }
 
@@ -217,7 +231,7 @@ func (h *pollerHeap) Len() int { return len(h.pollers) }
 func (h *pollerHeap) Less(i, j int) bool {
 	a, b := h.pollers[i], h.pollers[j]
 	if h.byTime {
-		return a.wetAt.Before(b.wetAt)
+		return a.solventAt.Before(b.solventAt)
 	}
 	if a.busy != b.busy {
 		return a.busy < b.busy
@@ -231,7 +245,7 @@ func (h *pollerHeap) Swap(i, j int) {
 }
 
 func (h *pollerHeap) Push(x any) {
-	q := x.(*poller)
+	q := x.(*Poller)
 	q.heapIdx = len(h.pollers)
 	h.pollers = append(h.pollers, q)
 }

@@ -1,4 +1,4 @@
-package esm
+package scaling
 
 import (
 	"math/rand/v2"
@@ -7,9 +7,9 @@ import (
 	"time"
 )
 
-// A simulated is a topic and a function, as simple as they get: what the scaler's
+// A world is a topic and a function, as simple as they get: what the scaler's
 // samples are taken from.
-type simulated struct {
+type world struct {
 	now         time.Time
 	lag, end    []int64
 	arrive      int64 // records a second into each partition
@@ -24,14 +24,17 @@ type simulated struct {
 	completed   int64
 	throttled   int64
 	unknown     bool
-	scaler      scaler
+	idle        bool
+	each        func(Decision) // gets each decision, if set
+	scaler      *Scaler
 	reason      string
+	short       Limit
 }
 
-func newWorld(partitions int, lag int64) *simulated {
-	w := &simulated{
-		now: time.Unix(1_000_000, 0), batch: 100, batchTime: 100 * time.Millisecond, concurrency: 5,
-		pollers: 1, least: 1, most: min(200, partitions), byteRate: Unlimited,
+func newWorld(partitions int, lag int64) *world {
+	w := &world{
+		now: time.Unix(1_000_000, 0).UTC(), batch: 100, batchTime: 100 * time.Millisecond, concurrency: 5,
+		pollers: 1, least: 1, most: min(200, partitions), byteRate: Unlimited, scaler: New(Provisioned),
 	}
 	for range partitions {
 		w.lag, w.end = append(w.lag, lag), append(w.end, lag)
@@ -40,7 +43,7 @@ func newWorld(partitions int, lag int64) *simulated {
 }
 
 // second lets a second pass and asks the scaler.
-func (w *simulated) second() {
+func (w *world) second() {
 	w.now = w.now.Add(time.Second)
 	slots := w.pollers * w.concurrency
 	batchTime := w.batchTime
@@ -65,24 +68,28 @@ func (w *simulated) second() {
 		w.settled += n
 		w.completed += (n + w.batch - 1) / w.batch
 	}
-	s := ScaleSample{
+	s := Sample{
 		At: w.now, Pollers: w.pollers, Concurrency: w.concurrency, Least: w.least, Most: w.most, ByteRate: w.byteRate, MaxConcurrency: Unlimited,
-		Busy: min(busy, slots), Slots: slots, Completed: w.completed, Settled: w.settled, Throttled: w.throttled,
+		Busy: min(busy, slots), Slots: slots, Completed: w.completed, Settled: w.settled, Throttled: w.throttled, Idle: w.idle,
 	}
 	if w.completed > 0 {
 		s.BatchTime, s.BatchRecords, s.BatchBytes = batchTime, float64(w.batch), float64(w.batch)*1000
 	}
 	for i := range w.lag {
-		l := LaneSample{TopicPartition: TopicPartition{"orders", int32(i)}, Lag: w.lag[i], End: w.end[i]}
+		l := Lane{Topic: "orders", Partition: int32(i), Lag: w.lag[i], End: w.end[i]}
 		if w.unknown {
 			l.Lag, l.End = -1, -1
 		}
 		s.Lanes = append(s.Lanes, l)
 	}
-	w.pollers, w.reason = w.scaler.decide(s)
+	d := w.scaler.Decide(s)
+	w.pollers, w.reason, w.short = d.To, d.Reason, d.Short
+	if w.each != nil {
+		w.each(d)
+	}
 }
 
-func (w *simulated) seconds(n int) {
+func (w *world) seconds(n int) {
 	for range n {
 		w.second()
 	}
@@ -227,7 +234,7 @@ func TestScalerStaysWithinItsBounds(t *testing.T) {
 		w.most = 1 + rng.IntN(len(w.lag))
 		w.least = 1 + rng.IntN(w.most)
 		w.pollers = w.least
-		w.scaler.onDemand = rng.IntN(3) == 0
+		w.scaler = New(Mode(max(0, rng.IntN(3)-1))) // on-demand one time in three
 		for range 200 {
 			w.arrive = rng.Int64N(5000)
 			w.unknown = rng.IntN(5) == 0
@@ -244,7 +251,7 @@ func TestScalerStaysWithinItsBounds(t *testing.T) {
 
 func TestScalerOnDemandIsEvaluatedOnceAMinute(t *testing.T) {
 	w := newWorld(100, 1_000_000)
-	w.scaler.onDemand = true
+	w.scaler = New(OnDemand)
 	changes, last := 0, 0
 	for i := range 300 {
 		was := w.pollers
@@ -273,19 +280,19 @@ func TestScalerNamesTheSettingUnderWhichALagGrows(t *testing.T) {
 	w := newWorld(100, 1000)
 	w.arrive, w.most = 500, 5 // 50,000 a second; 25 slots do 25,000
 	w.seconds(150)
-	if got := w.scaler.short.holds(); got != "WithMaxPollers" {
+	if got := w.short; got != MaxPollers {
 		t.Errorf("%q holds it: %s", got, w.reason)
 	}
 	w.most = 100
 	w.seconds(2)
-	if got := w.scaler.short.holds(); got != "" {
+	if got := w.short; got != NoLimit {
 		t.Errorf("%q still holds it", got)
 	}
 
 	w = newWorld(100, 1000)
 	w.arrive, w.byteRate = 500, 100_000
 	w.seconds(150)
-	if got := w.scaler.short.holds(); got != "WithPollerByteRate" {
+	if got := w.short; got != PollerByteRate {
 		t.Errorf("%q holds it: %s", got, w.reason)
 	}
 
@@ -293,63 +300,62 @@ func TestScalerNamesTheSettingUnderWhichALagGrows(t *testing.T) {
 	w = newWorld(100, 1_000_000)
 	w.most = 5
 	w.seconds(150)
-	if got := w.scaler.short.holds(); got != "" {
+	if got := w.short; got != NoLimit {
 		t.Errorf("%q holds a lag that shrinks", got)
 	}
 }
 
 func TestScalerCountsOnlyLanesThatASlotWouldHelp(t *testing.T) {
-	lanes := func(n int, l LaneSample) (ls []LaneSample) {
+	lanes := func(n int, l Lane) (ls []Lane) {
 		for i := range n {
-			l.TopicPartition = TopicPartition{"orders", int32(i)}
+			l.Topic, l.Partition = "orders", int32(i)
 			ls = append(ls, l)
 		}
 		return ls
 	}
 	for _, tt := range []struct {
 		name  string
-		lanes []LaneSample
+		lanes []Lane
 		want  int
 	}{
-		{"backlog", lanes(50, LaneSample{Lag: 100_000, End: 100_000}), 10},
-		{"in back-off", lanes(50, LaneSample{Lag: 100_000, End: 100_000, Backoff: true}), 1},
-		{"waits in its window", lanes(50, LaneSample{Lag: 90, End: 90, Waiting: 90}), 1},
-		{"none", lanes(50, LaneSample{End: 100_000}), 1},
-		{"half unknown, half behind", append(lanes(25, LaneSample{Lag: 100_000, End: 100_000}), LaneSample{TopicPartition: TopicPartition{"other", 1}, Lag: -1, End: -1}), 5},
+		{"backlog", lanes(50, Lane{Lag: 100_000, End: 100_000}), 10},
+		{"in back-off", lanes(50, Lane{Lag: 100_000, End: 100_000, Backoff: true}), 1},
+		{"waits in its window", lanes(50, Lane{Lag: 90, End: 90, Waiting: 90}), 1},
+		{"none", lanes(50, Lane{End: 100_000}), 1},
+		{"half unknown, half behind", append(lanes(25, Lane{Lag: 100_000, End: 100_000}), Lane{Topic: "other", Partition: 1, Lag: -1, End: -1}), 5},
 	} {
-		var s scaler
-		n, why := s.decide(ScaleSample{
+		d := New(Provisioned).Decide(Sample{
 			At: time.Unix(1, 0), Lanes: tt.lanes, Pollers: 1, Concurrency: 5, Least: 1, Most: 100, ByteRate: Unlimited, MaxConcurrency: Unlimited,
 			Completed: 100, BatchTime: 100 * time.Millisecond, BatchRecords: 100, BatchBytes: 1e5,
 		})
-		if n != tt.want {
-			t.Errorf("%s: %d pollers, want %d: %s", tt.name, n, tt.want, why)
+		if d.To != tt.want {
+			t.Errorf("%s: %d pollers, want %d: %s", tt.name, d.To, tt.want, d.Reason)
 		}
 	}
 }
 
 func TestScalerWaitsWhereItKnowsTooLittle(t *testing.T) {
-	in := ScaleSample{
-		At: time.Unix(1, 0), Lanes: []LaneSample{{Lag: 1_000_000, End: 1_000_000}, {TopicPartition: TopicPartition{"a", 1}, Lag: 1_000_000, End: 1_000_000}},
+	in := Sample{
+		At: time.Unix(1, 0), Lanes: []Lane{{Lag: 1_000_000, End: 1_000_000}, {Topic: "a", Partition: 1, Lag: 1_000_000, End: 1_000_000}},
 		Pollers: 1, Concurrency: 1, Least: 1, Most: 10, ByteRate: Unlimited, MaxConcurrency: Unlimited,
 		Completed: 100, BatchTime: time.Second, BatchRecords: 100, BatchBytes: 1e5,
 	}
 	for _, tt := range []struct {
 		name  string
-		spoil func(*ScaleSample)
+		spoil func(*Sample)
 		want  int
 	}{
-		{"nothing amiss", func(*ScaleSample) {}, 2},
-		{"nothing was invoked", func(s *ScaleSample) { s.BatchTime = 0 }, 1},
-		{"nine completions", func(s *ScaleSample) { s.Completed = 9 }, 1},
-		{"memory is the limit", func(s *ScaleSample) { s.MemoryLimited = true }, 1},
-		{"paused", func(s *ScaleSample) { s.Idle = true }, 1},
-		{"one invocation at once", func(s *ScaleSample) { s.MaxConcurrency = 1 }, 1},
+		{"nothing amiss", func(*Sample) {}, 2},
+		{"nothing was invoked", func(s *Sample) { s.BatchTime = 0 }, 1},
+		{"nine completions", func(s *Sample) { s.Completed = 9 }, 1},
+		{"memory is the limit", func(s *Sample) { s.MemoryLimited = true }, 1},
+		{"paused", func(s *Sample) { s.Idle = true }, 1},
+		{"one invocation at once", func(s *Sample) { s.MaxConcurrency = 1 }, 1},
 	} {
-		s, sample := scaler{}, in
+		sample := in
 		tt.spoil(&sample)
-		if n, why := s.decide(sample); n != tt.want || why == "" {
-			t.Errorf("%s: %d pollers, want %d: %s", tt.name, n, tt.want, why)
+		if d := New(Provisioned).Decide(sample); d.To != tt.want || d.Reason == "" {
+			t.Errorf("%s: %d pollers, want %d: %s", tt.name, d.To, tt.want, d.Reason)
 		}
 	}
 }
@@ -358,19 +364,19 @@ func TestScalerWaitsWhereItKnowsTooLittle(t *testing.T) {
 // after a sample, and what was settled in between is no measure for a step.
 func TestScalerDoesNotTakeABurstForARate(t *testing.T) {
 	for _, took := range []time.Duration{100 * time.Millisecond, time.Second, 10 * time.Second} {
-		var s scaler
-		in := ScaleSample{
+		s := New(Provisioned)
+		in := Sample{
 			Pollers: 1, Concurrency: 1, Least: 1, Most: 2000, ByteRate: Unlimited, MaxConcurrency: Unlimited,
 			BatchTime: took, BatchRecords: 10, BatchBytes: 1e4, Busy: 1, Slots: 1,
 		}
 		for p := range int32(100) {
-			in.Lanes = append(in.Lanes, LaneSample{TopicPartition: TopicPartition{"orders", p}, Lag: 1_000_000, End: 1_000_000})
+			in.Lanes = append(in.Lanes, Lane{Topic: "orders", Partition: p, Lag: 1_000_000, End: 1_000_000})
 		}
 		at := time.Unix(1_000, 0)
 		look := func(after time.Duration, settled int64) int {
 			at = at.Add(after)
 			in.At, in.Settled, in.Completed = at, in.Settled+settled, in.Completed+settled/10
-			n, _ := s.decide(in)
+			n := s.Decide(in).To
 			in.Pollers, in.Slots, in.Busy = n, n, n
 			return n
 		}
@@ -390,54 +396,54 @@ func TestScalerDoesNotTakeABurstForARate(t *testing.T) {
 // TestReasonsAreTrue in each state: what is shown is what somebody acts upon.
 func TestReasonsAreTrue(t *testing.T) {
 	at := time.Unix(1_000_000, 0)
-	one := func(l LaneSample) []LaneSample { return []LaneSample{l} }
-	base := ScaleSample{At: at, Pollers: 2, Concurrency: 5, Least: 1, Most: 10, ByteRate: Unlimited, MaxConcurrency: Unlimited,
+	one := func(l Lane) []Lane { return []Lane{l} }
+	base := Sample{At: at, Pollers: 2, Concurrency: 5, Least: 1, Most: 10, ByteRate: Unlimited, MaxConcurrency: Unlimited,
 		BatchTime: 100 * time.Millisecond, BatchRecords: 100, BatchBytes: 1000, Completed: 50, Slots: 10}
 	for _, tt := range []struct {
 		name   string
-		change func(*ScaleSample)
+		change func(*Sample)
 		says   string
 		not    string
 	}{
-		{"idle", func(s *ScaleSample) { s.Lanes = one(LaneSample{End: 5}) }, "no lag", "too few"},
-		{"idle after three calls", func(s *ScaleSample) { s.Completed, s.Lanes = 3, one(LaneSample{End: 5}) }, "no lag", "have completed"},
-		{"in back-off", func(s *ScaleSample) { s.Lanes = one(LaneSample{Lag: 400, End: 500, Backoff: true}) }, "a lag of 400 records, 1 partition in back-off", "no lag"},
-		{"in flight", func(s *ScaleSample) { s.Lanes = one(LaneSample{Lag: 7, End: 500, Waiting: 7}) }, "a lag of 7 records, all in flight", "no lag"},
-		{"one record", func(s *ScaleSample) { s.Lanes = one(LaneSample{Lag: 1, End: 500, Waiting: 1}) }, "a lag of 1 record,", "records"},
-		{"throttled at once", func(s *ScaleSample) {
-			s.Completed, s.BatchTime, s.Throttled, s.Lanes = 0, 0, 4, one(LaneSample{Lag: 7, End: 500})
+		{"idle", func(s *Sample) { s.Lanes = one(Lane{End: 5}) }, "no lag", "too few"},
+		{"idle after three calls", func(s *Sample) { s.Completed, s.Lanes = 3, one(Lane{End: 5}) }, "no lag", "have completed"},
+		{"in back-off", func(s *Sample) { s.Lanes = one(Lane{Lag: 400, End: 500, Backoff: true}) }, "a lag of 400 records, 1 partition in back-off", "no lag"},
+		{"in flight", func(s *Sample) { s.Lanes = one(Lane{Lag: 7, End: 500, Waiting: 7}) }, "a lag of 7 records, all in flight", "no lag"},
+		{"one record", func(s *Sample) { s.Lanes = one(Lane{Lag: 1, End: 500, Waiting: 1}) }, "a lag of 1 record,", "records"},
+		{"throttled at once", func(s *Sample) {
+			s.Completed, s.BatchTime, s.Throttled, s.Lanes = 0, 0, 4, one(Lane{Lag: 7, End: 500})
 		}, "the function throttles", "nothing was invoked"},
-		{"before the first call", func(s *ScaleSample) { s.Completed, s.BatchTime, s.Lanes = 0, 0, one(LaneSample{Lag: 7, End: 500}) }, "no invocation has completed", ""},
-		{"few calls", func(s *ScaleSample) {
+		{"before the first call", func(s *Sample) { s.Completed, s.BatchTime, s.Lanes = 0, 0, one(Lane{Lag: 7, End: 500}) }, "no invocation has completed", ""},
+		{"few calls", func(s *Sample) {
 			s.Completed, s.Pollers = 3, 1
 			for p := range int32(20) {
-				s.Lanes = append(s.Lanes, LaneSample{TopicPartition: TopicPartition{"t", p}, Lag: 100_000, End: 500_000})
+				s.Lanes = append(s.Lanes, Lane{Topic: "t", Partition: p, Lag: 100_000, End: 500_000})
 			}
 		}, "3 of the 10 invocations that say how long they take have completed", ""},
-		{"fewer would do", func(s *ScaleSample) { s.Pollers, s.Lanes = 9, one(LaneSample{Lag: 110_000, End: 500_000}) }, "fewer would do, and go after a minute of that: a lag of 110000 records in 1 partition", "quiet"},
-		{"unknown", func(s *ScaleSample) { s.Lanes = one(LaneSample{Lag: -1, End: -1}) }, "the lag of 1 partition is unknown", "partitions"},
-		{"no place", func(s *ScaleSample) {
+		{"fewer would do", func(s *Sample) { s.Pollers, s.Lanes = 9, one(Lane{Lag: 110_000, End: 500_000}) }, "fewer would do, and go after a minute of that: a lag of 110000 records in 1 partition", "quiet"},
+		{"unknown", func(s *Sample) { s.Lanes = one(Lane{Lag: -1, End: -1}) }, "the lag of 1 partition is unknown", "partitions"},
+		{"no place", func(s *Sample) {
 			s.Pollers, s.Busy, s.Waiting = 1, 5, 4
 			for p := range int32(20) {
-				s.Lanes = append(s.Lanes, LaneSample{TopicPartition: TopicPartition{"t", p}, Lag: 100_000, End: 500_000})
+				s.Lanes = append(s.Lanes, Lane{Topic: "t", Partition: p, Lag: 100_000, End: 500_000})
 			}
 		}, "4 of 5 calls wait for a place", ""},
-		{"paused", func(s *ScaleSample) { s.Idle, s.Lanes = true, one(LaneSample{Lag: 7, End: 500}) }, "nothing is invoked now", ""},
+		{"paused", func(s *Sample) { s.Idle, s.Lanes = true, one(Lane{Lag: 7, End: 500}) }, "nothing is invoked now", ""},
 	} {
-		for _, onDemand := range []bool{false, true} {
-			s := &scaler{onDemand: onDemand}
+		for _, mode := range []Mode{Provisioned, OnDemand} {
+			s := New(mode)
 			in := base
 			tt.change(&in)
-			if onDemand { // it evaluates the second time
-				s.decide(in)
+			if mode == OnDemand { // it evaluates the second time
+				s.Decide(in)
 				in.At = in.At.Add(2 * time.Minute)
 				if strings.HasPrefix(tt.name, "few") {
 					continue // it needs no ten calls, and waits for nothing
 				}
 			}
-			_, reason := s.decide(in)
+			reason := s.Decide(in).Reason
 			if !strings.Contains(reason, tt.says) || tt.not != "" && strings.Contains(reason, tt.not) {
-				t.Errorf("%s, on-demand %v: %q", tt.name, onDemand, reason)
+				t.Errorf("%s, %s: %q", tt.name, mode, reason)
 			}
 		}
 	}

@@ -1,0 +1,98 @@
+package esm
+
+import (
+	"time"
+
+	"github.com/seed429fd032/esm/scaling"
+)
+
+// sample is what the scaler gets to know. There is nothing to scale before the
+// group has given an assignment, even an empty one.
+func (e *engine) sample(now time.Time) (s scaling.Sample, ok bool) {
+	e.mu.Lock()
+	defer e.unlock()
+	if e.counts.rebalances == 0 {
+		return s, false
+	}
+	least, most := bounds(e.cfg, len(e.lanes))
+	s = scaling.Sample{
+		At: now, Lanes: make([]scaling.Lane, 0, len(e.lanes)),
+		Pollers: e.pool.Size(), Concurrency: e.cfg.pollerConcurrency, Least: least, Most: most, ByteRate: e.cfg.pollerByteRate,
+		MaxConcurrency: e.cfg.maxConcurrency, Busy: e.pool.Busy(), Slots: e.pool.Slots(),
+		Completed: e.pace.completed, Settled: e.counts.settled, Throttled: e.counts.throttles - e.counts.apart,
+		Idle: e.holds != 0,
+	}
+	perRecord := 0.0
+	if e.counts.polled > 0 {
+		perRecord = float64(e.counts.polledBytes) / float64(e.counts.polled)
+	}
+	for l := range e.leases {
+		if _, waits := l.ran(now); waits {
+			s.Waiting++
+		}
+	}
+	s.BatchTime, s.BatchRecords, s.BatchBytes = e.pace.batch(e.cfg.batchSize, perRecord)
+	if e.pace.completed == 0 {
+		for l := range e.leases {
+			ran, _ := l.ran(now)
+			s.BatchTime = max(s.BatchTime, ran)
+		}
+	}
+	closed := !e.limitedAt.IsZero() && !e.queue.any()
+	for _, l := range e.lanes {
+		// While each lane has an invocation, memory holds nobody up.
+		if closed && (l.state == laneIdle || l.state == laneFilling) && e.starved(l, e.cfg.batchSize, now) {
+			s.MemoryLimited = true
+		}
+		ls := scaling.Lane{Topic: l.Topic, Partition: l.Partition, Lag: -1, End: l.end, Backoff: l.state == laneWaiting || l.discarding()}
+		if lag, known := l.lag(now); known {
+			ls.Lag = lag
+		}
+		if l.state == laneFilling {
+			ls.Waiting = int64(l.count)
+		} else if p := l.part(); p != nil {
+			ls.Waiting = int64(len(p.records))
+		}
+		s.Lanes = append(s.Lanes, ls)
+	}
+	return s, true
+}
+
+// bounds are how few and how many pollers there may be with so many
+// partitions.
+func bounds(c *settings, partitions int) (least, most int) {
+	partitions = max(1, partitions)
+	if c.onDemand {
+		return 1, partitions
+	}
+	return min(c.minPollers, partitions), min(c.maxPollers, partitions)
+}
+
+// decided does what the scaler decided. Partitions may have come or gone since the
+// sample that it decided on.
+func (e *engine) decided(d scaling.Decision, now time.Time) {
+	e.mu.Lock()
+	defer e.unlock()
+	e.scaleReason = d.Reason
+	e.scale(d, now)
+	e.fit("partitions were assigned or revoked", now)
+}
+
+// fit keeps the number of pollers within its bounds, of which the assigned
+// partitions are one, and says why it had to.
+func (e *engine) fit(why string, now time.Time) {
+	least, most := bounds(e.cfg, len(e.lanes))
+	e.scale(scaling.Decision{To: min(max(e.pool.Size(), least), most), Reason: why}, now)
+}
+
+// scale sets the number of pollers.
+func (e *engine) scale(d scaling.Decision, now time.Time) {
+	d.Mapping, d.From = e.watch.name, e.pool.Size()
+	if d.From == d.To {
+		return
+	}
+	e.pool.Resize(d.To, now)
+	e.scaleReason = d.Reason
+	e.later(func() { fire(e.watch, func(h *Hooks) func(scaling.Decision) { return h.Scaled }, d) })
+	e.kick(now)
+}
