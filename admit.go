@@ -45,8 +45,8 @@ func (e *engine) admit(buffered int64, now time.Time) (a admission) {
 	}
 	if e.limitedAt.IsZero() {
 		e.limitedAt = now
-		info := MemoryInfo{Mapping: e.watch.name, Held: m.Held() + m.Spare(), Budget: m.Budget(), Reserve: reserve}
-		e.later(func() { fire(e.watch, func(h *Hooks) func(MemoryInfo) { return h.MemoryLimited }, info) })
+		limit := pollEvent{held: m.Held() + m.Spare(), budget: m.Budget(), reserve: reserve}
+		e.later(func() { e.watch.memoryLimited(limit) })
 	}
 	// Looking through all lanes after each invocation would be a lot of work.
 	if wait := reviewEvery - now.Sub(e.reviewedAt); wait > 0 && e.reviewPolls == e.counts.polls {

@@ -35,8 +35,8 @@ func (e *engine) assign(tps []partition.ID, now time.Time) {
 	e.member = true
 	e.counts.rebalances++
 	e.fit("partitions were assigned", now)
-	info := AssignedInfo{Mapping: e.watch.name, Added: topicPartitions(added), Total: len(e.lanes)}
-	e.later(func() { fire(e.watch, func(h *Hooks) func(AssignedInfo) { return h.Assigned }, info) })
+	total := len(e.lanes)
+	e.later(func() { e.watch.assigned(added, total) })
 }
 
 // shelve takes a lane that no call runs for out of all queues, and frees what
@@ -107,8 +107,8 @@ func (e *engine) lose(tps []partition.ID, now time.Time) {
 	if len(tps) == 0 {
 		return
 	}
-	info := RevokedInfo{Mapping: e.watch.name, Partitions: topicPartitions(tps), Lost: true, Cancelled: cancelled}
-	e.later(func() { fire(e.watch, func(h *Hooks) func(RevokedInfo) { return h.Revoked }, info) })
+	gone := revokeEvent{partitions: slices.Clone(tps), lost: true, cancelled: cancelled, total: len(e.lanes)}
+	e.later(func() { e.watch.revoked(gone) })
 }
 
 // revoke lets what runs for partitions end, for most at most, has it committed
@@ -124,8 +124,8 @@ func (e *engine) revoke(ctx context.Context, ids []partition.ID, most time.Durat
 	began := time.Now()
 	var ours []*lane
 	drain, done := context.WithTimeout(ctx, most)
-	info := RevokedInfo{Mapping: e.watch.name, Partitions: topicPartitions(ids)} // hooks may write into theirs
-	info.Cancelled = e.drain(drain, func() []*lane {
+	gone := revokeEvent{partitions: slices.Clone(ids)} // hooks may write into theirs
+	gone.cancelled = e.drain(drain, func() []*lane {
 		for _, id := range ids {
 			if l := e.lanes[id]; l != nil {
 				ours = append(ours, l)
@@ -134,17 +134,18 @@ func (e *engine) revoke(ctx context.Context, ids []partition.ID, most time.Durat
 		return ours
 	}, errRevoked)
 	done()
-	info.Waited = time.Since(began)
-	info.CommitErr = flush()
+	gone.waited = time.Since(began)
+	gone.commitErr = flush()
 
 	e.mu.Lock()
 	defer e.unlock()
 	for _, l := range ours {
-		info.Again += l.settled.Above()
+		gone.again += l.settled.Above()
 		e.kill(l, errRevoked)
 	}
 	e.fit("partitions were revoked", time.Now())
-	e.later(func() { fire(e.watch, func(h *Hooks) func(RevokedInfo) { return h.Revoked }, info) })
+	gone.total = len(e.lanes)
+	e.later(func() { e.watch.revoked(gone) })
 	return e.bereft(ids)
 }
 
@@ -195,7 +196,7 @@ func (e *engine) reviewTopic(name string, fate topicFate) {
 		switch {
 		case id.Topic != name:
 		case fate == topicAnew:
-			e.kill(l, ErrRevoked)
+			e.kill(l, errRevoked)
 		default:
 			l.gone = fate == topicGone
 		}
@@ -244,8 +245,8 @@ func (e *engine) reset(l *lane, to int64, err error, now time.Time) *lane {
 	}
 	e.schedule(n, now)
 	e.counts.resets++
-	info := ResetInfo{Mapping: e.watch.name, TopicPartition: TopicPartition(n.ID), From: from, To: to, Err: err}
-	e.later(func() { fire(e.watch, func(h *Hooks) func(ResetInfo) { return h.PositionReset }, info) })
+	tp := n.ID
+	e.later(func() { e.watch.positionReset(tp, from, to, err) })
 	return n
 }
 

@@ -231,7 +231,7 @@ func (c *crew) after(records int64) <-chan struct{} {
 func (c *crew) join(name string, source esm.Source, opts ...esm.Option) *esm.Mapping {
 	c.t.Helper()
 	opts = append([]esm.Option{quiet(), esm.WithName(name), esm.WithBatchWindow(10 * time.Millisecond), esm.WithHooks(esm.Hooks{
-		Assigned: func(i esm.AssignedInfo) { c.ledger.reassigned(name, i.Added) },
+		Assigned: func(i esm.Rebalance) { c.ledger.reassigned(name, i.Partitions) },
 	})}, opts...)
 	return esmtest.Start(c.t, source, esm.InvokerFunc(func(_ context.Context, b *esm.Batch) error {
 		c.each()
@@ -513,16 +513,16 @@ func TestTopicDeletedBesideAnother(t *testing.T) {
 		stays, goes := k.topic(2), k.topic(2)
 		source := k.source(stays)
 		source.Topics = append(source.Topics, goes)
-		raised := make(chan esm.ProblemInfo, 100)
+		raised := make(chan esm.Problem, 100)
 		c := newCrew(t, 200)
-		m := c.join("m", source, esm.WithHooks(esm.Hooks{ProblemRaised: func(i esm.ProblemInfo) { raised <- i }}))
+		m := c.join("m", source, esm.WithHooks(esm.Hooks{ProblemRaised: func(i esm.Problem) { raised <- i }}))
 		if _, err := k.admin.DeleteTopic(t.Context(), goes); err != nil {
 			t.Fatal(err)
 		}
 		for found := false; !found; {
 			select {
 			case i := <-raised:
-				found = strings.Contains(i.Problem.With, goes)
+				found = strings.Contains(i.With, goes)
 			case <-time.After(time.Minute):
 				t.Fatalf("a minute after the topic was deleted: %+v", m.State())
 			}
@@ -545,7 +545,7 @@ func TestBrokersDieAndComeBack(t *testing.T) {
 	k.fill(topic, partitions, 0, each)
 	c := newCrew(t, partitions*each)
 	c.each = func() { pause(300 * time.Millisecond) } // 12 s, for all at once
-	var lost list[esm.RevokedInfo]
+	var lost list[esm.Rebalance]
 	m := c.join("m", k.source(topic, kgo.SessionTimeout(30*time.Second)), esm.WithHooks(esm.Hooks{Revoked: lost.add}))
 	for i := range 3 {
 		if err := cluster.Kill(i); err != nil {

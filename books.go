@@ -99,23 +99,24 @@ func (b *books) committed(fs []frontier, answers []commitAnswer, took time.Durat
 	e.mu.Lock()
 	defer e.unlock()
 	b.sending = nil
-	info := CommittedInfo{Mapping: e.watch.name, Offsets: map[TopicPartition]int64{}, Failed: map[TopicPartition]int64{}, Took: took}
+	offsets, failed := map[partition.ID]int64{}, map[partition.ID]int64{}
+	var why error
 	for i, f := range fs {
 		l, a := f.lane, answers[i]
 		if a.unsent || l.dead {
 			continue
 		}
 		if a.err != nil {
-			info.Failed[TopicPartition(l.ID)] = f.at
-			if info.Err == nil {
-				info.Err = a.err
+			failed[l.ID] = f.at
+			if why == nil {
+				why = a.err
 			}
 			b.refuse(l.ID, a, took, now)
 			e.soil(l)
 			continue
 		}
 		delete(b.refusals, l.ID)
-		info.Offsets[TopicPartition(l.ID)] = f.at
+		offsets[l.ID] = f.at
 		if l.committed >= 0 && f.at > l.committed {
 			e.counts.committed += f.at - l.committed
 		} else if l.committed < 0 && !l.anchor {
@@ -124,14 +125,14 @@ func (b *books) committed(fs []frontier, answers []commitAnswer, took time.Durat
 		l.committed, l.anchor = f.at, false
 	}
 	b.review(now)
-	if len(info.Offsets)+len(info.Failed) == 0 {
+	if len(offsets)+len(failed) == 0 {
 		return nil
 	}
-	if info.Err != nil {
+	if why != nil {
 		e.counts.commitErrors++
 	}
-	e.later(func() { fire(e.watch, func(h *Hooks) func(CommittedInfo) { return h.Committed }, info) })
-	return info.Err
+	e.later(func() { e.watch.committed(offsets, failed, took, why) })
+	return why
 }
 
 // session returns a channel that is closed when the session with the group is

@@ -38,8 +38,8 @@ func brings(logStart int64, records ...*kgo.Record) kgo.Fetches {
 }
 
 // calling has the engine call this function.
-func calling(inv Invoker, w *watch) world {
-	return world{invoke: (&caller{invoker: inv, watch: w}).invoke, unreadable: newUnreadableError}
+func calling(inv Invoker, w *teller) world {
+	return world{invoke: (&caller{invoker: inv, watch: w.watch}).invoke, unreadable: newUnreadableError}
 }
 
 func engineOf(inv InvokerFunc, opts ...Option) *engine {
@@ -411,7 +411,7 @@ func TestLastResultIsSmall(t *testing.T) {
 
 // TestRevokedHookMayWriteIntoItsPartitions.
 func TestRevokedHookMayWriteIntoItsPartitions(t *testing.T) {
-	e := engineOf(func(context.Context, *Batch) error { return nil }, WithHooks(Hooks{Revoked: func(i RevokedInfo) { clear(i.Partitions) }}))
+	e := engineOf(func(context.Context, *Batch) error { return nil }, WithHooks(Hooks{Revoked: func(i Rebalance) { clear(i.Partitions) }}))
 	gone := e.revoke(t.Context(), []partition.ID{onlyPartition}, time.Second, func() error { return nil })
 	if !slices.Equal(gone, []string{"orders"}) {
 		t.Errorf("topics without a partition: %q", gone)

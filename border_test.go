@@ -185,9 +185,9 @@ func TestBrokersOfADiscardAreItsOwn(t *testing.T) {
 // and a pause.
 func TestNoProblemOfTheFunction(t *testing.T) {
 	noProblem := func(t *testing.T) esm.Option {
-		return esm.WithHooks(esm.Hooks{ProblemRaised: func(i esm.ProblemInfo) {
-			if i.Problem.With == "function" {
-				t.Errorf("%v", i.Problem.Err)
+		return esm.WithHooks(esm.Hooks{ProblemRaised: func(i esm.Problem) {
+			if i.With == "function" {
+				t.Errorf("%v", i.Err)
 			}
 		}})
 	}
@@ -241,7 +241,7 @@ func TestManyDeliveriesAreNoSlowCall(t *testing.T) {
 			quiet(), esm.WithBatchSize(3000), esm.WithDestination(esm.DestinationFunc(func(context.Context, *esm.Discard) error {
 				time.Sleep(time.Second)
 				return nil
-			})), esm.WithHooks(esm.Hooks{InvokeStuck: func(i esm.InvokeStuckInfo) { t.Errorf("told as slow: %+v", i) }}))
+			})), esm.WithHooks(esm.Hooks{InvokeStuck: func(i esm.Invocation) { t.Errorf("told as slow: %+v", i) }}))
 		time.Sleep(40 * time.Minute)
 		if err := m.Healthy(); err != nil {
 			t.Error(err)

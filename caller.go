@@ -49,7 +49,7 @@ func (c *caller) invoke(call *call) {
 		}
 		judged = true
 	}()
-	fire(c.watch, func(h *Hooks) func(InvokeStartedInfo) { return h.InvokeStarted }, InvokeStartedInfo{Batch: &in.batch})
+	c.watch.called(&in.batch, call.bytes)
 	if cause := call.takenAway(); cause != nil {
 		// Since it was leased: hooks ran in between, or the whole process stood
 		// still.
@@ -61,6 +61,19 @@ func (c *caller) invoke(call *call) {
 	returned = true
 }
 
+// called tells that a batch is handed over.
+func (w *watch) called(b *Batch, bytes int64) {
+	hook := func(h *Hooks) func(Invocation) { return h.InvokeStarted }
+	if !wanted(w, hook) {
+		return
+	}
+	call := Invocation{Mapping: w.name, BatchID: b.ID, Attempt: b.Attempt, Records: len(b.Records), Bytes: bytes, Outcome: OutcomeRunning, Batch: b}
+	for tp := range b.ByPartition() {
+		call.Partitions = append(call.Partitions, tp)
+	}
+	fire(w, hook, call)
+}
+
 // failed fills in the verdict of a call that did not return. After a Goexit nothing
 // of the user's may run on this goroutine, and nothing does: such an error holds
 // none.
@@ -68,7 +81,7 @@ func (c *caller) failed(call *call, f *guard.Failure) {
 	p := panicked(f)
 	call.verdict = verdictOf(call, p)
 	if id := call.id; call.verdict.outcome != planOutcomeAbandoned {
-		call.after = func() { c.watch.write(func() { c.watch.logPanic(id, p) }) }
+		call.after = func() { c.watch.write(func() { c.watch.logPanic(id, p.Error(), p.Stack) }) }
 	}
 }
 

@@ -87,12 +87,12 @@ func (e *engine) fit(why string, now time.Time) {
 
 // scale sets the number of pollers.
 func (e *engine) scale(d scaling.Decision, now time.Time) {
-	d.Mapping, d.From = e.watch.name, e.pool.Size()
+	d.From = e.pool.Size()
 	if d.From == d.To {
 		return
 	}
 	e.pool.Resize(d.To, now)
 	e.scaleReason = d.Reason
-	e.later(func() { fire(e.watch, func(h *Hooks) func(scaling.Decision) { return h.Scaled }, d) })
+	e.later(func() { e.watch.scaled(d) })
 	e.kick(now)
 }

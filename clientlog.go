@@ -1,7 +1,6 @@
 package esm
 
 import (
-	"context"
 	"errors"
 	"log/slog"
 	"slices"
@@ -10,6 +9,40 @@ import (
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
 )
+
+// clientLog gives what the Kafka client says to a slog.Logger, a level lower
+// than it says it: its errors are ours to judge, and come to the user as
+// problems in State.
+type clientLog struct{ *consumer }
+
+func (c clientLog) Level() kgo.LogLevel {
+	switch {
+	case c.joining.Load():
+		return kgo.LogLevelDebug // nothing is read yet, which would be dear
+	case c.watch.logs(slog.LevelDebug):
+		return kgo.LogLevelInfo
+	case c.watch.logs(slog.LevelInfo):
+		return kgo.LogLevelWarn
+	}
+	return kgo.LogLevelError
+}
+
+func (c clientLog) Log(level kgo.LogLevel, msg string, keyvals ...any) {
+	if c.joining.Load() {
+		c.overhear(msg, keyvals)
+		if level == kgo.LogLevelDebug || level == kgo.LogLevelInfo && !c.watch.logs(slog.LevelDebug) {
+			return
+		}
+	}
+	to := slog.LevelDebug
+	switch level {
+	case kgo.LogLevelError:
+		to = slog.LevelWarn
+	case kgo.LogLevelWarn:
+		to = slog.LevelInfo
+	}
+	c.watch.log(to, "kafka client: "+msg, keyvals...)
+}
 
 // overhear learns why the group is not joined, which the client tells nobody while
 // it asks again. If it says so in other words one day, a start that fails misses
@@ -30,46 +63,9 @@ func (c clientLog) overhear(msg string, keyvals []any) {
 		why, ofGroup = kerr.UnknownMemberID, true
 	}
 	if why != nil && ofGroup {
-		c.c.engine.raise("group", why)
+		c.raise("group", why)
 	}
 }
 
 // groupRequests are those that it takes to join.
 var groupRequests = []string{"FindCoordinator", "JoinGroup", "SyncGroup", "ConsumerGroupHeartbeat", "OffsetFetch"}
-
-// clientLog gives what the Kafka client says to a slog.Logger, a level lower
-// than it says it: its errors are ours to judge, and come to the user as
-// problems in State.
-type clientLog struct {
-	w *watch
-	c *consumer
-}
-
-func (c clientLog) Level() kgo.LogLevel {
-	switch {
-	case c.c.joining.Load():
-		return kgo.LogLevelDebug // nothing is read yet, which would be dear
-	case c.w.writes(slog.LevelDebug):
-		return kgo.LogLevelInfo
-	case c.w.writes(slog.LevelInfo):
-		return kgo.LogLevelWarn
-	}
-	return kgo.LogLevelError
-}
-
-func (c clientLog) Log(level kgo.LogLevel, msg string, keyvals ...any) {
-	if c.c.joining.Load() {
-		c.overhear(msg, keyvals)
-		if level == kgo.LogLevelDebug || level == kgo.LogLevelInfo && !c.w.writes(slog.LevelDebug) {
-			return
-		}
-	}
-	to := slog.LevelDebug
-	switch level {
-	case kgo.LogLevelError:
-		to = slog.LevelWarn
-	case kgo.LogLevelWarn:
-		to = slog.LevelInfo
-	}
-	c.w.write(func() { c.w.logger.Log(context.Background(), to, "kafka client: "+msg, keyvals...) })
-}

@@ -12,14 +12,7 @@ import (
 )
 
 // problem is the Problem "commit", or nil.
-func (d *commitDesk) problem() *Problem {
-	for _, p := range d.e.known() {
-		if p.With == "commit" {
-			return &p
-		}
-	}
-	return nil
-}
+func (d *commitDesk) problem() *trouble { return d.e.trouble("commit") }
 
 // TestTransientRefusalThatLastsIsAProblem: a rebalance is over in seconds.
 func TestTransientRefusalThatLastsIsAProblem(t *testing.T) {
@@ -33,7 +26,7 @@ func TestTransientRefusalThatLastsIsAProblem(t *testing.T) {
 		}
 		pass(6 * time.Second)
 		p := d.problem()
-		if p == nil || !errors.Is(p.Err, kerr.RebalanceInProgress) {
+		if p == nil || !errors.Is(p.err, kerr.RebalanceInProgress) {
 			t.Fatalf("after half a minute: %+v", p)
 		}
 		for i := range int64(20) { // records go on meanwhile
@@ -91,7 +84,7 @@ func TestCommitWithoutAnAnswerIsAProblem(t *testing.T) {
 			t.Errorf("after %s: %+v", passingFor-3*time.Second, p)
 		}
 		pass(6 * time.Second)
-		if p := d.problem(); p == nil || !errors.Is(p.Err, errNoAnswer) {
+		if p := d.problem(); p == nil || !errors.Is(p.err, errNoAnswer) {
 			t.Errorf("after half a minute: %+v", p)
 		}
 		for i := range int64(20) {
@@ -142,7 +135,7 @@ func TestRefusedCommitOfALostPartitionIsOver(t *testing.T) {
 		d.set(nil, kerr.GroupAuthorizationFailed)
 		d.begin(0, 10)
 		pass(3 * time.Second)
-		if p := d.problem(); p == nil || !errors.Is(p.Err, kerr.GroupAuthorizationFailed) {
+		if p := d.problem(); p == nil || !errors.Is(p.err, kerr.GroupAuthorizationFailed) {
 			t.Fatalf("%+v", p)
 		}
 		d.e.lose([]partition.ID{deskPartition}, time.Now())

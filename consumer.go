@@ -39,6 +39,7 @@ import (
 // goroutines of the client; close waits for them by closing it.
 type consumer struct {
 	engine    *engine
+	watch     watcher // the engine's
 	source    *Source
 	client    *kgo.Client
 	committer *committer
@@ -100,7 +101,7 @@ const (
 // away, for revokeTimeout at most, and whose start passes only if the checks do.
 func newConsumer(e *engine, s *Source, revokeTimeout time.Duration, checks []func(context.Context) error) *consumer {
 	return &consumer{
-		engine: e, source: s, lagBell: newBell(), checkBell: newBell(), lateBell: newBell(),
+		engine: e, watch: e.watch, source: s, lagBell: newBell(), checkBell: newBell(), lateBell: newBell(),
 		topicIDs: map[string][16]byte{}, suspects: map[string]bool{}, noEnds: refusals{}, noStarts: refusals{},
 		purged:  map[string]time.Time{},
 		started: make(chan error, 1), first: make(chan struct{}),
@@ -139,7 +140,7 @@ func (c *consumer) options(decompressor kgo.Decompressor) []kgo.Opt {
 		}),
 		kgo.AdjustFetchOffsetsFn(c.adjust),
 		kgo.WithHooks(wireHooks{wire}, clientHooks{c}),
-		kgo.WithLogger(clientLog{c.engine.watch, c}),
+		kgo.WithLogger(clientLog{c}),
 	)
 	if c.source.InstanceID != "" {
 		opts = append(opts, kgo.InstanceID(c.source.InstanceID))
@@ -207,12 +208,12 @@ func (c *consumer) start(ctx context.Context) error {
 	case err := <-c.started:
 		return &StartError{Doing: "join the group", Err: err}
 	case <-ctx.Done():
-		return &StartError{Doing: "join the group", Err: context.Cause(ctx), Last: c.engine.lastProblem()}
+		return &StartError{Doing: "join the group", Err: context.Cause(ctx), Last: c.lastProblem()}
 	}
 	if c.source.Start.kind == startLatest {
 		// What Start promises is promised only once it is written down.
 		if err := c.committer.flush(ctx); err != nil {
-			return &StartError{Doing: "commit the starting position", Err: err, Last: c.engine.lastProblem()}
+			return &StartError{Doing: "commit the starting position", Err: err, Last: c.lastProblem()}
 		}
 	}
 	return nil
@@ -227,7 +228,7 @@ func (c *consumer) assigned(tps []partition.ID) {
 	e.endPoll()
 	e.assign(tps, time.Now())
 	c.pauser.reconcile()
-	e.clear("group")
+	c.clear("group")
 	if len(tps) == 0 {
 		c.joined()
 	}

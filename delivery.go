@@ -55,18 +55,19 @@ func (e *engine) deliverer(l *lease) {
 		r := p.left[0]
 		l.started, l.told = time.Now(), 0 // each record is a call of its own
 		e.mu.Unlock()
+		told := r.discard(record)
 		began := time.Now()
 		dropped, err := false, l.takenAway() // while hooks were told of the record before, or earlier
 		if err == nil {
 			dropped, err = e.world.deliver(l.ctx, record, r)
 		}
-		more = e.delivered(l, p, dropped, err, time.Since(began))
+		more = e.delivered(l, p, dropped, told, err, time.Since(began))
 	}
 }
 
 // delivered books what became of a delivery, and reports whether the next
 // record may be delivered at once.
-func (e *engine) delivered(l *lease, p *part, dropped bool, err error, took time.Duration) (more bool) {
+func (e *engine) delivered(l *lease, p *part, dropped bool, told discardEvent, err error, took time.Duration) (more bool) {
 	delay := time.Duration(0)
 	if err != nil {
 		e.mu.Lock()
@@ -83,7 +84,7 @@ func (e *engine) delivered(l *lease, p *part, dropped bool, err error, took time
 	cut := err != nil && l.takenAway() != nil
 	switch {
 	case err == nil:
-		e.counted(lane, dropped, r, took)
+		e.counted(dropped, told, took)
 		if !lane.dead {
 			e.settle(p, r.records[:1])
 		}
@@ -95,9 +96,8 @@ func (e *engine) delivered(l *lease, p *part, dropped bool, err error, took time
 		e.counts.undelivered++
 		offset := r.records[0].offset
 		e.problem("destination", guard.Keep(fmt.Errorf("%s/%d offset %d: %w", lane.Topic, lane.Partition, offset, err)), now)
-		info := DeliveryFailedInfo{Mapping: e.watch.name, TopicPartition: TopicPartition(lane.ID), Offset: offset,
-			Reason: Reason(r.reason), Deliveries: r.deliveries, Delay: delay, Err: err}
-		e.later(func() { fire(e.watch, func(h *Hooks) func(DeliveryFailedInfo) { return h.DeliveryFailed }, info) })
+		told.took, told.deliveryErr, told.next = took, err, r.due
+		e.later(func() { e.watch.deliveryFailed(told) })
 	}
 	if err == nil && len(r.records) > 0 && !lane.dead && !lane.ending && e.holds == 0 {
 		return true
@@ -133,7 +133,7 @@ func (e *engine) deliveryOver(now time.Time) {
 // reviewDestination ends the problem with the destination if no lane has a
 // record any more that it did not take.
 func (e *engine) reviewDestination(now time.Time) {
-	if e.problems["destination"] == nil {
+	if e.trouble("destination") == nil {
 		return
 	}
 	for _, l := range e.lanes {
@@ -145,15 +145,25 @@ func (e *engine) reviewDestination(now time.Time) {
 }
 
 // counted notes a record that the Destination took.
-func (e *engine) counted(l *lane, dropped bool, r *portion, took time.Duration) {
+func (e *engine) counted(dropped bool, told discardEvent, took time.Duration) {
 	if dropped {
 		e.counts.dropped++
 	} else {
 		e.counts.delivered++
 	}
-	info := DiscardedInfo{Mapping: e.watch.name, TopicPartition: TopicPartition(l.ID), Offset: r.records[0].offset, Reason: Reason(r.reason),
-		Attempts: r.attempts, Err: r.account.lastErr, Dropped: dropped, Took: took}
-	e.later(func() { fire(e.watch, func(h *Hooks) func(DiscardedInfo) { return h.Discarded }, info) })
+	told.took, told.dropped = took, dropped
+	e.later(func() { e.watch.discarded(told) })
+}
+
+// discard is what is told of the first record of a portion. The record is a copy:
+// a client of the Destination writes into the one that it gets.
+func (r *portion) discard(record *kgo.Record) discardEvent {
+	own := *record
+	return discardEvent{
+		record: &own, reason: int(r.reason), attempts: r.attempts, firstErr: r.account.firstErr, err: r.account.lastErr,
+		firstFailed: r.account.firstAt, lastFailed: r.account.lastAt, batchID: r.account.batchID, batchRecords: r.account.batchRecords,
+		delivery: r.deliveries + 1,
+	}
 }
 
 // heldUpAfter is how long a partition is held up by one batch before that is
@@ -166,66 +176,32 @@ func (e *engine) watchBlockers(now time.Time) {
 		if l.since.IsZero() || l.told || now.Sub(l.since) < heldUpAfter {
 			continue
 		}
-		if b := l.blocker(); b != nil {
+		if b, held := l.blocker(); held {
 			l.told = true
-			info := HeldUpInfo{Mapping: e.watch.name, Blocker: *b}
-			e.later(func() { fire(e.watch, func(h *Hooks) func(HeldUpInfo) { return h.HeldUp }, info) })
+			e.later(func() { e.watch.heldUp(b) })
 		}
 	}
 }
 
-// blocker is the record that holds a lane up, or nil.
-func (l *lane) blocker() *Blocker {
+// blocker is what holds a lane up, if anything does.
+func (l *lane) blocker() (b blockEvent, held bool) {
 	p := l.part()
 	if p == nil || len(p.left) == 0 || l.since.IsZero() && !l.discarding() {
-		return nil
+		return b, false
 	}
-	r := &p.left[0]
-	b := &Blocker{TopicPartition: TopicPartition(l.ID), Offset: r.records[0].offset, Records: len(r.records), Attempts: r.attempts,
-		Since: l.since, Err: r.account.lastErr, Reason: Reason(r.reason), Deliveries: r.deliveries}
+	b = l.heldBy(&p.left[0])
 	if l.state == laneWaiting {
-		b.Next = l.due
+		b.next = l.due
+	}
+	return b, true
+}
+
+// heldBy is what is told of records that hold a lane up.
+func (l *lane) heldBy(r *portion) blockEvent {
+	b := blockEvent{tp: l.ID, offset: r.records[0].offset, records: len(r.records), attempts: r.attempts, since: l.since,
+		err: r.account.lastErr, reason: int(r.reason), deliveries: r.deliveries, batchID: r.account.batchID}
+	if r.suspicion.suspected() {
+		b.throttles = r.suspicion.times
 	}
 	return b
-}
-
-// A Blocker is a record that holds its partition up: the first one of those
-// that are being tried again, or that wait for their [Destination].
-type Blocker struct {
-	TopicPartition
-	Offset int64
-	// Records is how many are tried together, it first.
-	Records int
-	// Attempts is how many attempts failed.
-	Attempts int
-	// Since is when the first attempt of its batch failed.
-	Since time.Time
-	// Next is when the next try is due, the zero time while one runs or is
-	// about to.
-	Next time.Time
-	// Err is what the last attempt failed with.
-	Err error
-	// Reason is why it is given up, "none" while it is not, and Deliveries how
-	// often the Destination has not taken it.
-	Reason     Reason
-	Deliveries int
-}
-
-// String says all of it in one line.
-func (b Blocker) String() string {
-	s := fmt.Sprintf("%s/%d is held up at offset %d (%d records, %d attempts", b.Topic, b.Partition, b.Offset, b.Records, b.Attempts)
-	if !b.Since.IsZero() {
-		s += " since " + b.Since.Format(time.TimeOnly)
-	}
-	if b.Reason != 0 {
-		s += fmt.Sprintf(", given up: %s, delivery %d failed", b.Reason, b.Deliveries)
-	}
-	if !b.Next.IsZero() {
-		s += ", next at " + b.Next.Format(time.TimeOnly)
-	}
-	s += ")"
-	if b.Err != nil {
-		s += ": " + guard.Text(b.Err)
-	}
-	return s
 }

@@ -114,7 +114,7 @@ func TestWhatIsNoKafkaIsNamed(t *testing.T) {
 			raised := make(chan esm.Problem, 1000)
 			m := esmtest.New(t, esm.Source{Brokers: []string{tt.address}, Topics: []string{"orders"}, Group: "billing", Client: tt.opts},
 				esmtest.NewInvoker(t), quiet(), esm.WithStartTimeout(3*time.Second),
-				esm.WithHooks(esm.Hooks{ProblemRaised: func(i esm.ProblemInfo) { raised <- i.Problem }}))
+				esm.WithHooks(esm.Hooks{ProblemRaised: func(i esm.Problem) { raised <- i }}))
 			began := time.Now()
 			err := m.Start(t.Context())
 			t.Logf("after %s: %v", time.Since(began).Round(time.Millisecond), err)
@@ -189,7 +189,7 @@ func TestWhereTheClusterSaysThatABrokerIs(t *testing.T) {
 			raised := make(chan esm.Problem, 1000)
 			m := esmtest.New(t, esm.Source{Brokers: []string{"seed.test:29092"}, Topics: []string{"orders"}, Group: "billing", Client: []kgo.Opt{kgo.Dialer(dial)}},
 				esmtest.NewInvoker(t), quiet(), esm.WithStartTimeout(3*time.Second),
-				esm.WithHooks(esm.Hooks{ProblemRaised: func(i esm.ProblemInfo) { raised <- i.Problem }}))
+				esm.WithHooks(esm.Hooks{ProblemRaised: func(i esm.Problem) { raised <- i }}))
 			err = m.Start(t.Context())
 			t.Log(err)
 			for _, want := range []string{"the seed seed.test:29092 answers", tt.want, "kgo.Dialer"} {

@@ -2,6 +2,7 @@ package esm
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
@@ -161,4 +162,87 @@ type Discard struct {
 	BatchRecords int
 	// Delivery is 1 for the first try to deliver it, and grows with each.
 	Delivery int
+
+	// What follows is known after the delivery: hooks have it. Their Discard is
+	// not the one that the Destination got, and its Record has the coordinates
+	// that it had in its partition, whatever was written into that one.
+
+	// Took is how long the delivery took.
+	Took time.Duration
+	// Dropped is whether the record was thrown away ([Drop]).
+	Dropped bool
+	// DeliveryErr is why the Destination did not take it, and Next when it is
+	// delivered again, in [Hooks].DeliveryFailed.
+	DeliveryErr error
+	Next        time.Time `json:",omitzero"`
+}
+
+// MarshalJSON writes all of it, and of the Record only where it is: a log of what
+// was given up should not have the data.
+func (d *Discard) MarshalJSON() ([]byte, error) {
+	type place struct {
+		TopicPartition
+		Offset    int64
+		Timestamp time.Time
+	}
+	type plain Discard // without this method
+	shown := struct {
+		Record *place
+		*plain
+	}{plain: (*plain)(d)}
+	if r := d.Record; r != nil {
+		shown.Record = &place{TopicPartition{r.Topic, r.Partition}, r.Offset, r.Timestamp}
+	}
+	return json.Marshal(shown)
+}
+
+// A Blocker is a record that holds its partition up: the first one of those
+// that are being tried again, or that wait for their [Destination].
+type Blocker struct {
+	Mapping string
+	TopicPartition
+	Offset int64
+	// Records is how many are tried together, it first.
+	Records int
+	// Attempts is how many attempts failed.
+	Attempts int
+	// Throttles is, where what fails them is a throttle, how many count against
+	// these records ([Throttled]), from 2 on; 0 where it is a failure like any
+	// other. Below 5 no attempt is charged.
+	Throttles int
+	// Since is when the first attempt of its batch failed.
+	Since time.Time
+	// Next is when the next try is due, the zero time while one runs or is
+	// about to.
+	Next time.Time
+	// Err is what the last attempt failed with.
+	Err error
+	// Reason is why it is given up, "none" while it is not, and Deliveries how
+	// often the Destination has not taken it.
+	Reason     Reason
+	Deliveries int
+}
+
+// String says all of it in one line.
+func (b Blocker) String() string {
+	s := fmt.Sprintf("%s/%d is held up at offset %d (%d records, %d attempts", b.Topic, b.Partition, b.Offset, b.Records, b.Attempts)
+	if !b.Since.IsZero() {
+		s += " since " + b.Since.Format(time.TimeOnly)
+	}
+	if b.Reason != 0 {
+		s += fmt.Sprintf(", given up: %s, delivery %d failed", b.Reason, b.Deliveries)
+	}
+	if !b.Next.IsZero() {
+		s += ", next at " + b.Next.Format(time.TimeOnly)
+	}
+	s += ")"
+	if b.Err != nil {
+		s += ": " + guard.Text(b.Err)
+	}
+	return s
+}
+
+func blockerOf(mapping string, b blockEvent) *Blocker {
+	return &Blocker{Mapping: mapping, TopicPartition: TopicPartition(b.tp), Offset: b.offset, Records: b.records, Attempts: b.attempts, Throttles: b.throttles,
+		Since: b.since, Next: b.next, Err: b.err, Reason: Reason(b.reason), Deliveries: b.deliveries}
 }

@@ -79,10 +79,10 @@ func TestNothingIsDeliveredOfAPartitionThatWasLost(t *testing.T) {
 			return nil
 		})
 		var once sync.Once
-		var revoked list[esm.RevokedInfo]
+		var revoked list[esm.Rebalance]
 		esmtest.Start(t, quick(k.Source("orders", "billing")), inv, quiet(), esm.WithDestination(dest), esm.WithHooks(esm.Hooks{
 			Revoked: revoked.add,
-			Discarded: func(esm.DiscardedInfo) {
+			Discarded: func(*esm.Discard) {
 				once.Do(func() {
 					k.Cluster().Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.Heartbeat}, TopLevel: true, Err: kerr.UnknownMemberID})
 					time.Sleep(3 * time.Second)
@@ -278,7 +278,7 @@ func TestDestinationThatIsDownLosesNothing(t *testing.T) {
 				k := esmtest.NewKafka(t, esmtest.Topic("orders", 2))
 				var took bin
 				took.breaks(how)
-				var failed list[esm.DeliveryFailedInfo]
+				var failed list[*esm.Discard]
 				inv := esmtest.NewInvoker(t).Always(fails(isPoison))
 				m := esmtest.Start(t, k.Source("orders", "billing"), inv, quiet(), esm.WithMaxRetries(0), esm.WithDestination(&took), esm.WithBatchSize(1),
 					esm.WithHooks(esm.Hooks{DeliveryFailed: failed.add}))
@@ -336,7 +336,7 @@ func TestCrashBetweenDeliveryAndCommit(t *testing.T) {
 			source := quick(k.Source("orders", "billing"))
 			source.Client = append(source.Client, kgo.Dialer(network.dial))
 			m := esmtest.Start(t, source, inv, quiet(), esm.WithMaxRetries(0), esm.WithDestination(&took), esm.WithBatchSize(1), esm.WithStopTimeout(time.Second),
-				esm.WithHooks(esm.Hooks{Discarded: func(esm.DiscardedInfo) { network.cut(true) }}))
+				esm.WithHooks(esm.Hooks{Discarded: func(*esm.Discard) { network.cut(true) }}))
 			time.Sleep(2 * time.Second)
 			_ = m.Stop(context.Background()) // nobody hears it
 			time.Sleep(time.Minute)
@@ -405,7 +405,7 @@ func TestUpdateOfWhatIsDoneWithFailures(t *testing.T) {
 func TestDropSaysWhatItThrowsAway(t *testing.T) {
 	virtual(t, func(t *testing.T) {
 		k := esmtest.NewKafka(t, esmtest.Topic("orders", 2))
-		var dropped list[esm.DiscardedInfo]
+		var dropped list[*esm.Discard]
 		inv := esm.Each(func(_ context.Context, r *kgo.Record) error {
 			if isPoison(r) {
 				return esm.Permanent(errBilling)
@@ -417,7 +417,7 @@ func TestDropSaysWhatItThrowsAway(t *testing.T) {
 		k.ProduceTo("orders", 1, "c")
 		time.Sleep(5 * time.Second)
 		synctest.Wait()
-		if got := dropped.all(); len(got) != 1 || !got[0].Dropped || got[0].Offset != 1 || got[0].Reason != esm.ReasonPermanent || !errors.Is(got[0].Err, errBilling) {
+		if got := dropped.all(); len(got) != 1 || !got[0].Dropped || got[0].Record.Offset != 1 || got[0].Reason != esm.ReasonPermanent || !errors.Is(got[0].Err, errBilling) {
 			t.Errorf("%+v", got)
 		}
 		if s := m.Stats(); s.DroppedEventCount != 1 || s.OnFailureDestinationDeliveredEventCount != 0 || s.SettledEventCount != 4 || s.InvokeCount > 2 {
@@ -494,7 +494,7 @@ func TestStopAndPauseWithADelivery(t *testing.T) {
 func TestHeldUpIsToldOnce(t *testing.T) {
 	virtual(t, func(t *testing.T) {
 		k := esmtest.NewKafka(t, esmtest.Topic("orders", 2))
-		var told list[esm.HeldUpInfo]
+		var told list[esm.Blocker]
 		var healed atomic.Bool
 		inv := esmtest.NewInvoker(t).Always(func(ctx context.Context, b *esm.Batch) error {
 			if healed.Load() {
@@ -510,7 +510,7 @@ func TestHeldUpIsToldOnce(t *testing.T) {
 			t.Errorf("told after less than a minute: %v", got)
 		}
 		time.Sleep(10 * time.Minute)
-		if got := told.all(); len(got) != 1 || got[0].Blocker.Partition != 0 || got[0].Blocker.Offset != 0 || got[0].Blocker.Records != 2 {
+		if got := told.all(); len(got) != 1 || got[0].Partition != 0 || got[0].Offset != 0 || got[0].Records != 2 {
 			t.Errorf("%v", got)
 		}
 		healed.Store(true)
@@ -518,7 +518,7 @@ func TestHeldUpIsToldOnce(t *testing.T) {
 		healed.Store(false)
 		k.ProduceTo("orders", 0, "poison")
 		time.Sleep(2 * time.Minute)
-		if got := told.all(); len(got) != 2 || got[1].Blocker.Offset != 2 {
+		if got := told.all(); len(got) != 2 || got[1].Offset != 2 {
 			t.Errorf("%v", got)
 		}
 	})
@@ -560,7 +560,7 @@ func TestProblemWithADestinationLastsAsLongAsItDoes(t *testing.T) {
 	virtual(t, func(t *testing.T) {
 		k := esmtest.NewKafka(t, esmtest.Topic("orders", 2))
 		source := quick(k.Source("orders", "billing"))
-		var raised, cleared list[esm.ProblemInfo]
+		var raised, cleared list[esm.Problem]
 		dest := esm.DestinationFunc(func(_ context.Context, d *esm.Discard) error {
 			if d.Record.Partition == 0 {
 				return errors.New("it is too large")
@@ -581,7 +581,7 @@ func TestProblemWithADestinationLastsAsLongAsItDoes(t *testing.T) {
 		}
 		k.Cluster().Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.Heartbeat}, TopLevel: true, Err: kerr.UnknownMemberID})
 		waitFor(t, 10*time.Second, "over", func() bool { return len(cleared.all()) == 1 })
-		if got := cleared.all()[0].Problem.With; got != "destination" {
+		if got := cleared.all()[0].With; got != "destination" {
 			t.Errorf("%s is over", got)
 		}
 	})

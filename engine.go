@@ -27,7 +27,7 @@ import (
 // and that no goroutine is left by workers, which counts every one that runs
 // user code.
 type engine struct {
-	watch *watch
+	watch watcher
 	world world
 	base  context.Context // the parent of every invocation's
 	run   string          // makes batch ids differ between processes
@@ -95,15 +95,14 @@ type engine struct {
 	rate         byteRate
 	scaleReason  string
 	pace         pace
-	problems     map[string]*Problem
 	ids          uint64
 }
 
-func newEngine(c *settings, out world, w *watch, base context.Context) *engine {
+func newEngine(c *settings, out world, w watcher, base context.Context) *engine {
 	e := &engine{
 		watch: w, world: out, base: base, run: runID(), cfg: c,
 		lanes: map[partition.ID]*lane{}, busy: map[partition.ID]*lease{}, leases: map[*lease]struct{}{},
-		pool: pollers.New(c.pollerConcurrency, c.pollerByteRate), memory: memory.NewAccount(c.memoryBudget), evidence: newEvidence(), problems: map[string]*Problem{}, stood: map[partition.ID]standstill{},
+		pool: pollers.New(c.pollerConcurrency, c.pollerByteRate), memory: memory.NewAccount(c.memoryBudget), evidence: newEvidence(), stood: map[partition.ID]standstill{},
 		gateBell: newBell(), scaleBell: newBell(), timeBell: newBell(),
 		repause: func() {}, resize: func() {},
 	}
@@ -233,12 +232,9 @@ func (e *engine) follow(p *part, s sequel, now time.Time) {
 		}
 		if r.due.After(time.Time{}) && r.account.lastAt.Equal(now) {
 			e.counts.retries++
-			info := RetryInfo{Mapping: e.watch.name, TopicPartition: TopicPartition(l.ID), Offset: r.records[0].offset,
-				Records: len(r.records), Attempts: r.attempts, Delay: r.due.Sub(now), Err: r.account.lastErr}
-			if r.suspicion.suspected() {
-				info.Throttles = r.suspicion.times
-			}
-			e.later(func() { fire(e.watch, func(h *Hooks) func(RetryInfo) { return h.RetryScheduled }, info) })
+			b := l.heldBy(r)
+			b.next = r.due
+			e.later(func() { e.watch.retryScheduled(b) })
 		}
 	}
 	l.state, l.work = laneIdle, p.alone()
@@ -249,10 +245,8 @@ func (e *engine) follow(p *part, s sequel, now time.Time) {
 
 // givenUp says that records will not be tried again.
 func (e *engine) givenUp(l *lane, r *portion) {
-	tp, offset, records, reason, attempts, batch, err := l.ID, r.records[0].offset, len(r.records), r.reason, r.attempts, r.account.batchID, r.account.lastErr
-	e.later(func() {
-		e.watch.write(func() { e.watch.logGivenUp(TopicPartition(tp), offset, records, Reason(reason), attempts, batch, err) })
-	})
+	b := l.heldBy(r)
+	e.later(func() { e.watch.givenUp(b) })
 }
 
 // settle marks records of a part as done with.
@@ -323,7 +317,7 @@ func (e *engine) requeue(w *work, now time.Time) {
 }
 
 // throttled keeps the Mapping from invoking for a while.
-func (e *engine) throttled(d time.Duration, round int, err error, now time.Time) {
+func (e *engine) throttled(d time.Duration, round int, call callEvent, now time.Time) {
 	e.throttles = round
 	until := now.Add(d)
 	if !until.After(e.throttledUntil) {
@@ -331,8 +325,8 @@ func (e *engine) throttled(d time.Duration, round int, err error, now time.Time)
 	}
 	e.throttledUntil = until
 	e.alarm(until)
-	info := ThrottledInfo{Mapping: e.watch.name, For: d, Err: err}
-	e.later(func() { fire(e.watch, func(h *Hooks) func(ThrottledInfo) { return h.Throttled }, info) })
+	call.pause = d
+	e.later(func() { e.watch.throttled(call) })
 }
 
 // free gives back the memory of a part.

@@ -154,13 +154,14 @@ func worldOf(c *config) world {
 	return world{deliver: d.deliver, halted: func(error) {}, unreadable: newUnreadableError}
 }
 
-// silentWatch is a watch that nobody listens to.
-func silentWatch(c *config) *watch {
+// silentWatch is a watcher that nobody listens to, but for the hooks of the
+// configuration.
+func silentWatch(c *config) *teller {
 	w, err := newWatch(c)
 	if err != nil {
 		panic(err)
 	}
-	return w
+	return newTeller(w, &Source{Group: "g"})
 }
 
 // partitions lists them in order: the order of a map would make each run
@@ -405,7 +406,7 @@ func (d *driver) pass(tp partition.ID) {
 }
 
 // lose hears what retention took.
-func (d *driver) lose(i LossInfo) {
+func (d *driver) lose(i Gap) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	n := d.lanes[partition.ID(i.TopicPartition)]
@@ -1428,11 +1429,12 @@ func (d *driver) finish() {
 		rows := ""
 		for _, l := range d.e.lanes {
 			n, missing := d.lanes[l.ID], 0
+			by, _ := l.blocker()
 			if p := l.part(); p != nil {
 				missing = len(p.missing)
 			}
 			rows += fmt.Sprintf("\n%v: %s, %d queued, next %d, rewinding %v, %d missing, ending %v, %v; arrived %d of %d, draining %v",
-				l.ID, l.state, l.count, l.next, l.rewinding, missing, l.ending, l.blocker(), n.arrived, len(n.records), n.draining)
+				l.ID, l.state, l.count, l.next, l.rewinding, missing, l.ending, by, n.arrived, len(n.records), n.draining)
 		}
 		d.wrong("it does not end%s", rows)
 	}

@@ -136,11 +136,11 @@ func survives(t *testing.T, mapping *atomic.Pointer[esm.Mapping], say func(error
 		return nil
 	})
 	looked := esm.Hooks{
-		InvokeEnded:    func(i esm.InvokeEndedInfo) { look(i.Err) },
-		RetryScheduled: func(i esm.RetryInfo) { look(i.Err) },
-		DeliveryFailed: func(i esm.DeliveryFailedInfo) { look(i.Err) },
-		Discarded:      func(i esm.DiscardedInfo) { look(i.Err) },
-		Throttled:      func(i esm.ThrottledInfo) { look(i.Err) },
+		InvokeEnded:    func(i esm.Invocation) { look(i.Err) },
+		RetryScheduled: func(i esm.Blocker) { look(i.Err) },
+		DeliveryFailed: func(i *esm.Discard) { look(i.Err); look(i.DeliveryErr) },
+		Discarded:      func(i *esm.Discard) { look(i.Err) },
+		Throttled:      func(i esm.Invocation) { look(i.Err) },
 	}
 	m := esmtest.New(t, k.Source("orders", "billing"), inv, quiet(), esm.WithBackoff(esm.Constant(time.Second)), esm.WithPauseOnHalt(),
 		esm.WithDestination(dest), esm.WithBatchSize(5), esm.WithHooks(looked))

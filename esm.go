@@ -29,6 +29,7 @@ type Mapping struct {
 	// never while user code runs.
 	mu      sync.Mutex
 	phase   Phase
+	from    Phase // the one before
 	since   time.Time
 	reason  string
 	paused  bool
@@ -38,7 +39,7 @@ type Mapping struct {
 	stop    *stopping
 	drain   *DrainError // how it was stopped, nil if that went well
 	err     error       // why it ended, with that
-	changes []StateInfo
+	changes []State
 	telling bool // somebody reports changes
 }
 
@@ -47,6 +48,7 @@ type run struct {
 	engine   *engine
 	consumer *consumer
 	scaling  *scaleLoop
+	watch    *teller
 }
 
 // close leaves the group and ends everything that was begun. It names what did
@@ -57,7 +59,7 @@ func (r *run) close(ctx context.Context) (waiting []string, leaveErr error) {
 	if !r.scaling.ended(ctx) {
 		waiting = append(waiting, "the scaler of the Mapping")
 	}
-	waiting = append(waiting, r.engine.watch.hanging()...)
+	waiting = append(waiting, r.watch.hanging()...)
 	r.engine.leave(time.Now()) // after the last decision
 	return waiting, leaveErr
 }
@@ -161,7 +163,7 @@ func (m *Mapping) Pause(ctx context.Context) error {
 	if r == nil {
 		return nil
 	}
-	defer r.engine.watch.press()()
+	defer r.watch.press()()
 	if r.engine.awaitIdle(ctx, m.done) {
 		return nil
 	}
@@ -271,9 +273,13 @@ func (m *Mapping) Update(opts ...Option) error {
 
 // enter makes the Mapping be in a phase. The lock is held.
 func (m *Mapping) enter(p Phase, reason string) {
-	from := m.phase
-	m.phase, m.since, m.reason = p, time.Now(), reason
-	m.changes = append(m.changes, StateInfo{From: from, To: State{Phase: p, Since: m.since, Reason: reason}})
+	m.phase, m.from, m.since, m.reason = p, m.phase, time.Now(), reason
+	m.changes = append(m.changes, m.now())
+}
+
+// now is the state without what the engine knows. The lock is held.
+func (m *Mapping) now() State {
+	return State{Mapping: m.watch.name, Phase: m.phase, From: m.from, Since: m.since, Reason: m.reason}
 }
 
 // settle enters the phase of a Mapping that is started, by whether it is
@@ -307,12 +313,11 @@ func (m *Mapping) tell() {
 	}
 	m.telling = true
 	for len(m.changes) > 0 {
-		info := m.changes[0]
+		s := m.changes[0]
 		m.changes = m.changes[1:]
 		w := m.watch
 		m.mu.Unlock()
-		info.Mapping = w.name
-		fire(w, func(h *Hooks) func(StateInfo) { return h.StateChanged }, info)
+		fire(w, func(h *Hooks) func(State) { return h.StateChanged }, s)
 		m.mu.Lock()
 	}
 	m.telling = false
@@ -322,13 +327,13 @@ func (m *Mapping) tell() {
 // State says what the Mapping is doing.
 func (m *Mapping) State() State {
 	m.mu.Lock()
-	s := State{Phase: m.phase, Since: m.since, Reason: m.reason, LastResult: noRecords}
-	r := m.run
+	s, r := m.now(), m.run
 	m.mu.Unlock()
+	s.LastResult = noRecords
 	if r != nil {
 		seen := r.engine.look(time.Now(), nil)
 		s.LastResult, s.LastResultAt = lastResult(&seen), seen.lastAt
-		s.Problems = append(r.problems(), r.engine.watch.problems()...)
+		s.Problems = append(r.watch.list(), r.watch.problems()...)
 	}
 	return s
 }
@@ -399,6 +404,6 @@ func (m *Mapping) AppendPartitions(dst []PartitionStats) []PartitionStats {
 	if r == nil {
 		return dst
 	}
-	r.engine.look(time.Now(), func(one *row) { dst = append(dst, partitionStatsOf(one)) })
+	r.engine.look(time.Now(), func(one *row) { dst = append(dst, partitionStatsOf(m.watch.name, one)) })
 	return dst
 }

@@ -32,7 +32,7 @@ func ExampleMapping_SkipUnreadable() {
 	m, err := esm.New(
 		esm.Source{Brokers: brokers, Topics: []string{"orders"}, Group: "billing", Client: []kgo.Opt{kgo.MaxDecompressBatchBytes(100_000)}},
 		esm.InvokerFunc(func(ctx context.Context, b *esm.Batch) error { return nil }),
-		esm.WithHooks(esm.Hooks{ProblemRaised: func(i esm.ProblemInfo) { problems <- i.Problem }}),
+		esm.WithHooks(esm.Hooks{ProblemRaised: func(i esm.Problem) { problems <- i }}),
 		esm.WithDestination(esm.DestinationFunc(func(_ context.Context, d *esm.Discard) error {
 			fmt.Println("given up:", d.Record.Topic, d.Record.Offset, d.Reason)
 			delivered <- true

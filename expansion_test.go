@@ -162,7 +162,7 @@ func TestRecordsThatSuddenlyCompressStayWithinTheBudget(t *testing.T) {
 				decompressor := newCounting()
 				var held, one atomic.Int64
 				m := esmtest.Start(t, k.source(k.topic, kgo.WithDecompressor(decompressor)), k.invoker(0), quiet(),
-					esm.WithMemoryBudget(budget), esm.WithMinPollers(2), esm.WithHooks(esm.Hooks{Polled: func(i esm.PolledInfo) {
+					esm.WithMemoryBudget(budget), esm.WithMinPollers(2), esm.WithHooks(esm.Hooks{Polled: func(i esm.Poll) {
 						held.Store(max(held.Load(), i.Held))
 						one.Store(max(one.Load(), i.Bytes))
 					}}))

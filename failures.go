@@ -1,6 +1,7 @@
 package esm
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"strings"
@@ -46,6 +47,16 @@ type RecordFailure struct {
 	// Stopped is whether the later records of the partition were not tried,
 	// [Failures.StopAt].
 	Stopped bool
+}
+
+// MarshalJSON writes all of it but the Record, whose data is not a log's.
+func (f RecordFailure) MarshalJSON() ([]byte, error) {
+	return json.Marshal(struct {
+		TopicPartition
+		Offset  int64
+		Err     string
+		Stopped bool
+	}{f.TopicPartition, f.Offset, guard.Text(f.Err), f.Stopped})
 }
 
 // Add says that a record failed, with this error; if err is nil it says

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/seed429fd032/esm/internal/guard"
+	"github.com/seed429fd032/esm/internal/partition"
 )
 
 // A functionWatch says that the function does not get on: that there was
@@ -70,7 +71,7 @@ func (e *engine) insteadOfSuccess(now time.Time) string {
 	running := ""
 	if oldest != nil {
 		ran, _ := oldest.ran(now)
-		running = fmt.Sprintf("%s, the longest for %s (batch %s of %s)", plural(n, "call runs", "calls run"), ran.Round(time.Second), oldest.id, describe(topicPartitions(oldest.partitions())))
+		running = fmt.Sprintf("%s, the longest for %s (batch %s of %s)", plural(n, "call runs", "calls run"), ran.Round(time.Second), oldest.id, partition.Describe(oldest.partitions()))
 	}
 	f := &e.function
 	switch {

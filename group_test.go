@@ -67,7 +67,7 @@ func churn(t *testing.T, opts []kgo.Opt, stalled bool, changes int, records int6
 			book.handled(name, b)
 			return nil
 		}), quiet(), esm.WithName(name), esm.WithBatchSize(20), esm.WithBatchWindow(20*time.Millisecond),
-			esm.WithHooks(esm.Hooks{Assigned: func(i esm.AssignedInfo) { book.reassigned(name, i.Added) }}))
+			esm.WithHooks(esm.Hooks{Assigned: func(i esm.Rebalance) { book.reassigned(name, i.Partitions) }}))
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -131,7 +131,7 @@ func TestCompactedTopicsAreReadToTheirEnd(t *testing.T) {
 				pause(100 * time.Millisecond)
 				before = k.records(topic, 0, last)
 			}
-			var losses list[esm.LossInfo]
+			var losses list[esm.Gap]
 			other := source
 			other.Group = topic + "-other"
 			for _, s := range []esm.Source{source, other} {

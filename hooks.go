@@ -1,6 +1,9 @@
 package esm
 
 import (
+	"encoding/json"
+	"fmt"
+	"reflect"
 	"time"
 
 	"github.com/seed429fd032/esm/scaling"
@@ -25,60 +28,64 @@ import (
 // is left behind by that. A log handler that does not return is treated in the
 // same way.
 //
-// A hook may keep the slices and maps of an info. It should not change them: all
-// Hooks of the Mapping get the same ones. What the Mapping does is not changed by
-// that.
+// A hook may keep what it gets, but for the Batch of InvokeStarted. It should not
+// change it: all Hooks of the Mapping get the same slices, maps and Discards. What
+// the Mapping does is not changed by that.
+//
+// Everything that a hook gets can be written as JSON. [AllHooks] makes Hooks of
+// one function, for a recorder.
 type Hooks struct {
-	// StateChanged: the Mapping is in another [Phase].
-	StateChanged func(StateInfo)
+	// StateChanged: the Mapping is in another [Phase]. Problems and LastResult
+	// are not in it: [Mapping.State] has them.
+	StateChanged func(State)
 	// ProblemRaised: something keeps the Mapping from working, see [Problem].
 	// Called once for each problem.
-	ProblemRaised func(ProblemInfo)
+	ProblemRaised func(Problem)
 	// ProblemCleared: the problem is gone.
-	ProblemCleared func(ProblemInfo)
+	ProblemCleared func(Problem)
 
 	// Assigned: the group gave partitions to this process. Also called with
 	// none, once for each rebalance.
-	Assigned func(AssignedInfo)
+	Assigned func(Rebalance)
 	// Revoked: partitions moved away, or the session was lost. Called when
 	// the process is done with them.
-	Revoked func(RevokedInfo)
+	Revoked func(Rebalance)
 	// RecordsLost: retention took records before they were read.
-	RecordsLost func(LossInfo)
+	RecordsLost func(Gap)
 	// PositionReset: the position of a partition moved backward, because the
 	// broker lost records or because the committed offset was beyond its end.
-	PositionReset func(ResetInfo)
+	PositionReset func(Gap)
 
 	// Polled: records came from the brokers.
-	Polled func(PolledInfo)
+	Polled func(Poll)
 	// MemoryLimited: the memory budget keeps the Mapping from polling. Called
 	// when that begins.
-	MemoryLimited func(MemoryInfo)
-	// InvokeStarted: an invocation begins. The batch is valid until the
+	MemoryLimited func(Poll)
+	// InvokeStarted: an invocation begins. Its Batch is valid until the
 	// invocation ends.
-	InvokeStarted func(InvokeStartedInfo)
+	InvokeStarted func(Invocation)
 	// InvokeEnded: an invocation ended.
-	InvokeEnded func(InvokeEndedInfo)
+	InvokeEnded func(Invocation)
 	// InvokeStuck: a call of the function or of a destination goes on after its
 	// context ended, for a second, or takes longer than a minute. Called again
 	// after ten minutes, and then each hour.
-	InvokeStuck func(InvokeStuckInfo)
+	InvokeStuck func(Invocation)
+	// Throttled: nothing is invoked for a while (Pause), because the function
+	// asked for it. A throttle that holds up its own partition only is told to
+	// RetryScheduled.
+	Throttled func(Invocation)
 	// RetryScheduled: a partition waits before its batch is tried again.
-	RetryScheduled func(RetryInfo)
+	RetryScheduled func(Blocker)
 	// HeldUp: a partition has been held up by the same batch for a minute.
 	// Called once a batch.
-	HeldUp func(HeldUpInfo)
+	HeldUp func(Blocker)
 	// Discarded: a record was given up, and its destination took it.
-	Discarded func(DiscardedInfo)
-	// DeliveryFailed: a destination did not take a record. It is delivered
-	// again.
-	DeliveryFailed func(DeliveryFailedInfo)
-	// Throttled: nothing is invoked for a while, because the function asked
-	// for it. A throttle that holds up its own partition only is told to
-	// RetryScheduled.
-	Throttled func(ThrottledInfo)
+	Discarded func(*Discard)
+	// DeliveryFailed: a destination did not take a record, and DeliveryErr is
+	// why (Err is why the record is given up). It is delivered again.
+	DeliveryFailed func(*Discard)
 	// Committed: offsets were committed, or could not be.
-	Committed func(CommittedInfo)
+	Committed func(Commit)
 
 	// Sampled: the scaler decided, once a second or when there is news, mostly
 	// that all stays as it is. Recorded as JSON, these decisions are a trace for
@@ -88,32 +95,32 @@ type Hooks struct {
 	Scaled func(scaling.Decision)
 }
 
-// StateInfo is what [Hooks].StateChanged gets.
-type StateInfo struct {
-	Mapping string
-	From    Phase
-	To      State
+// AllHooks makes Hooks that call one function for whatever happens, with the
+// name of the hook and with what it gets, to record it or count it. Among that
+// are each poll and each invocation.
+func AllHooks(f func(name string, info any)) Hooks {
+	var h Hooks
+	v := reflect.ValueOf(&h).Elem()
+	for i := range v.NumField() {
+		name := v.Type().Field(i).Name
+		v.Field(i).Set(reflect.MakeFunc(v.Field(i).Type(), func(args []reflect.Value) []reflect.Value {
+			f(name, args[0].Interface())
+			return nil
+		}))
+	}
+	return h
 }
 
-// ProblemInfo is what [Hooks].ProblemRaised and ProblemCleared get.
-type ProblemInfo struct {
+// A Rebalance is what the group gave to this process, or took from it.
+type Rebalance struct {
 	Mapping string
-	Problem Problem
-}
-
-// AssignedInfo is what [Hooks].Assigned gets.
-type AssignedInfo struct {
-	Mapping string
-	// Added are the partitions that are new to this process.
-	Added []TopicPartition
+	// Partitions are those that are new to this process, or that went away.
+	Partitions []TopicPartition
 	// Total is how many it has now.
 	Total int
-}
 
-// RevokedInfo is what [Hooks].Revoked gets.
-type RevokedInfo struct {
-	Mapping    string
-	Partitions []TopicPartition
+	// What follows is about partitions that went away.
+
 	// Lost is whether the session had ended already: nothing could be
 	// committed.
 	Lost bool
@@ -128,141 +135,61 @@ type RevokedInfo struct {
 	Again int
 }
 
-// LossInfo is what [Hooks].RecordsLost gets.
-type LossInfo struct {
+// A Gap is where the position of a partition moved other than by reading.
+type Gap struct {
 	Mapping string
 	TopicPartition
-	// From is the first offset that was not read, and To the one after the
-	// last.
-	From, To int64
-}
-
-// ResetInfo is what [Hooks].PositionReset gets.
-type ResetInfo struct {
-	Mapping string
-	TopicPartition
-	// From is the offset that would have been read next, and To the one that
-	// will be.
+	// From and To are offsets. Of records that were lost From is the first, and
+	// To the one after the last. Where the position moved backward From is what
+	// would have been read next, and To what will be.
 	From, To int64
 	// Err is what the client said of it, or nil.
 	Err error
 }
 
-// PolledInfo is what [Hooks].Polled gets.
-type PolledInfo struct {
-	Mapping    string
-	Partitions int
-	Records    int
-	// Bytes is the size of keys, values and headers.
-	Bytes int64
-	// Held is how many bytes the Mapping holds now.
-	Held int64
-}
-
-// MemoryInfo is what [Hooks].MemoryLimited gets.
-type MemoryInfo struct {
+// A Poll is what a poll brought, or what stands in its way.
+type Poll struct {
 	Mapping string
-	// Held is what the Mapping holds, Budget what it may hold, and Reserve
-	// what the next poll may bring.
-	Held, Budget, Reserve int64
+	// Partitions and Records are how many came, and Bytes is the size of keys,
+	// values and headers. They are 0 in [Hooks].MemoryLimited.
+	Partitions, Records int
+	Bytes               int64
+	// Held is how many bytes the Mapping holds now, and Budget how many it may
+	// hold.
+	Held, Budget int64
+	// Reserve is, in [Hooks].MemoryLimited, how many the next poll may bring.
+	Reserve int64
 }
 
-// InvokeStartedInfo is what [Hooks].InvokeStarted gets.
-type InvokeStartedInfo struct {
-	Batch *Batch
-}
-
-// InvokeEndedInfo is what [Hooks].InvokeEnded gets.
-type InvokeEndedInfo struct {
-	Mapping    string
-	BatchID    string
+// An Invocation is one call of the function, or of a [Destination] where that
+// hangs.
+type Invocation struct {
+	Mapping string
+	BatchID string
+	// Attempt is 1 for the first, 0 if it is a call of a Destination.
 	Attempt    int
 	Partitions []TopicPartition
 	Records    int
-	Bytes      int64
-	Duration   time.Duration
-	Outcome    Outcome
-	// Err is what the function returned, or a [*PanicError].
-	Err error
-}
-
-// InvokeStuckInfo is what [Hooks].InvokeStuck gets.
-type InvokeStuckInfo struct {
-	Mapping    string
-	BatchID    string
-	Partitions []TopicPartition
-	// Running is how long it has been running.
-	Running time.Duration
-	// Cause is why its context ended (context.Cause), or nil if it is only
-	// slow.
-	Cause error
-	// Delivery is whether it is a call of a [Destination].
-	Delivery bool
-}
-
-// RetryInfo is what [Hooks].RetryScheduled gets.
-type RetryInfo struct {
-	Mapping string
-	TopicPartition
-	// Offset is that of the first of the records that are tried together, which
-	// holds the partition up, and Records how many they are.
-	Offset  int64
-	Records int
-	// Attempts is how many attempts failed.
-	Attempts int
-	Delay    time.Duration
-	// Throttles is, where what fails them is a throttle, how many count against
-	// these records ([Throttled]), from 2 on; 0 where it is a failure like any
-	// other. Below 5 no attempt is charged.
-	Throttles int
-	Err       error
-}
-
-// ThrottledInfo is what [Hooks].Throttled gets.
-type ThrottledInfo struct {
-	Mapping string
-	// For is how long nothing is invoked.
-	For time.Duration
-	Err error
-}
-
-// HeldUpInfo is what [Hooks].HeldUp gets.
-type HeldUpInfo struct {
-	Mapping string
-	Blocker Blocker
-}
-
-// DiscardedInfo is what [Hooks].Discarded gets.
-type DiscardedInfo struct {
-	Mapping string
-	TopicPartition
-	Offset int64
-	Reason Reason
-	// Attempts is how many failed.
-	Attempts int
-	// Err is what the last one failed with, or nil.
-	Err error
-	// Dropped is whether it was thrown away ([Drop]).
-	Dropped bool
-	// Took is how long the delivery took.
+	// Bytes is the size of keys, values and headers.
+	Bytes int64
+	// Took is how long it took, or for how long it has been running.
 	Took time.Duration
+	// Outcome is what became of it, [OutcomeRunning] until it ends.
+	Outcome Outcome
+	// Err is what the function returned, or a [*PanicError], for errors.As. Of
+	// a call that runs it is why its context ended (context.Cause), nil if it has
+	// not.
+	Err error
+	// Pause is, in [Hooks].Throttled, how long nothing is invoked.
+	Pause time.Duration
+	// Delivery is whether it is a call of a Destination.
+	Delivery bool
+	// Batch is, in [Hooks].InvokeStarted, what the function gets.
+	Batch *Batch `json:"-"`
 }
 
-// DeliveryFailedInfo is what [Hooks].DeliveryFailed gets.
-type DeliveryFailedInfo struct {
-	Mapping string
-	TopicPartition
-	Offset int64
-	Reason Reason
-	// Deliveries is how often this record was not taken.
-	Deliveries int
-	// Delay is how long the partition waits before it is delivered again.
-	Delay time.Duration
-	Err   error
-}
-
-// CommittedInfo is what [Hooks].Committed gets.
-type CommittedInfo struct {
+// A Commit is what was committed.
+type Commit struct {
 	Mapping string
 	// Offsets are those that were committed.
 	Offsets map[TopicPartition]int64
@@ -272,4 +199,21 @@ type CommittedInfo struct {
 	Took time.Duration
 	// Err is why one of those was not, nil if there is none.
 	Err error
+}
+
+// MarshalJSON writes the offsets as objects, with keys such as "orders/3".
+func (c Commit) MarshalJSON() ([]byte, error) {
+	type plain Commit // without this method
+	return json.Marshal(struct {
+		plain
+		Offsets, Failed map[string]int64
+	}{plain(c), byName(c.Offsets), byName(c.Failed)})
+}
+
+func byName(offsets map[TopicPartition]int64) map[string]int64 {
+	named := make(map[string]int64, len(offsets))
+	for tp, at := range offsets {
+		named[fmt.Sprintf("%s/%d", tp.Topic, tp.Partition)] = at
+	}
+	return named
 }

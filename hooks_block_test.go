@@ -42,7 +42,7 @@ func hookWaits(t *testing.T, name string, do func(*esm.Mapping), hurried bool) {
 	k := esmtest.NewKafka(t, esmtest.Topic("orders", 4))
 	var mapping atomic.Pointer[esm.Mapping]
 	var calls, returned atomic.Int64
-	hooks := countingHooks(func(hook string, _ any) {
+	hooks := esm.AllHooks(func(hook string, _ any) {
 		if m := mapping.Load(); m != nil && hook == name && calls.Add(1) <= 3 { // what it does may call it
 			do(m)
 			returned.Add(1)
@@ -95,13 +95,13 @@ func TestHookThatNeverReturns(t *testing.T) {
 				release := sync.OnceFunc(func() { close(stuck) })
 				defer release()
 				var calls, others atomic.Int64
-				hangs := countingHooks(func(hook string, _ any) {
+				hangs := esm.AllHooks(func(hook string, _ any) {
 					if hook == f.Name {
 						calls.Add(1)
 						<-stuck
 					}
 				})
-				hears := countingHooks(func(string, any) { others.Add(1) })
+				hears := esm.AllHooks(func(string, any) { others.Add(1) })
 				inv := esmtest.NewInvoker(t).Fail(1, errBilling)
 				m := esmtest.Start(t, k.Source("orders", "billing"), inv, quiet(), esm.WithHooks(hangs), esm.WithHooks(hears), esm.WithBackoff(esm.Constant(time.Second)))
 				for range 20 {

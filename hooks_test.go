@@ -21,33 +21,21 @@ import (
 	"github.com/seed429fd032/esm/scaling"
 )
 
-// countingHooks sets every field of Hooks, also those that nobody thought of
-// when this was written.
-func countingHooks(fired func(name string, info any)) esm.Hooks {
-	var h esm.Hooks
-	v := reflect.ValueOf(&h).Elem()
-	for i := range v.NumField() {
-		name := v.Type().Field(i).Name
-		v.Field(i).Set(reflect.MakeFunc(v.Field(i).Type(), func(args []reflect.Value) []reflect.Value {
-			fired(name, args[0].Interface())
-			return nil
-		}))
-	}
-	return h
-}
-
 // TestEveryHookFires is a life with everything in it.
 func TestEveryHookFires(t *testing.T) {
 	virtual(t, func(t *testing.T) {
 		var mu sync.Mutex
 		fired := map[string]int{}
-		hooks := countingHooks(func(name string, info any) {
+		hooks := esm.AllHooks(func(name string, info any) {
 			mu.Lock()
 			defer mu.Unlock()
 			fired[name]++
-			v := reflect.ValueOf(info)
+			v := reflect.Indirect(reflect.ValueOf(info))
 			if f := v.FieldByName("Mapping"); f.IsValid() && f.String() != "billing" {
 				t.Errorf("%s is told of mapping %q", name, f.String())
+			}
+			if text, err := json.Marshal(info); err != nil || bytes.Contains(text, []byte(`Err":{`)) {
+				t.Errorf("%s gets %s as JSON: %v", name, text, err)
 			}
 		})
 		k := esmtest.NewKafka(t, esmtest.Topic("orders", 40))
@@ -129,7 +117,7 @@ func TestHooksThatMisbehaveHarmNothing(t *testing.T) {
 				k := esmtest.NewKafka(t, esmtest.Topic("orders", 4))
 				inv := esmtest.NewInvoker(t).Fail(3, errBilling)
 				var m *esm.Mapping
-				m = esmtest.New(t, k.Source("orders", "billing"), inv, quiet(), esm.WithHooks(countingHooks(func(string, any) { do(m) })))
+				m = esmtest.New(t, k.Source("orders", "billing"), inv, quiet(), esm.WithHooks(esm.AllHooks(func(string, any) { do(m) })))
 				if err := m.Start(t.Context()); err != nil {
 					t.Fatal(err)
 				}

@@ -198,7 +198,7 @@ func (s segment) copy() segment {
 // deliver hands what arrived to the lanes.
 func (e *engine) deliver(arrivals []arrival, now time.Time) {
 	e.mu.Lock()
-	info := PolledInfo{Mapping: e.watch.name}
+	var brought pollEvent
 	residue := e.memory.Held()
 	var keep []*memory.Chunk
 	for i := range arrivals {
@@ -227,18 +227,18 @@ func (e *engine) deliver(arrivals []arrival, now time.Time) {
 			e.discard(a)
 			continue
 		}
-		info.Records += len(a.all.records)
-		info.Bytes += a.all.bytes
+		brought.records += len(a.all.records)
+		brought.bytes += a.all.bytes
 		if len(a.all.records) > 0 {
-			info.Partitions++
+			brought.partitions++
 		}
 		e.filled(l, now)
 	}
-	said := info.Bytes + int64(info.Records)*recordOverhead
+	said := brought.bytes + int64(brought.records)*recordOverhead
 	if e.memory.Polled(residue, said, now) {
 		e.later(e.resize)
 	}
-	if info.Records > 0 {
+	if brought.records > 0 {
 		e.progress = now
 		if len(keep) > 0 {
 			e.memory.Keep(keep, now)
@@ -246,19 +246,13 @@ func (e *engine) deliver(arrivals []arrival, now time.Time) {
 		}
 	}
 	e.counts.polls++
-	e.counts.polled += int64(info.Records)
-	e.counts.polledBytes += info.Bytes
+	e.counts.polled += int64(brought.records)
+	e.counts.polledBytes += brought.bytes
 	e.kick(now)
-	info.Held = e.memory.Held()
-	if info.Records > 0 {
-		debugging := e.watch.debugging()
-		if debugging || wanted(e.watch, func(h *Hooks) func(PolledInfo) { return h.Polled }) {
-			e.later(func() {
-				if debugging {
-					e.watch.write(func() { e.watch.logPoll(info) })
-				}
-				fire(e.watch, func(h *Hooks) func(PolledInfo) { return h.Polled }, info)
-			})
+	brought.held, brought.budget = e.memory.Held(), e.memory.Budget()
+	if brought.records > 0 {
+		if e.watch.wantsPolls() {
+			e.later(func() { e.watch.polled(brought) })
 		}
 	}
 	e.unlock()

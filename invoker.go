@@ -120,6 +120,9 @@ func (e *PanicError) Error() string {
 	return "the function panicked: " + guard.Sprint(e.Value)
 }
 
+// MarshalText is Error, for JSON and logs.
+func (e *PanicError) MarshalText() ([]byte, error) { return []byte(guard.Text(e)), nil }
+
 // Unwrap returns the error that the function panicked with, if it was one.
 func (e *PanicError) Unwrap() error {
 	err, _ := e.Value.(error)

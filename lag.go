@@ -235,7 +235,7 @@ const (
 // forgetEnds drops what is known to be wrong with topics of which no partition
 // is here any more: nobody asks for them again.
 func (c *consumer) forgetEnds() {
-	problems := c.engine.known()
+	problems := c.watch.troubles()
 	if len(problems) == 0 {
 		return
 	}
@@ -247,8 +247,8 @@ func (c *consumer) forgetEnds() {
 	c.mu.Unlock()
 	for _, p := range problems {
 		for _, prefix := range []string{endProblem, startProblem} {
-			if topic, ok := strings.CutPrefix(p.With, prefix); ok && !here.topics[topic] {
-				c.engine.over(p)
+			if topic, ok := strings.CutPrefix(p.with, prefix); ok && !here.topics[topic] {
+				c.over(p)
 			}
 		}
 	}
@@ -295,7 +295,7 @@ func (c *consumer) observe(led []partition.ID, answers map[partition.ID]listed, 
 	topics := c.noEnds.note(led, answers)
 	c.mu.Unlock()
 	for topic, err := range topics {
-		c.engine.raise(endProblem+topic, err)
+		c.raise(endProblem+topic, err)
 		if missing[topic] {
 			c.suspect(topic)
 		}
@@ -316,7 +316,7 @@ func (c *consumer) observeStarts(led []partition.ID, answers map[partition.ID]li
 	topics := c.noStarts.note(led, answers)
 	c.mu.Unlock()
 	for topic, err := range topics {
-		c.engine.raise(startProblem+topic, err)
+		c.raise(startProblem+topic, err)
 	}
 	c.engine.observeStarts(starts, now)
 }

@@ -19,10 +19,8 @@ func TestRefusedStartsAreAProblem(t *testing.T) {
 	e := engineOf(func(context.Context, *Batch) error { return nil })
 	c := newConsumer(e, &Source{}, time.Second, nil)
 	problems := func() (with []string) {
-		e.mu.Lock()
-		defer e.unlock()
-		for _, p := range e.listProblems() {
-			with = append(with, p.With)
+		for _, p := range e.troubles() {
+			with = append(with, p.with)
 		}
 		return with
 	}
@@ -69,7 +67,7 @@ func TestWhatOnePartitionIsRefusedNoOtherEnds(t *testing.T) {
 		c.observe(led, answer, time.Now())
 		c.observeStarts(led, answer, time.Now())
 		for _, problem := range []string{endProblem, startProblem} {
-			got := slices.ContainsFunc(e.known(), func(p Problem) bool { return p.With == problem+onlyPartition.Topic })
+			got := slices.ContainsFunc(e.troubles(), func(p trouble) bool { return p.with == problem+onlyPartition.Topic })
 			if got != tt.want {
 				t.Errorf("partition %d says %v: the problem %q is there: %v", tt.of.Partition, tt.says.err, problem, got)
 			}
@@ -80,7 +78,7 @@ func TestWhatOnePartitionIsRefusedNoOtherEnds(t *testing.T) {
 	e.lose([]partition.ID{other}, time.Now())
 	c.forgetEnds()
 	c.observe([]partition.ID{onlyPartition}, map[partition.ID]listed{onlyPartition: yes}, time.Now())
-	if got := e.known(); len(got) != 0 {
+	if got := e.troubles(); len(got) != 0 {
 		t.Errorf("after it was taken away: %v", got)
 	}
 }

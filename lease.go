@@ -234,7 +234,7 @@ func (e *engine) end(l *lease, v verdict) {
 		if v.apart {
 			e.counts.apart++
 		} else {
-			e.throttled(w.throttle, w.round, v.err, now)
+			e.throttled(w.throttle, w.round, l.event(v, all, took), now)
 		}
 	case planOutcomeHalt:
 		e.holds |= holdHalt
@@ -355,23 +355,19 @@ func (e *engine) weigh(l *lease, v verdict, now time.Time) verdict {
 
 // report tells the hooks that an invocation ended.
 func (e *engine) report(l *lease, v verdict, parts []*part, took time.Duration) {
-	debugging := e.watch.debugging()
-	if !debugging && !wanted(e.watch, func(h *Hooks) func(InvokeEndedInfo) { return h.InvokeEnded }) {
-		return
+	if e.watch.wantsCalls() {
+		call := l.event(v, parts, took)
+		e.later(func() { e.watch.ended(call) })
 	}
-	info := InvokeEndedInfo{
-		Mapping: e.watch.name, BatchID: l.id, Attempt: l.attempt, Records: l.count, Bytes: l.bytes,
-		Duration: took, Outcome: Outcome(v.outcome), Err: v.err,
-	}
+}
+
+// event is what is told of a call that ended.
+func (l *lease) event(v verdict, parts []*part, took time.Duration) callEvent {
+	call := callEvent{id: l.id, attempt: l.attempt, records: l.count, bytes: l.bytes, took: took, outcome: int(v.outcome), err: v.err}
 	for _, p := range parts {
-		info.Partitions = append(info.Partitions, TopicPartition(p.lane.ID))
+		call.partitions = append(call.partitions, p.lane.ID)
 	}
-	e.later(func() {
-		if debugging {
-			e.watch.write(func() { e.watch.logInvocation(info) })
-		}
-		fire(e.watch, func(h *Hooks) func(InvokeEndedInfo) { return h.InvokeEnded }, info)
-	})
+	return call
 }
 
 // explain writes what is not seen in what becomes of the records: what the face
@@ -395,7 +391,7 @@ func (e *engine) explain(l *lease, v verdict) {
 	}
 	if outcome == planOutcomePermanent || outcome == planOutcomeTooLarge && (l.count == 1 || v.failures != nil) {
 		err := v.err
-		e.later(func() { e.watch.write(func() { e.watch.logKept(id, Outcome(outcome), err) }) })
+		e.later(func() { e.watch.kept(id, int(outcome), err) })
 	}
 }
 
@@ -419,10 +415,19 @@ func (e *engine) watchCalls(now time.Time) {
 			continue
 		}
 		l.told, l.stuck = due, cause != nil
-		info := InvokeStuckInfo{Mapping: e.watch.name, BatchID: l.id, Running: running, Delivery: l.poller == nil, Partitions: topicPartitions(l.partitions()), Cause: cause}
-		e.later(func() { fire(e.watch, func(h *Hooks) func(InvokeStuckInfo) { return h.InvokeStuck }, info) })
+		call := l.running(running, cause)
+		e.later(func() { e.watch.stuck(call) })
 	}
 }
+
+// running is what is told of a call that goes on.
+func (l *lease) running(took time.Duration, cause error) callEvent {
+	return callEvent{id: l.id, attempt: l.attempt, partitions: l.partitions(), records: l.count, bytes: l.bytes,
+		took: took, outcome: outcomeRunning, err: cause, delivery: l.poller == nil}
+}
+
+// outcomeRunning is that of a call that goes on.
+const outcomeRunning = -1
 
 // partitions lists those of a lease.
 func (l *lease) partitions() (tps []partition.ID) {

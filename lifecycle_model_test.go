@@ -49,7 +49,7 @@ func TestStopBesideStart(t *testing.T) {
 		for i := range 5_000 {
 			// A hook is where the scheduler gets in between.
 			m := esmtest.New(t, k.Source("orders", "billing"), esmtest.NewInvoker(t), quiet(), esm.WithHooks(esm.Hooks{
-				StateChanged: func(esm.StateInfo) { runtime.Gosched() },
+				StateChanged: func(esm.State) { runtime.Gosched() },
 			}))
 			var wg sync.WaitGroup
 			var started, stopped error
@@ -207,10 +207,10 @@ func live(t *testing.T, phase int, calls []string) {
 		}
 	}))
 	name := lifePhases[phase].name
-	opts := []esm.Option{quiet(), esm.WithBatchWindow(0), esm.WithBackoff(esm.Constant(time.Second)), esm.WithHooks(esm.Hooks{StateChanged: func(i esm.StateInfo) {
+	opts := []esm.Option{quiet(), esm.WithBatchWindow(0), esm.WithBackoff(esm.Constant(time.Second)), esm.WithHooks(esm.Hooks{StateChanged: func(i esm.State) {
 		l.mu.Lock()
 		defer l.mu.Unlock()
-		l.phases = append(l.phases, i.To.Phase)
+		l.phases = append(l.phases, i.Phase)
 	}})}
 	halts := slices.Contains(calls, "halt")
 	if name == "halted" || halts && len(calls)%2 == 0 {

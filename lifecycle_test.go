@@ -565,7 +565,7 @@ func TestAfterStopNothingIsKnown(t *testing.T) {
 		k := esmtest.NewKafka(t, esmtest.Topic("orders", 1))
 		var told list[string]
 		m := esmtest.Start(t, k.Source("orders", "billing"), esmtest.NewInvoker(t), quiet(), esm.WithHooks(esm.Hooks{
-			StateChanged: func(i esm.StateInfo) { told.add(i.To.Phase.String()) },
+			StateChanged: func(i esm.State) { told.add(i.Phase.String()) },
 		}))
 		k.Produce("orders", "a")
 		time.Sleep(2 * time.Second)

@@ -81,7 +81,8 @@ type row struct {
 
 	callID    string // "" if none runs for it
 	callSince time.Time
-	blocker   *Blocker // what holds it up, or nil
+	block     blockEvent // what holds it up,
+	blocked   bool       // if anything does
 
 	stood      time.Duration // for how long it has stood still
 	unreadable bool          // records of it cannot be read
@@ -153,9 +154,10 @@ func (e *engine) row(l *lane, now time.Time) row {
 	r := row{
 		ID: l.ID, state: l.state.String(),
 		committed: l.committed, frontier: l.frontier(), position: l.next, end: l.end, endKnown: now.Sub(l.endAt) <= lagMaxAge,
-		queued: l.count, queuedBytes: l.bytes, blocker: l.blocker(),
+		queued: l.count, queuedBytes: l.bytes,
 		stood: l.still.stood, unreadable: l.unreadable != nil, trouble: e.laneTrouble(l),
 	}
+	r.block, r.blocked = l.blocker()
 	r.lag, r.lagKnown = l.lag(now)
 	if p := l.part(); p != nil {
 		if l.state == laneLeased {

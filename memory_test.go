@@ -34,7 +34,7 @@ func load(k *esmtest.Kafka, topic string, partitions, each, size int) {
 
 // highest watches what a Mapping holds, at each poll.
 func highest(into *atomic.Int64) esm.Option {
-	return esm.WithHooks(esm.Hooks{Polled: func(i esm.PolledInfo) { into.Store(max(into.Load(), i.Held)) }})
+	return esm.WithHooks(esm.Hooks{Polled: func(i esm.Poll) { into.Store(max(into.Load(), i.Held)) }})
 }
 
 func TestHotPartitionWithIdleSiblingsDrainsAtItsIdealTime(t *testing.T) {

@@ -62,8 +62,8 @@ const recheckEvery = 5 * time.Second
 // does not read.
 func (c *consumer) probeLanes(ctx context.Context, p *probe) {
 	topics := map[string]bool{}
-	for _, with := range c.engine.known() {
-		if t, ok := strings.CutPrefix(with.With, "topic "); ok {
+	for _, with := range c.watch.troubles() {
+		if t, ok := strings.CutPrefix(with.with, "topic "); ok {
 			topics[t] = true
 		}
 	}
@@ -89,17 +89,17 @@ func (c *consumer) reviewProblems(ctx context.Context) {
 	c.mu.Unlock()
 	var lost []string // connections
 	group := false
-	for _, p := range e.known() {
-		old := now.Sub(p.Last) >= recheckEvery
-		if t, ok := strings.CutPrefix(p.With, endProblem); ok && !here.topics[t] {
-			e.over(p)
-		} else if t, ok := strings.CutPrefix(p.With, "topic "); ok && old && !suspects[t] && !here.topics[t] && !strings.Contains(t, " partition ") {
-			e.over(p) // somebody else reads it
-		} else if at, ok := strings.CutPrefix(p.With, connectionProblem); ok && old {
+	for _, p := range c.watch.troubles() {
+		old := now.Sub(p.last) >= recheckEvery
+		if t, ok := strings.CutPrefix(p.with, endProblem); ok && !here.topics[t] {
+			c.over(p)
+		} else if t, ok := strings.CutPrefix(p.with, "topic "); ok && old && !suspects[t] && !here.topics[t] && !strings.Contains(t, " partition ") {
+			c.over(p) // somebody else reads it
+		} else if at, ok := strings.CutPrefix(p.with, connectionProblem); ok && old {
 			lost = append(lost, at)
-		} else if p.With == "client" && now.Sub(p.Last) >= standsAfter && !here.stands {
-			e.over(p) // all is read in spite of it
-		} else if p.With == "group" && old && here.member {
+		} else if p.with == "client" && now.Sub(p.last) >= standsAfter && !here.stands {
+			c.over(p) // all is read in spite of it
+		} else if p.with == "group" && old && here.member {
 			group = true
 		}
 	}
@@ -107,7 +107,7 @@ func (c *consumer) reviewProblems(ctx context.Context) {
 		c.reconnect(ctx, lost)
 	}
 	if group && c.memberStill(ctx) {
-		e.clear("group")
+		c.clear("group")
 	}
 }
 
@@ -150,7 +150,7 @@ func (c *consumer) reconnect(ctx context.Context, lost []string) {
 	}
 	for _, at := range lost {
 		if len(brokers[at]) == 0 {
-			c.engine.clear(connectionProblem + at)
+			c.clear(connectionProblem + at)
 		}
 		for _, b := range brokers[at] {
 			ask, done := context.WithTimeout(ctx, probeTimeout)
@@ -159,7 +159,7 @@ func (c *consumer) reconnect(ctx context.Context, lost []string) {
 			_, err := b.Request(ask, versions)
 			done()
 			if err == nil && len(brokers[at]) == 1 {
-				c.engine.clear(connectionProblem + at) // the connection may have been there
+				c.clear(connectionProblem + at) // the connection may have been there
 			}
 		}
 	}

@@ -250,18 +250,18 @@ func (d *misdeed) Handle(_ context.Context, r slog.Record) error {
 func (d *misdeed) WithAttrs([]slog.Attr) slog.Handler { return d }
 func (d *misdeed) WithGroup(string) slog.Handler      { return d }
 
-func (d *misdeed) hook(_ string, info any) {
+func (d *misdeed) hook(name string, info any) {
 	if d.m.Load() == nil {
 		return
 	}
 	d.act("hook")
-	switch i := info.(type) {
-	case esm.InvokeStartedInfo:
+	switch i, _ := info.(esm.Invocation); name {
+	case "InvokeStarted":
 		if d.is("hook", "keeps what it got") {
 			d.done.Add(1)
 			d.keep(i.Batch)
 		}
-	case esm.InvokeEndedInfo:
+	case "InvokeEnded":
 		if d.is("hook", "changes what it got") {
 			d.done.Add(1)
 			clear(i.Partitions)
@@ -289,7 +289,7 @@ func doMisdeed(t *testing.T, code, does string) {
 	d := &misdeed{t: t, k: k, code: code, does: does, release: make(chan struct{}), seen: map[string]int{}}
 	d.free = sync.OnceFunc(func() { close(d.release) })
 	defer d.free()
-	m, err := esm.New(k.Source("orders", "billing"), d, esm.WithBackoff(d.backoff), esm.WithHooks(countingHooks(d.hook)), esm.WithLogger(slog.New(d)),
+	m, err := esm.New(k.Source("orders", "billing"), d, esm.WithBackoff(d.backoff), esm.WithHooks(esm.AllHooks(d.hook)), esm.WithLogger(slog.New(d)),
 		esm.WithDestination(d), esm.WithBatchSize(3), esm.WithMinPollers(2), esm.WithStopTimeout(5*time.Second))
 	if err != nil {
 		t.Fatal(err)

@@ -40,6 +40,9 @@ func (e *OptionError) Error() string {
 	return fmt.Sprintf("esm: %s: %v %s", e.Option, e.Value, e.Bound)
 }
 
+// MarshalText is Error, for JSON and logs.
+func (e *OptionError) MarshalText() ([]byte, error) { return []byte(guard.Text(e)), nil }
+
 // config is what the options and their defaults say. It is a value: an update
 // makes a new one.
 type config struct {

@@ -129,6 +129,9 @@ func (e *HaltError) Error() string {
 	return withReason("esm: halted by the function", e.Err)
 }
 
+// MarshalText is Error, for JSON and logs.
+func (e *HaltError) MarshalText() ([]byte, error) { return []byte(guard.Text(e)), nil }
+
 // Unwrap returns the reason.
 func (e *HaltError) Unwrap() error { return e.Err }
 
@@ -169,6 +172,9 @@ func withReason(what string, err error) string {
 // An Outcome is what became of one invocation.
 type Outcome int
 
+// OutcomeRunning is that of an [Invocation] that has not ended.
+const OutcomeRunning Outcome = outcomeRunning
+
 const (
 	// OutcomeSuccess: the records are settled.
 	OutcomeSuccess Outcome = iota
@@ -192,6 +198,9 @@ const (
 // String returns the outcome in one word.
 func (o Outcome) String() string {
 	names := [...]string{"success", "failure", "throttled", "abandoned", "halt", "partial", "too-large", "permanent"}
+	if o == OutcomeRunning {
+		return "running"
+	}
 	if o < 0 || int(o) >= len(names) {
 		return fmt.Sprintf("Outcome(%d)", int(o))
 	}

@@ -172,6 +172,12 @@ func TestDestinationThatForwardsTheRecordItself(t *testing.T) {
 			return errBilling // it is delivered again, as it was
 		})
 		var told list[int64]
+		var failed atomic.Int64
+		own := func(d *esm.Discard) {
+			if r := d.Record; r.Topic != "orders" || r.Partition != 0 || string(r.Value) != fmt.Sprintf("0/%d", r.Offset) {
+				t.Errorf("a hook gets %s/%d offset %d, %q", r.Topic, r.Partition, r.Offset, r.Value)
+			}
+		}
 		m := esmtest.Start(t, k.Source("orders", "billing"), esmtest.NewInvoker(t).Always(func(_ context.Context, b *esm.Batch) error {
 			var f esm.Failures
 			for _, r := range b.Records {
@@ -181,11 +187,22 @@ func TestDestinationThatForwardsTheRecordItself(t *testing.T) {
 			}
 			return f.Err()
 		}), quiet(), esm.WithDestination(dest), esm.WithBackoff(esm.Constant(time.Second)),
-			esm.WithHooks(esm.Hooks{Discarded: func(i esm.DiscardedInfo) { told.add(i.Offset) }}))
+			esm.WithHooks(esm.Hooks{
+				Discarded: func(d *esm.Discard) { own(d); told.add(d.Record.Offset) },
+				DeliveryFailed: func(d *esm.Discard) {
+					if own(d); d.Delivery != 1 || !errors.Is(d.DeliveryErr, errBilling) || d.Next.Before(time.Now()) || d.Next.After(time.Now().Add(time.Second)) {
+						t.Errorf("told %+v", d)
+					}
+					failed.Add(1)
+				},
+			}))
 		waitFor(t, 10*time.Minute, "committed", func() bool { return k.Committed("billing", "orders", 0) >= 40 })
 		stop(t, m)
 		if got := k.Committed("billing", "orders", 0); got != 40 {
 			t.Errorf("committed %d of 40", got)
+		}
+		if failed.Load() == 0 {
+			t.Error("no delivery failed")
 		}
 		dead := map[string]bool{}
 		for _, v := range consume(t, k, "dead") {
@@ -326,7 +343,7 @@ func TestRecordsThatAreReadAgainKeepTheirAttempts(t *testing.T) {
 		fill(k, "orders", 2, 300)
 		var mu sync.Mutex
 		calls := map[string]int{}
-		var discards list[esm.DiscardedInfo]
+		var discards list[*esm.Discard]
 		m := esmtest.Start(t, k.Source("orders", "billing"), esm.InvokerFunc(func(_ context.Context, b *esm.Batch) error {
 			mu.Lock()
 			defer mu.Unlock()
@@ -368,7 +385,7 @@ func TestRecordThatIsGoneWhenItIsReadAgain(t *testing.T) {
 	virtual(t, func(t *testing.T) {
 		k := esmtest.NewKafka(t, esmtest.Topic("orders", 1))
 		fill(k, "orders", 1, 10)
-		var lost list[esm.LossInfo]
+		var lost list[esm.Gap]
 		var handled list[string]
 		m := esmtest.Start(t, k.Source("orders", "billing"), esm.InvokerFunc(func(_ context.Context, b *esm.Batch) error {
 			if b.Attempt > 1 || string(b.Records[0].Value) == "new" {

@@ -97,20 +97,3 @@ func TestRevokeCommitsBeforeItGivesUp(t *testing.T) {
 		t.Error("a request for nobody is waited for")
 	}
 }
-
-// TestAProblemThatWasSeenAgainIsNotOver.
-func TestAProblemThatWasSeenAgainIsNotOver(t *testing.T) {
-	e := engineOf(func(context.Context, *Batch) error { return nil })
-	e.raise("client", context.Canceled)
-	listed := e.known()
-	time.Sleep(time.Millisecond)
-	e.raise("client", context.Canceled)
-	e.over(listed[0])
-	if len(e.known()) != 1 {
-		t.Error("it is over although it was seen since it was listed")
-	}
-	e.over(e.known()[0])
-	if len(e.known()) != 0 {
-		t.Error("it is not over")
-	}
-}

@@ -152,7 +152,7 @@ func TestRecordsThatRetentionTookAreReported(t *testing.T) {
 		if err := k.Cluster().DeleteRecords("orders", 0, 60); err != nil {
 			t.Fatal(err)
 		}
-		var losses list[esm.LossInfo]
+		var losses list[esm.Gap]
 		inv := esmtest.NewInvoker(t)
 		m = esmtest.Start(t, k.Source("orders", "billing"), inv, quiet(), esm.WithBatchSize(10),
 			esm.WithHooks(esm.Hooks{RecordsLost: losses.add}))
@@ -180,7 +180,7 @@ func TestRecordsThatRetentionTookAreReported(t *testing.T) {
 func TestRetentionOvertakesASlowPartition(t *testing.T) {
 	virtual(t, func(t *testing.T) {
 		k := esmtest.NewKafka(t, esmtest.Topic("orders", 1))
-		var losses list[esm.LossInfo]
+		var losses list[esm.Gap]
 		inv := esmtest.NewInvoker(t).Takes(time.Second)
 		m := esmtest.Start(t, k.Source("orders", "billing"), inv, quiet(), esm.WithBatchSize(10), esm.WithMemoryBudget(8<<20),
 			esm.WithHooks(esm.Hooks{RecordsLost: losses.add}))
@@ -220,7 +220,7 @@ func TestDataLossGoesBackAndCommitsBackward(t *testing.T) {
 	virtual(t, func(t *testing.T) {
 		k := esmtest.NewKafka(t, esmtest.Topic("orders", 2))
 		book := newLedger()
-		var seen list[esm.ResetInfo]
+		var seen list[esm.Gap]
 		inv := esm.InvokerFunc(func(_ context.Context, b *esm.Batch) error {
 			time.Sleep(100 * time.Millisecond)
 			book.handled("m", b)
@@ -306,7 +306,7 @@ func TestCommitBeyondTheEndOfTheLog(t *testing.T) {
 			t.Fatalf("committed %d", got)
 		}
 		inv := esmtest.NewInvoker(t)
-		var seen list[esm.ResetInfo]
+		var seen list[esm.Gap]
 		esmtest.Start(t, k.Source("orders", "billing"), inv, quiet(),
 			esm.WithHooks(esm.Hooks{PositionReset: seen.add}))
 		time.Sleep(10 * time.Second)
@@ -392,7 +392,7 @@ func TestTopicMadeAgainIsAssignedOnce(t *testing.T) {
 			return nil, nil, false
 		})
 		takenAway := time.Time{}
-		m := esmtest.Start(t, source, inv, quiet(), esm.WithHooks(esm.Hooks{Revoked: func(esm.RevokedInfo) { asked.add(takenAway) }}))
+		m := esmtest.Start(t, source, inv, quiet(), esm.WithHooks(esm.Hooks{Revoked: func(esm.Rebalance) { asked.add(takenAway) }}))
 		fill(k, "orders", 2, 20)
 		time.Sleep(7 * time.Second) // between the heartbeats
 		if err := k.Cluster().DeleteTopic("orders"); err != nil {
@@ -507,7 +507,7 @@ func TestMarkerOfALaterLeader(t *testing.T) {
 					t.Fatal(err)
 				}
 				defer tx.Close()
-				var resets list[esm.ResetInfo]
+				var resets list[esm.Gap]
 				inv := esmtest.NewInvoker(t).Takes(time.Second) // the marker is there before its record is settled
 				run := func() (committed int64) {
 					m := esmtest.Start(t, k.Source("orders", "billing"), inv, quiet(), esm.WithHooks(esm.Hooks{PositionReset: resets.add}))

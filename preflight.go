@@ -110,7 +110,7 @@ func (c *consumer) findEnds(ctx context.Context, open []partition.ID) error {
 		if owed[tp].epoch >= 0 {
 			why = "it has no leader"
 		}
-		c.engine.watch.logLate(TopicPartition(tp), why, guard.Keep(refused))
+		c.watch.startsLate(tp, why, guard.Keep(refused))
 	}
 	return nil
 }
@@ -254,19 +254,18 @@ func (r *refusal) Unwrap() error { return r.err }
 // cluster that cannot be reached may be about to start; a wrong password does
 // not become right.
 func (c *consumer) insist(ctx context.Context, doing string, f func() error) error {
-	e := c.engine
 	var last error
 	for wait := fetchMaxWait; ; wait = min(2*wait, 2*time.Second) {
 		err := f()
 		if err == nil {
-			e.clear("start")
+			c.clear("start")
 			return nil
 		}
 		if ctx.Err() != nil {
 			if why, ok := c.network.last(func(breakdown) bool { return true }); ok {
 				last = why
 			} else if last == nil {
-				last = e.lastProblem()
+				last = c.lastProblem()
 			}
 			return &StartError{Doing: doing, Err: context.Cause(ctx), Last: last}
 		}
@@ -277,8 +276,8 @@ func (c *consumer) insist(ctx context.Context, doing string, f func() error) err
 			return &StartError{Doing: doing, Err: c.network.of(err)}
 		}
 		last = err
-		if !e.disconnected() {
-			e.raise("start", c.network.of(err))
+		if !c.disconnected() {
+			c.raise("start", c.network.of(err))
 		}
 		pause(ctx, wait)
 	}

@@ -2,16 +2,15 @@ package esm
 
 import (
 	"cmp"
-	"fmt"
 	"slices"
-	"strings"
+	"sync"
+	"sync/atomic"
 	"time"
-
-	"github.com/seed429fd032/esm/internal/guard"
 )
 
 // A Problem is something that keeps a [Mapping] from working as it should.
 type Problem struct {
+	Mapping string
 	// With is what it is about: "connection to host:9092", "group", "commit",
 	// "topic orders", "topic orders partition 3", "end of topic orders",
 	// "start of topic orders",
@@ -25,107 +24,75 @@ type Problem struct {
 	Since, Last time.Time
 }
 
-// problem notes a problem, or with a nil error of its end. The error was
-// kept by guard.
-func (e *engine) problem(with string, err error, now time.Time) {
-	was, known := e.problems[with]
+// A registry has the problems of a run. Its lock is a leaf: the engine notes
+// problems with its own lock held, so that they are in the order in which they
+// were seen, and reads do not wait for the engine.
+type registry struct {
+	many atomic.Int32 // how many there are
+
+	mu    sync.Mutex
+	known map[string]*trouble
+}
+
+// note books a problem, or with a nil error its end. It returns what it was
+// when that is news, and whether it is over.
+func (r *registry) note(with string, err error, now time.Time) (news *trouble, over bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	was := r.known[with]
 	switch {
-	case err != nil && known:
-		was.Err, was.Last = err, now
+	case err != nil && was != nil:
+		was.err, was.last = err, now
+		return nil, false
 	case err != nil:
-		p := &Problem{With: with, Err: err, Since: now, Last: now}
-		e.problems[with] = p
-		info := ProblemInfo{Mapping: e.watch.name, Problem: *p}
-		e.later(func() { fire(e.watch, func(h *Hooks) func(ProblemInfo) { return h.ProblemRaised }, info) })
-	case known:
-		delete(e.problems, with)
-		info := ProblemInfo{Mapping: e.watch.name, Problem: *was}
-		e.later(func() { fire(e.watch, func(h *Hooks) func(ProblemInfo) { return h.ProblemCleared }, info) })
+		p := trouble{with, err, now, now}
+		r.known[with] = &p
+		r.many.Add(1)
+		first := p
+		return &first, false
+	case was != nil:
+		delete(r.known, with)
+		r.many.Add(-1)
+		return was, true
 	}
+	return nil, false
 }
 
-// raise and clear are problem for those who do not have the lock.
-func (e *engine) raise(with string, err error) {
-	err = guard.Keep(err) // a dialer, say, may be the user's
-	e.mu.Lock()
-	e.problem(with, err, time.Now())
-	e.unlock()
-}
-
-func (e *engine) clear(with string) { e.raise(with, nil) }
-
-// known lists the problems.
-func (e *engine) known() []Problem {
-	e.mu.Lock()
-	defer e.unlock()
-	return e.listProblems()
-}
-
-// over ends a problem, unless it was seen again since it was listed.
-func (e *engine) over(p Problem) {
-	e.mu.Lock()
-	defer e.unlock()
-	if now := e.problems[p.With]; now != nil && now.Last.Equal(p.Last) {
-		e.problem(p.With, nil, time.Now())
-	}
-}
-
-// problemWith names a partition.
-func problemWith(topic string, partition int32) string {
-	return fmt.Sprintf("topic %s partition %d", topic, partition)
-}
-
-// readable notes that a lane can be read: records came, or its broker was asked
-// and gave some.
-func (e *engine) readable(l *lane, now time.Time) {
-	l.said, l.unreadable = nil, nil
-	if len(e.problems) > 0 {
-		e.problem("topic "+l.Topic, nil, now)
-		e.problem(problemWith(l.Topic, l.Partition), nil, now)
-		l.named = false
-	}
-}
-
-// disconnected reports whether a problem with a connection is known: what comes
-// of that need not be told beside it.
-func (e *engine) disconnected() bool {
-	e.mu.Lock()
-	defer e.unlock()
-	for with := range e.problems {
-		if strings.HasPrefix(with, connectionProblem) {
-			return true
-		}
-	}
-	return false
-}
-
-// connectionProblem is what problems with connections begin with.
-const connectionProblem = "connection to "
-
-// lastProblem is the problem that was seen last, or nil.
-func (e *engine) lastProblem() error {
-	e.mu.Lock()
-	defer e.unlock()
-	var last *Problem
-	for _, p := range e.problems {
-		if last == nil || p.Last.After(last.Last) {
-			last = p
-		}
-	}
-	if last == nil {
+// over books the end of a problem, unless it was seen again since it was listed.
+func (r *registry) over(p trouble) (ended *trouble) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	was := r.known[p.with]
+	if was == nil || !was.last.Equal(p.last) {
 		return nil
 	}
-	return fmt.Errorf("%s: %w", last.With, last.Err)
+	delete(r.known, p.with)
+	r.many.Add(-1)
+	return was
 }
 
-// listProblems returns the problems, the oldest first.
-func (e *engine) listProblems() []Problem {
-	ps := make([]Problem, 0, len(e.problems))
-	for _, p := range e.problems {
+func (r *registry) troubles() []trouble {
+	if r.many.Load() == 0 {
+		return nil
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	ps := make([]trouble, 0, len(r.known))
+	for _, p := range r.known {
 		ps = append(ps, *p)
 	}
-	slices.SortFunc(ps, func(a, b Problem) int {
-		return cmp.Or(a.Since.Compare(b.Since), cmp.Compare(a.With, b.With))
-	})
+	slices.SortFunc(ps, func(a, b trouble) int { return cmp.Or(a.since.Compare(b.since), cmp.Compare(a.with, b.with)) })
 	return ps
 }
+
+func (r *registry) trouble(with string) *trouble {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if p := r.known[with]; p != nil {
+		found := *p
+		return &found
+	}
+	return nil
+}
+
+func (r *registry) anyTrouble() bool { return r.many.Load() > 0 }

@@ -129,6 +129,6 @@ func (e *engine) setBack(now time.Time) {
 		l.nudge = true
 		e.rewind(l)
 		tp, position, stood := l.ID, l.next, s.stood
-		e.later(func() { e.watch.write(func() { e.watch.logSetBack(TopicPartition(tp), position, stood) }) })
+		e.later(func() { e.watch.setBack(tp, position, stood) })
 	}
 }

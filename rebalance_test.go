@@ -24,7 +24,7 @@ func takeover(t *testing.T, s esm.Source, inv esm.Invoker, opts ...esm.Option) (
 	t.Helper()
 	var assigned atomic.Int64
 	opts = append([]esm.Option{quiet(), esm.WithName("second"), esm.WithStartTimeout(10 * time.Minute),
-		esm.WithHooks(esm.Hooks{Assigned: func(i esm.AssignedInfo) { assigned.Store(int64(i.Total)) }})}, opts...)
+		esm.WithHooks(esm.Hooks{Assigned: func(i esm.Rebalance) { assigned.Store(int64(i.Total)) }})}, opts...)
 	m := esmtest.New(t, s, inv, opts...)
 	go func() {
 		if err := m.Start(context.Background()); err != nil && !errors.Is(err, esm.ErrStopped) {
@@ -44,7 +44,7 @@ func TestRevokeDuringInvokeWaitsForItAndCommits(t *testing.T) {
 		k := esmtest.NewKafka(t, esmtest.Topic("orders", 2))
 		source := quick(k.Source("orders", "billing"))
 		first := esmtest.NewInvoker(t).Takes(10 * time.Second)
-		var seen list[esm.RevokedInfo]
+		var seen list[esm.Rebalance]
 		esmtest.Start(t, source, first, quiet(), esm.WithBatchWindow(0), esm.WithMinPollers(2),
 			esm.WithHooks(esm.Hooks{Revoked: seen.add}))
 		k.ProduceTo("orders", 0, "a")
@@ -98,7 +98,7 @@ func TestRevokeDuringInvokeDoesNotCommit(t *testing.T) {
 					return err
 				})
 				m1 := esmtest.Start(t, source, first, quiet(), esm.WithBatchWindow(0), esm.WithMinPollers(2), esm.WithBackoff(esm.Constant(time.Hour)),
-					esm.WithRevokeTimeout(5*time.Second), esm.WithHooks(esm.Hooks{Revoked: func(i esm.RevokedInfo) { revoked.Add(int64(i.Cancelled)) }}))
+					esm.WithRevokeTimeout(5*time.Second), esm.WithHooks(esm.Hooks{Revoked: func(i esm.Rebalance) { revoked.Add(int64(i.Cancelled)) }}))
 				k.ProduceTo("orders", 0, "a")
 				k.ProduceTo("orders", 1, "b")
 				time.Sleep(time.Second)
@@ -226,7 +226,7 @@ func TestLostSessionCancelsAtOnceAndCommitsNothing(t *testing.T) {
 		source := quick(k.Source("orders", "billing"))
 		inv := esmtest.NewInvoker(t)
 		inv.Block()
-		var revoked list[esm.RevokedInfo]
+		var revoked list[esm.Rebalance]
 		m := esmtest.Start(t, source, inv, quiet(), esm.WithHooks(esm.Hooks{Revoked: revoked.add}))
 		k.Produce("orders", "a")
 		time.Sleep(time.Second)
@@ -539,7 +539,7 @@ func TestSoakKeepsEveryCommitMoving(t *testing.T) {
 				book.handled(name, b)
 				return nil
 			}), quiet(), esm.WithName(name), esm.WithBatchSize(20), esm.WithBackoff(esm.Exponential(100*time.Millisecond, time.Second)),
-				esm.WithHooks(esm.Hooks{Assigned: func(i esm.AssignedInfo) { book.reassigned(name, i.Added) }}))
+				esm.WithHooks(esm.Hooks{Assigned: func(i esm.Rebalance) { book.reassigned(name, i.Partitions) }}))
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -138,7 +138,7 @@ func (e *engine) lookAgain(p *part, now time.Time) {
 	e.rewind(l)
 	e.schedule(l, now)
 	tp, first, records := l.ID, l.next, len(p.missing)
-	e.later(func() { e.watch.write(func() { e.watch.logReread(TopicPartition(tp), first, records) }) })
+	e.later(func() { e.watch.reread(tp, first, records) })
 }
 
 // refill gives a lane's part what arrived of its records, and returns what comes

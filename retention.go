@@ -99,8 +99,7 @@ func (e *engine) startsAt(l *lane, start int64, leaderEpoch int32, now time.Time
 // tellLost tells a range that was lost.
 func (e *engine) tellLost(tp partition.ID, s span) {
 	e.counts.lost += s.to - s.from
-	info := LossInfo{Mapping: e.watch.name, TopicPartition: TopicPartition(tp), From: s.from, To: s.to}
-	e.later(func() { fire(e.watch, func(h *Hooks) func(LossInfo) { return h.RecordsLost }, info) })
+	e.later(func() { e.watch.recordsLost(tp, s.from, s.to) })
 }
 
 // late reports whether what arrives from an offset on was told as lost, and

@@ -17,7 +17,7 @@ func startsAtOffset(at int64) map[partition.ID]logStart {
 // TestLossWhileACallRuns: what the call has and what is queued is handled, and
 // what was never read is lost at once.
 func TestLossWhileACallRuns(t *testing.T) {
-	var lost []LossInfo
+	var lost []Gap
 	release, called := make(chan struct{}), make(chan struct{}, 10)
 	var handled []int64
 	e := engineOf(func(_ context.Context, b *Batch) error {
@@ -27,7 +27,7 @@ func TestLossWhileACallRuns(t *testing.T) {
 			handled = append(handled, r.Offset)
 		}
 		return nil
-	}, WithBatchSize(10), WithHooks(Hooks{RecordsLost: func(i LossInfo) { lost = append(lost, i) }}))
+	}, WithBatchSize(10), WithHooks(Hooks{RecordsLost: func(i Gap) { lost = append(lost, i) }}))
 	e.enqueue(brings(0, numbered(0, 20)...), time.Now())
 	<-called
 	e.observeStarts(startsAtOffset(50), time.Now())

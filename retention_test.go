@@ -24,7 +24,7 @@ const noticed = 10 * time.Second
 
 // wantLost checks that a Mapping told just this as lost, and knows that it has
 // nothing to do.
-func wantLost(t *testing.T, m *esm.Mapping, told []esm.LossInfo, from, to int64) {
+func wantLost(t *testing.T, m *esm.Mapping, told []esm.Gap, from, to int64) {
 	t.Helper()
 	if len(told) != 1 || told[0].From != from || told[0].To != to {
 		t.Errorf("lost %+v, want %d to %d", told, from, to)
@@ -56,7 +56,7 @@ func TestRetentionTakesAllWhileTheHostIsAway(t *testing.T) {
 		if err := k.Cluster().DeleteRecords("orders", 0, 3701); err != nil {
 			t.Fatal(err)
 		}
-		var losses list[esm.LossInfo]
+		var losses list[esm.Gap]
 		inv := esmtest.NewInvoker(t)
 		m = esmtest.Start(t, k.Source("orders", "billing"), inv, quiet(), esm.WithHooks(esm.Hooks{RecordsLost: losses.add}))
 		time.Sleep(noticed)
@@ -89,8 +89,8 @@ func TestRetentionTakesAllOnAnyKafka(t *testing.T) {
 		if err = errors.Join(err, deleted.Error()); err != nil {
 			t.Fatal(err)
 		}
-		var losses list[esm.LossInfo]
-		var resets list[esm.ResetInfo]
+		var losses list[esm.Gap]
+		var resets list[esm.Gap]
 		hooks := esm.WithHooks(esm.Hooks{RecordsLost: losses.add, PositionReset: resets.add})
 		r = read(t, k.source(topic), hooks)
 		r.caughtUp(6)
@@ -116,7 +116,7 @@ func TestRetentionTakesAllWhileItIsPaused(t *testing.T) {
 	virtual(t, func(t *testing.T) {
 		k := esmtest.NewKafka(t, esmtest.Topic("orders", 1))
 		fill(k, "orders", 1, 1)
-		var losses list[esm.LossInfo]
+		var losses list[esm.Gap]
 		inv := esmtest.NewInvoker(t)
 		m := esmtest.Start(t, k.Source("orders", "billing"), inv, quiet(), esm.WithHooks(esm.Hooks{RecordsLost: losses.add}))
 		time.Sleep(2 * time.Second)
@@ -162,7 +162,7 @@ func TestRetentionTakesAllBeforeAPausedStart(t *testing.T) {
 		if err := k.Cluster().DeleteRecords("orders", 0, 100); err != nil {
 			t.Fatal(err)
 		}
-		var losses list[esm.LossInfo]
+		var losses list[esm.Gap]
 		m = esmtest.New(t, k.Source("orders", "billing"), esmtest.NewInvoker(t), quiet(), esm.WithHooks(esm.Hooks{RecordsLost: losses.add}))
 		if err := m.Pause(t.Context()); err != nil {
 			t.Fatal(err)
@@ -183,7 +183,7 @@ func TestRetentionTakesAllBeforeAPausedStart(t *testing.T) {
 func TestRetentionOvertakesAPartitionInBackOff(t *testing.T) {
 	virtual(t, func(t *testing.T) {
 		k := esmtest.NewKafka(t, esmtest.Topic("orders", 2))
-		var losses list[esm.LossInfo]
+		var losses list[esm.Gap]
 		var heal atomic.Bool
 		handled := newLedger()
 		inv := esm.InvokerFunc(func(_ context.Context, b *esm.Batch) error {
@@ -236,7 +236,7 @@ func TestRecordsThatAreAllGoneWhenTheyAreReadAgain(t *testing.T) {
 	virtual(t, func(t *testing.T) {
 		k := esmtest.NewKafka(t, esmtest.Topic("orders", 1))
 		fill(k, "orders", 1, 10)
-		var lost list[esm.LossInfo]
+		var lost list[esm.Gap]
 		m := esmtest.Start(t, k.Source("orders", "billing"), esm.InvokerFunc(func(_ context.Context, b *esm.Batch) error {
 			for _, r := range b.Records {
 				r.Value = nil

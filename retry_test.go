@@ -83,7 +83,7 @@ func TestOutcomes(t *testing.T) {
 				tt.script(inv)
 				var seen list[esm.Outcome]
 				opts := append([]esm.Option{esm.WithBackoff(esm.Constant(backoff)), esm.WithHooks(esm.Hooks{
-					InvokeEnded: func(i esm.InvokeEndedInfo) { seen.add(i.Outcome) },
+					InvokeEnded: func(i esm.Invocation) { seen.add(i.Outcome) },
 				})}, tt.opts...)
 				m := esmtest.Start(t, k.Source("orders", "billing"), inv, opts...)
 				k.Produce("orders", "a", "b", "c")
@@ -295,7 +295,7 @@ func TestFunctionThatMisusesItsBatch(t *testing.T) {
 			return nil
 		})
 		m := esmtest.Start(t, k.Source("orders", "billing"), inv, quiet(), esm.WithBatchSize(10), esm.WithBackoff(esm.Constant(time.Second)),
-			esm.WithHooks(esm.Hooks{InvokeEnded: func(i esm.InvokeEndedInfo) {
+			esm.WithHooks(esm.Hooks{InvokeEnded: func(i esm.Invocation) {
 				if i.Records == 0 || i.BatchID == "" || i.Attempt == 99 || len(i.Partitions) == 0 {
 					t.Errorf("%+v", i)
 				}
@@ -323,7 +323,7 @@ func TestCallThatOutlivesItsTimeoutKeepsItsPartition(t *testing.T) {
 		k := esmtest.NewKafka(t, esmtest.Topic("orders", 2))
 		inv := esmtest.NewInvoker(t)
 		release := inv.Hang()
-		var seen list[esm.InvokeStuckInfo]
+		var seen list[esm.Invocation]
 		m := esmtest.Start(t, k.Source("orders", "billing"), inv, quiet(), esm.WithInvokeTimeout(5*time.Second), esm.WithMinPollers(2),
 			esm.WithBackoff(esm.Constant(0)), esm.WithHooks(esm.Hooks{InvokeStuck: seen.add}))
 		k.ProduceTo("orders", 0, "slow")
@@ -338,7 +338,7 @@ func TestCallThatOutlivesItsTimeoutKeepsItsPartition(t *testing.T) {
 			t.Errorf("stuck %d, busy %d", s.StuckSlots, s.BusySlots)
 		}
 		stuck := seen.all()
-		if len(stuck) != 1 || !errors.Is(stuck[0].Cause, esm.ErrInvokeTimeout) || len(stuck[0].Partitions) != 1 {
+		if len(stuck) != 1 || !errors.Is(stuck[0].Err, esm.ErrInvokeTimeout) || len(stuck[0].Partitions) != 1 {
 			t.Errorf("%+v", stuck)
 		}
 		if err := m.Healthy(); err == nil {
@@ -358,13 +358,13 @@ func TestCallThatOutlivesItsTimeoutKeepsItsPartition(t *testing.T) {
 func TestSlowCallIsMentionedOnce(t *testing.T) {
 	virtual(t, func(t *testing.T) {
 		k := esmtest.NewKafka(t, esmtest.Topic("orders", 1))
-		var seen list[esm.InvokeStuckInfo]
+		var seen list[esm.Invocation]
 		inv := esmtest.NewInvoker(t).Takes(10 * time.Minute)
 		m := esmtest.Start(t, k.Source("orders", "billing"), inv, quiet(), esm.WithHooks(esm.Hooks{InvokeStuck: seen.add}))
 		k.Produce("orders", "a")
 		time.Sleep(9 * time.Minute)
 		stuck := seen.all()
-		if len(stuck) != 1 || stuck[0].Cause != nil {
+		if len(stuck) != 1 || stuck[0].Err != nil {
 			t.Errorf("%+v", stuck)
 		}
 		if err := m.Healthy(); err != nil {
@@ -386,7 +386,7 @@ func TestEachNamesTheRecordThatFailed(t *testing.T) {
 				return errBilling
 			}
 			return nil
-		}), quiet(), esm.WithHooks(esm.Hooks{InvokeEnded: func(i esm.InvokeEndedInfo) { ended.add(i.Err) }}))
+		}), quiet(), esm.WithHooks(esm.Hooks{InvokeEnded: func(i esm.Invocation) { ended.add(i.Err) }}))
 		k.Produce("orders", "a", "b", "c")
 		time.Sleep(time.Minute)
 		if got := strings.Join(seen, ""); got != "abbc" {

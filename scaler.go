@@ -17,6 +17,7 @@ import (
 // unknown, and the scaler is told so. It waits for hooks, which are bounded.
 type scaleLoop struct {
 	engine *engine
+	watch  *teller
 	scaler *scaling.Scaler
 	cancel context.CancelFunc
 	done   chan struct{} // closed when the goroutine has ended
@@ -25,13 +26,13 @@ type scaleLoop struct {
 const scaleEvery = time.Second
 
 // startScaling begins to scale. cancel ends it.
-func startScaling(e *engine, onDemand bool) *scaleLoop {
+func startScaling(e *engine, w *teller, onDemand bool) *scaleLoop {
 	mode := scaling.Provisioned
 	if onDemand {
 		mode = scaling.OnDemand
 	}
 	ctx, cancel := context.WithCancel(context.Background())
-	l := &scaleLoop{engine: e, scaler: scaling.New(mode), cancel: cancel, done: make(chan struct{})}
+	l := &scaleLoop{engine: e, watch: w, scaler: scaling.New(mode), cancel: cancel, done: make(chan struct{})}
 	go l.run(ctx)
 	return l
 }
@@ -60,10 +61,12 @@ func (l *scaleLoop) scale(now time.Time) {
 		return
 	}
 	d := l.scaler.Decide(s)
-	d.Mapping = e.watch.name
-	e.raise("lag", tooSmall(d))
+	d.Mapping = l.watch.name
+	if tell := l.watch.note("lag", tooSmall(d), now); tell != nil {
+		tell()
+	}
 	e.decided(d, now)
-	fire(e.watch, func(h *Hooks) func(scaling.Decision) { return h.Sampled }, d)
+	fire(l.watch.watch, func(h *Hooks) func(scaling.Decision) { return h.Sampled }, d)
 }
 
 // ended waits until scaling has ended, after cancel, and reports whether it did

@@ -30,7 +30,7 @@ func TestBacklogIsAnsweredAtOnceAndWithoutARebalance(t *testing.T) {
 		rebalances := 0
 		m := esmtest.Start(t, k.Source("orders", "billing"), inv, quiet(), esm.WithBatchSize(10), esm.WithHooks(esm.Hooks{
 			Scaled:   scaled.add,
-			Assigned: func(esm.AssignedInfo) { rebalances++ },
+			Assigned: func(esm.Rebalance) { rebalances++ },
 		}))
 		began := time.Now()
 		waitFor(t, time.Minute, "drained", func() bool { return m.Stats().SettledEventCount == 200_000 })
@@ -234,7 +234,7 @@ func TestTwoMappingsInOneProcess(t *testing.T) {
 		both.Topics = []string{"orders", "refunds"}
 		var mu sync.Mutex
 		told := map[string]int{}
-		hooks := esm.WithHooks(esm.Hooks{InvokeEnded: func(i esm.InvokeEndedInfo) {
+		hooks := esm.WithHooks(esm.Hooks{InvokeEnded: func(i esm.Invocation) {
 			mu.Lock()
 			defer mu.Unlock()
 			told[i.Mapping]++
@@ -334,7 +334,7 @@ func TestNothingIsScaledBeforeTheFirstAssignment(t *testing.T) {
 		})
 		var told list[string]
 		esmtest.Start(t, k.Source("orders", "billing"), esmtest.NewInvoker(t), quiet(), esm.WithMinPollers(3), esm.WithHooks(esm.Hooks{
-			Assigned: func(esm.AssignedInfo) { told.add("assigned") },
+			Assigned: func(esm.Rebalance) { told.add("assigned") },
 			Sampled:  func(scaling.Decision) { told.add("sampled") },
 			Scaled:   func(d scaling.Decision) { told.add(fmt.Sprintf("scaled from %d to %d", d.From, d.To)) },
 		}))

@@ -345,14 +345,14 @@ func TestPasswordChangedWhileRunningIsNamed(t *testing.T) {
 func (v *vault) spoilAndHeal(spoil, heal func(), with, want string) {
 	t := v.t
 	t.Helper()
-	raised, committed := make(chan esm.Problem, 1000), make(chan esm.CommittedInfo, 1000)
-	var revoked list[esm.RevokedInfo]
+	raised, committed := make(chan esm.Problem, 1000), make(chan esm.Commit, 1000)
+	var revoked list[esm.Rebalance]
 	v.fill(v.topic, 2, 0, 50)
 	c := newCrew(t, 200)
 	begun := c.after(100)
 	m := c.join("m", v.source, esm.WithHooks(esm.Hooks{
-		ProblemRaised: func(i esm.ProblemInfo) { raised <- i.Problem },
-		Committed:     func(i esm.CommittedInfo) { committed <- i },
+		ProblemRaised: func(i esm.Problem) { raised <- i },
+		Committed:     func(i esm.Commit) { committed <- i },
 		Revoked:       revoked.add,
 	}))
 	c.waitFor(begun)

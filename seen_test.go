@@ -47,11 +47,11 @@ func TestCallThatHangsIsSeen(t *testing.T) {
 		var told list[time.Duration]
 		began := time.Now()
 		m := esmtest.Start(t, k.Source("orders", "billing"), inv, quiet(), esm.WithHooks(esm.Hooks{
-			InvokeStuck: func(i esm.InvokeStuckInfo) {
-				if i.Cause != nil || i.Delivery || len(i.Partitions) != 1 {
+			InvokeStuck: func(i esm.Invocation) {
+				if i.Err != nil || i.Delivery || len(i.Partitions) != 1 {
 					t.Errorf("told %+v", i)
 				}
-				told.add(i.Running.Round(time.Minute))
+				told.add(i.Took.Round(time.Minute))
 			},
 		}))
 		k.ProduceTo("orders", 1, "a")
@@ -347,7 +347,7 @@ func TestErrorsAreTextInJSON(t *testing.T) {
 			return nil
 		})
 		m := esmtest.Start(t, quick(k.Source("orders", "billing")), inv, quiet(), esm.WithDestination(dest), esm.WithBackoff(esm.Constant(10*time.Second)),
-			esm.WithHooks(countingHooks(func(_ string, info any) { infos.add(info) })))
+			esm.WithHooks(esm.AllHooks(func(_ string, info any) { infos.add(info) })))
 		k.Cluster().Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.OffsetCommit}, Err: kerr.UnknownServerError, Count: 3})
 		k.Produce("orders", "a", "b")
 		for range 60 {
@@ -363,7 +363,7 @@ func TestErrorsAreTextInJSON(t *testing.T) {
 		for _, info := range infos.all() {
 			errorsIn(t, reflect.ValueOf(info), reflect.TypeOf(info).String(), seen)
 		}
-		for _, want := range []string{"esm.RetryInfo.Err", "esm.InvokeEndedInfo.Err", "esm.Discard.Err", "esm.Discard.FirstErr", "esm.DeliveryFailedInfo.Err", "esm.CommittedInfo.Err", "*esm.DrainError.CommitErr"} {
+		for _, want := range []string{"esm.Blocker.Err", "esm.Invocation.Err", "esm.Discard.Err", "esm.Discard.FirstErr", "*esm.Discard.DeliveryErr", "esm.Commit.Err", "*esm.DrainError.CommitErr"} {
 			if !seen[want] {
 				t.Errorf("%s was never set: %v", want, seen)
 			}
@@ -429,7 +429,7 @@ func TestLargeErrorsAreCut(t *testing.T) {
 			return f.Err()
 		})
 		m := esmtest.Start(t, k.Source("orders", "billing"), inv, log.option(), esm.WithBatchSize(1), esm.WithBackoff(esm.Constant(time.Hour)), esm.WithHooks(esm.Hooks{
-			InvokeEnded: func(i esm.InvokeEndedInfo) { measure(i.Err) }, RetryScheduled: func(i esm.RetryInfo) { measure(i.Err) },
+			InvokeEnded: func(i esm.Invocation) { measure(i.Err) }, RetryScheduled: func(i esm.Blocker) { measure(i.Err) },
 		}))
 		waitFor(t, 10*time.Minute, "all fail", func() bool { return m.Stats().WaitingPartitions == partitions })
 		runtime.GC()

@@ -63,9 +63,10 @@ func (m *Mapping) Start(ctx context.Context) error {
 	m.start = cancel
 	cfg := m.cfg.Load()
 	base := context.WithValue(context.WithoutCancel(ctx), invocationOf{m}, true)
+	w := newTeller(m.watch, &m.source)
 	discards := &deliveries{mapping: m.watch.name, source: &m.source, destination: func() Destination { return m.cfg.Load().destination }}
-	e := newEngine(&cfg.settings, world{invoke: m.caller().invoke, deliver: discards.deliver, halted: m.onHalt, unreadable: newUnreadableError}, m.watch, base)
-	r := &run{engine: e, consumer: newConsumer(e, &m.source, cfg.revokeTimeout, cfg.startChecks), scaling: startScaling(e, cfg.onDemand)}
+	e := newEngine(&cfg.settings, world{invoke: m.caller().invoke, deliver: discards.deliver, halted: m.onHalt, unreadable: newUnreadableError}, w, base)
+	r := &run{engine: e, consumer: newConsumer(e, &m.source, cfg.revokeTimeout, cfg.startChecks), scaling: startScaling(e, w, cfg.onDemand), watch: w}
 	if m.paused {
 		e.hold(holdPause) // with mu, since nobody else has the engine yet
 	}
@@ -100,7 +101,7 @@ func (m *Mapping) Start(ctx context.Context) error {
 	}
 	m.mu.Unlock()
 	leave, done := context.WithTimeout(context.WithoutCancel(ctx), leaveTimeout)
-	release := r.engine.watch.press()
+	release := r.watch.press()
 	defer release()
 	r.abandon(leave)
 	_, _ = r.close(leave) // what failed is known already

@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"time"
+
+	"github.com/seed429fd032/esm/internal/guard"
 )
 
 // A Phase is where a [Mapping] is in its life.
@@ -49,7 +51,10 @@ func (p Phase) MarshalText() ([]byte, error) { return []byte(p.String()), nil }
 
 // State is what a [Mapping] is doing, for people.
 type State struct {
-	Phase Phase
+	Mapping string
+	Phase   Phase
+	// From is the phase before this one.
+	From Phase
 	// Since is since when.
 	Since time.Time
 	// Reason is why, if it is not plain: what halted it, what it starts
@@ -107,9 +112,7 @@ func lastResult(s *snapshot) string {
 // problems lists the problems of a run, without those with hooks and the log, the
 // oldest first.
 func (r *run) problems() []Problem {
-	r.engine.mu.Lock()
-	defer r.engine.unlock()
-	return r.engine.listProblems()
+	return r.watch.list()
 }
 
 // ready reports why a run is not in its group.
@@ -117,10 +120,8 @@ func (r *run) ready(now time.Time) error {
 	if s := r.engine.look(now, nil); s.member {
 		return nil
 	}
-	for _, p := range r.problems() {
-		if p.With == "group" {
-			return fmt.Errorf("esm: not ready: not in the group: %w", p.Err)
-		}
+	if p := r.watch.trouble("group"); p != nil {
+		return fmt.Errorf("esm: not ready: not in the group: %w", p.err)
 	}
 	return errors.New("esm: not ready: not in the group")
 }
@@ -229,6 +230,9 @@ func (e *StartError) Error() string {
 	}
 	return msg
 }
+
+// MarshalText is Error, for JSON and logs.
+func (e *StartError) MarshalText() ([]byte, error) { return []byte(guard.Text(e)), nil }
 
 // Unwrap returns both errors.
 func (e *StartError) Unwrap() []error {

@@ -71,8 +71,8 @@ func TestStaticMemberThatRestartsDisturbsNobody(t *testing.T) {
 func watchMoves() (<-chan struct{}, esm.Option) {
 	changed := make(chan struct{}, 1000)
 	return changed, esm.WithHooks(esm.Hooks{
-		Assigned: func(esm.AssignedInfo) { changed <- struct{}{} },
-		Revoked:  func(esm.RevokedInfo) { changed <- struct{}{} },
+		Assigned: func(esm.Rebalance) { changed <- struct{}{} },
+		Revoked:  func(esm.Rebalance) { changed <- struct{}{} },
 	})
 }
 

@@ -209,11 +209,15 @@ type PartitionStats struct {
 }
 
 // partitionStatsOf is what a row says to users.
-func partitionStatsOf(r *row) PartitionStats {
-	return PartitionStats{
+func partitionStatsOf(mapping string, r *row) PartitionStats {
+	s := PartitionStats{
 		TopicPartition: TopicPartition(r.ID), State: r.state,
 		Committed: r.committed, Frontier: r.frontier, Position: r.position, End: r.end, Lag: r.lag, LagKnown: r.lagKnown,
 		Queued: r.queued, QueuedBytes: r.queuedBytes, InFlight: r.inFlight,
-		BatchID: r.callID, Since: r.callSince, Blocker: r.blocker,
+		BatchID: r.callID, Since: r.callSince,
 	}
+	if r.blocked {
+		s.Blocker = blockerOf(mapping, r.block)
+	}
+	return s
 }

@@ -46,10 +46,10 @@ func TestEachPartOfASnapshotIsShown(t *testing.T) {
 	}
 	r := row{
 		state: "idle", committed: 1, frontier: 1, position: 1, end: 1, lag: 1, lagKnown: true, queued: 1, queuedBytes: 1, inFlight: 1,
-		callID: "x", callSince: moment, blocker: &Blocker{},
+		callID: "x", callSince: moment, blocked: true,
 	}
 	r.Topic = "orders"
-	p := reflect.ValueOf(partitionStatsOf(&r))
+	p := reflect.ValueOf(partitionStatsOf("m", &r))
 	for i := range p.NumField() {
 		if p.Field(i).IsZero() {
 			t.Errorf("%s is not shown", p.Type().Field(i).Name)

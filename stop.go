@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/seed429fd032/esm/internal/guard"
+	"github.com/seed429fd032/esm/internal/partition"
 )
 
 // A stopping is a stop that is under way. All who ask for one wait for the
@@ -111,7 +112,7 @@ func (m *Mapping) shutDown(stop *stopping, r *run) {
 	reserve := min(timeout/4, 5*time.Second)
 
 	e := r.engine
-	defer e.watch.press()()
+	defer r.watch.press()()
 	stop.doing.Store("the invocations")
 	e.hold(holdStop)
 	drain, done := context.WithTimeout(stop.drain, timeout-reserve)
@@ -130,7 +131,10 @@ func (m *Mapping) shutDown(stop *stopping, r *run) {
 	stop.doing.Store("leaving the group")
 	failed.Waiting, failed.LeaveErr = r.close(end)
 	failed.LeaveErr = guard.Keep(failed.LeaveErr)
-	failed.Stuck = e.stuckCalls()
+	failed.Waiting = append(failed.Waiting, r.watch.hanging()...)
+	for _, c := range e.stuckCalls() {
+		failed.Stuck = append(failed.Stuck, r.watch.invocation(c))
+	}
 
 	if failed.Cancelled > 0 || len(failed.Stuck) > 0 || failed.CommitErr != nil || failed.LeaveErr != nil || len(failed.Waiting) > 0 {
 		m.conclude(&failed)
@@ -141,7 +145,7 @@ func (m *Mapping) shutDown(stop *stopping, r *run) {
 
 // stuckCalls lists the calls that still run, after it waited a moment for the
 // goroutines of those that do not.
-func (e *engine) stuckCalls() []StuckCall {
+func (e *engine) stuckCalls() []callEvent {
 	grace, done := context.WithTimeout(context.Background(), cancelGrace)
 	defer done()
 	e.mu.Lock()
@@ -155,15 +159,11 @@ func (e *engine) stuckCalls() []StuckCall {
 		}
 		e.mu.Lock()
 	}
-	var stuck []StuckCall
+	var stuck []callEvent
 	now := time.Now()
 	for l := range e.leases {
 		running, _ := l.ran(now)
-		s := StuckCall{BatchID: l.id, Running: running, Delivery: l.poller == nil}
-		for _, p := range l.work.parts {
-			s.Partitions = append(s.Partitions, TopicPartition(p.lane.ID))
-		}
-		stuck = append(stuck, s)
+		stuck = append(stuck, l.running(running, context.Cause(l.ctx)))
 	}
 	return stuck
 }
@@ -210,7 +210,7 @@ type DrainError struct {
 	// Stuck are the invocations that ignore that their context ended, even if that
 	// was before the stop, when their partition moved away. Their goroutines are
 	// still there; their records come again.
-	Stuck []StuckCall
+	Stuck []Invocation
 	// Cancelled is how many invocations were cancelled because the time was
 	// over.
 	Cancelled int
@@ -226,15 +226,6 @@ type DrainError struct {
 	// Waiting names what else had not ended in its time and may go on: hooks,
 	// the log, the Kafka client.
 	Waiting []string
-}
-
-// A StuckCall is an invocation that goes on although its context ended.
-type StuckCall struct {
-	BatchID    string
-	Partitions []TopicPartition
-	Running    time.Duration
-	// Delivery is whether it is a call of a [Destination].
-	Delivery bool
 }
 
 // Error says all of it in one line.
@@ -258,7 +249,7 @@ func (e *DrainError) Error() string {
 			if s.Delivery {
 				what = "delivery"
 			}
-			msg += fmt.Sprintf("%s %s of %s, running for %s", what, s.BatchID, describe(s.Partitions), s.Running.Round(time.Millisecond))
+			msg += fmt.Sprintf("%s %s of %s, running for %s", what, s.BatchID, partition.Describe(s.Partitions), s.Took.Round(time.Millisecond))
 		}
 		msg += ");"
 	}
@@ -274,6 +265,9 @@ func (e *DrainError) Error() string {
 	return msg + " what was not committed comes again"
 }
 
+// MarshalText is Error, for JSON and logs.
+func (e *DrainError) MarshalText() ([]byte, error) { return []byte(guard.Text(e)), nil }
+
 // Unwrap returns the errors of the commit and of leaving the group.
 func (e *DrainError) Unwrap() []error {
 	var errs []error
@@ -283,16 +277,4 @@ func (e *DrainError) Unwrap() []error {
 		}
 	}
 	return errs
-}
-
-// describe names a few partitions.
-func describe(tps []TopicPartition) string {
-	if len(tps) == 0 {
-		return "no partition"
-	}
-	s := fmt.Sprintf("%s/%d", tps[0].Topic, tps[0].Partition)
-	if len(tps) > 1 {
-		s += fmt.Sprintf(" and %d more", len(tps)-1)
-	}
-	return s
 }

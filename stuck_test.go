@@ -80,8 +80,8 @@ func TestNoCallAfterItsContextEnded(t *testing.T) {
 				var outcome atomic.Int64
 				hook := make(chan struct{})
 				m := esmtest.Start(t, quick(k.Source("orders", "billing")), inv, quiet(), esm.WithHooks(esm.Hooks{
-					InvokeStarted: func(esm.InvokeStartedInfo) { <-hook },
-					InvokeEnded:   func(i esm.InvokeEndedInfo) { outcome.Store(int64(i.Outcome)); ended.Add(1) },
+					InvokeStarted: func(esm.Invocation) { <-hook },
+					InvokeEnded:   func(i esm.Invocation) { outcome.Store(int64(i.Outcome)); ended.Add(1) },
 				}))
 				k.Produce("orders", "a")
 				time.Sleep(600 * time.Millisecond)

@@ -78,7 +78,7 @@ func TestOneRecordThatIsThrottledForEver(t *testing.T) {
 				k := esmtest.NewKafka(t, esmtest.Topic("orders", 10))
 				var dead list[*esm.Discard]
 				var poisoned atomic.Int64
-				var retries list[esm.RetryInfo]
+				var retries list[esm.Blocker]
 				m := esmtest.Start(t, k.Source("orders", "billing"), tt.inv(func(b *esm.Batch) error {
 					if has(b, "poison") {
 						poisoned.Add(1)

@@ -399,14 +399,14 @@ func (s *sweep) join(name string, function func(*esm.Batch)) *sweepMember {
 		return nil
 	}), quiet(), esm.WithName(name), esm.WithBatchWindow(0),
 		esm.WithHooks(esm.Hooks{
-			Assigned: func(i esm.AssignedInfo) { s.book.reassigned(name, i.Added) },
-			PositionReset: func(i esm.ResetInfo) {
+			Assigned: func(i esm.Rebalance) { s.book.reassigned(name, i.Partitions) },
+			PositionReset: func(i esm.Gap) {
 				s.book.reassigned(name, []esm.TopicPartition{i.TopicPartition})
 				if s.code != kerr.OffsetOutOfRange { // which sends whoever believes it back
 					s.errorf("reset: %s sends partition %d from %d to %d: %v", name, i.Partition, i.From, i.To, i.Err)
 				}
 			},
-			RecordsLost: func(i esm.LossInfo) {
+			RecordsLost: func(i esm.Gap) {
 				s.errorf("lost: %s says so of partition %d, %d to %d", name, i.Partition, i.From, i.To)
 			},
 		}))

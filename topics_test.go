@@ -165,8 +165,8 @@ func TestTopicMadeAgainWhileRunningIsReadFromItsStart(t *testing.T) {
 				topic := k.topic(2)
 				source := k.source(topic, opts...)
 				source.Start = esm.Latest() // and yet from its start
-				raised := make(chan esm.ProblemInfo, 1000)
-				r := read(t, source, esm.WithHooks(esm.Hooks{ProblemRaised: func(i esm.ProblemInfo) { raised <- i }}))
+				raised := make(chan esm.Problem, 1000)
+				r := read(t, source, esm.WithHooks(esm.Hooks{ProblemRaised: func(i esm.Problem) { raised <- i }}))
 				k.write(topic, 0, "a", "b", "c")
 				r.want("a b c")
 				r.caughtUp(3, 0)
@@ -176,7 +176,7 @@ func TestTopicMadeAgainWhileRunningIsReadFromItsStart(t *testing.T) {
 				for found := false; !found; {
 					select {
 					case i := <-raised:
-						found = strings.Contains(i.Problem.With, topic) && strings.Contains(i.Problem.Err.Error(), "UNKNOWN_TOPIC")
+						found = strings.Contains(i.With, topic) && strings.Contains(i.Err.Error(), "UNKNOWN_TOPIC")
 					case <-time.After(time.Minute):
 						t.Fatalf("a minute after the topic was deleted: %+v", r.m.State())
 					}
@@ -306,8 +306,8 @@ func TestRecordsThatRetentionTookAreReportedAndTheRestIsHandled(t *testing.T) {
 		if err = errors.Join(err, deleted.Error()); err != nil {
 			t.Fatal(err)
 		}
-		var losses list[esm.LossInfo]
-		var resets list[esm.ResetInfo]
+		var losses list[esm.Gap]
+		var resets list[esm.Gap]
 		r = read(t, k.source(topic), esm.WithHooks(esm.Hooks{RecordsLost: losses.add, PositionReset: resets.add}))
 		r.want("f")
 		r.caughtUp(6)
@@ -335,7 +335,7 @@ func TestLogThatEndsBeforeTheCommitIsReadFromItsStart(t *testing.T) {
 		if err := k.admin.CommitAllOffsets(t.Context(), topic, beyond); err != nil {
 			t.Fatal(err)
 		}
-		var resets list[esm.ResetInfo]
+		var resets list[esm.Gap]
 		r := read(t, k.source(topic), esm.WithHooks(esm.Hooks{PositionReset: resets.add}))
 		r.want("a b")
 		r.caughtUp(2)

@@ -28,19 +28,19 @@ func (c *consumer) troubles(fetches kgo.Fetches) {
 		)
 		switch {
 		case errors.As(err, &session):
-			c.engine.raise("group", session.Err)
+			c.raise("group", session.Err)
 		case topic == "" && ended(err), memory.Refused(err):
 		case errors.As(err, &loss):
 			c.engine.diverged(partition.ID{Topic: loss.Topic, Partition: loss.Partition}, loss.ResetTo, loss, time.Now())
 		case errors.As(err, &tooLarge):
 			c.engine.said(partition.ID{Topic: topic, Partition: number}, err, tooLarge.NextOffset)
 		case errors.Is(err, kerr.UnknownTopicID), errors.Is(err, kerr.UnknownTopicOrPartition):
-			c.engine.raise("topic "+topic, err)
+			c.raise("topic "+topic, err)
 			c.suspect(topic)
 		case topic == "":
-			c.engine.raise("client", err)
+			c.raise("client", err)
 		case errors.Is(err, kerr.TopicAuthorizationFailed), number < 0:
-			c.engine.raise("topic "+topic, err)
+			c.raise("topic "+topic, err)
 		default:
 			c.engine.said(partition.ID{Topic: topic, Partition: number}, err, -1)
 		}
@@ -95,7 +95,7 @@ func (c *consumer) recreated(ctx context.Context) {
 		switch {
 		case gone:
 			c.engine.reviewTopic(name, topicGone)
-			c.engine.raise("topic "+name, err)
+			c.raise("topic "+name, err)
 			continue
 		case !again:
 			c.engine.reviewTopic(name, topicIsThere)
@@ -110,7 +110,7 @@ func (c *consumer) recreated(ctx context.Context) {
 		c.purged[name] = time.Now()
 		c.purge.Unlock()
 		time.AfterFunc(readdAfter, c.checkBell.ring)
-		c.engine.clear("topic " + name)
+		c.clear("topic " + name)
 	}
 }
 
@@ -168,7 +168,7 @@ func (h clientHooks) OnBrokerConnect(b kgo.BrokerMetadata, _ time.Duration, _ ne
 	if errors.Is(err, context.Canceled) || errors.Is(err, kgo.ErrClientClosed) {
 		return
 	}
-	h.c.engine.raise(connectionProblem+hostPort(b.Host, b.Port), h.c.network.explain(b, err))
+	h.c.raise(connectionProblem+hostPort(b.Host, b.Port), h.c.network.explain(b, err))
 }
 
 func hostPort(host string, port int32) string {
@@ -177,7 +177,7 @@ func hostPort(host string, port int32) string {
 
 // OnGroupManageError hears why the group could not be joined.
 func (h clientHooks) OnGroupManageError(err error) {
-	h.c.engine.raise("group", err)
+	h.c.raise("group", err)
 	if final(err) {
 		select {
 		case h.c.started <- err:

@@ -226,8 +226,8 @@ func TestTroubleWhileRunning(t *testing.T) {
 				var raised, cleared list[esm.Problem]
 				inv := esmtest.NewInvoker(t)
 				m := esmtest.Start(t, s.source, inv, quiet(), esm.WithHooks(esm.Hooks{
-					ProblemRaised:  func(i esm.ProblemInfo) { raised.add(i.Problem) },
-					ProblemCleared: func(i esm.ProblemInfo) { cleared.add(i.Problem) },
+					ProblemRaised:  func(i esm.Problem) { raised.add(i) },
+					ProblemCleared: func(i esm.Problem) { cleared.add(i) },
 				}))
 				s.produce(t, "before")
 				time.Sleep(5 * time.Second)

@@ -30,6 +30,9 @@ func (e *UnreadableError) Error() string {
 	return fmt.Sprintf("offsets %d to %d of %s/%d cannot be read: %s; Mapping.SkipUnreadable passes over them", e.From, e.To-1, e.Topic, e.Partition, guard.Text(e.Err))
 }
 
+// MarshalText is Error, for JSON and logs.
+func (e *UnreadableError) MarshalText() ([]byte, error) { return []byte(guard.Text(e)), nil }
+
 // Unwrap returns what is wrong.
 func (e *UnreadableError) Unwrap() error { return e.Err }
 

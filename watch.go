@@ -182,7 +182,7 @@ func (w *watch) leave(c *hookCall) {
 	first := c.of.behind.Add(1) == 1
 	w.mu.Unlock()
 	if first {
-		w.tellOthers(c, func(h *Hooks) func(ProblemInfo) { return h.ProblemRaised })
+		w.tellOthers(c, func(h *Hooks) func(Problem) { return h.ProblemRaised })
 	}
 }
 
@@ -193,12 +193,12 @@ func (w *watch) caughtUp(c *hookCall) {
 	last := c.of.behind.Add(-1) == 0
 	w.mu.Unlock()
 	if last {
-		w.tellOthers(c, func(h *Hooks) func(ProblemInfo) { return h.ProblemCleared })
+		w.tellOthers(c, func(h *Hooks) func(Problem) { return h.ProblemCleared })
 	}
 }
 
-func (w *watch) tellOthers(c *hookCall, hook func(*Hooks) func(ProblemInfo)) {
-	info := ProblemInfo{Mapping: w.name, Problem: c.problem(1)}
+func (w *watch) tellOthers(c *hookCall, hook func(*Hooks) func(Problem)) {
+	info := c.problem(w.name, 1)
 	for _, l := range w.listeners {
 		if f := hook(&l.Hooks); f != nil && l != c.of {
 			w.call(l, func() string { return hookName(hook) }, func() { f(info) })
@@ -215,7 +215,7 @@ func (c *hookCall) String() string {
 }
 
 // problem is what is said of a call that was left behind, the oldest of so many.
-func (c *hookCall) problem(calls int) Problem {
+func (c *hookCall) problem(mapping string, calls int) Problem {
 	with := "hooks"
 	if c.of.log {
 		with = "log"
@@ -224,7 +224,7 @@ func (c *hookCall) problem(calls int) Problem {
 	if calls > 1 {
 		text += fmt.Sprintf(", nor have %d more calls", calls-1)
 	}
-	return Problem{With: with, Err: guard.Keep(errors.New(text)), Since: c.since, Last: time.Now()}
+	return Problem{Mapping: mapping, With: with, Err: guard.Keep(errors.New(text)), Since: c.since, Last: time.Now()}
 }
 
 // problems lists what hangs, one for the log and one for each listener.
@@ -239,7 +239,7 @@ func (w *watch) problems() (ps []Problem) {
 		}
 	}
 	for l, c := range oldest {
-		ps = append(ps, c.problem(calls[l]))
+		ps = append(ps, c.problem(w.name, calls[l]))
 	}
 	return ps
 }

@@ -175,7 +175,7 @@ func measureZoo(t *testing.T, broker, topic string, do func(context.Context, *es
 	var reserve atomic.Int64
 	m, err := esm.New(esm.Source{Brokers: []string{broker}, Topics: []string{topic}, Group: fmt.Sprint(topic, time.Now().UnixNano())}, esm.InvokerFunc(do), quiet(),
 		esm.WithMemoryBudget(budget), esm.WithBackoff(esm.Constant(time.Hour)), esm.WithStopTimeout(time.Second), esm.WithBatchWindow(0),
-		esm.WithHooks(esm.Hooks{MemoryLimited: func(i esm.MemoryInfo) { reserve.Store(max(reserve.Load(), i.Reserve)) }}))
+		esm.WithHooks(esm.Hooks{MemoryLimited: func(i esm.Poll) { reserve.Store(max(reserve.Load(), i.Reserve)) }}))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -16,7 +16,7 @@ import (
 // does.
 func started() (<-chan struct{}, []esm.Option) {
 	ch := make(chan struct{}, 100)
-	hooks := esm.Hooks{InvokeStarted: func(esm.InvokeStartedInfo) { ch <- struct{}{} }}
+	hooks := esm.Hooks{InvokeStarted: func(esm.Invocation) { ch <- struct{}{} }}
 	return ch, []esm.Option{esm.WithHooks(hooks), esm.WithBatchWindow(0), esm.WithStopTimeout(400 * time.Millisecond)}
 }
 

@@ -31,7 +31,7 @@ func TestMappingWaitsForItsDestination(t *testing.T) {
 	t.Cleanup(dest.Close)
 
 	errPoison := errors.New("no such account")
-	handled, failed, taken := make(chan string, 100), make(chan esm.DeliveryFailedInfo, 100), make(chan esm.DiscardedInfo, 100)
+	handled, failed, taken := make(chan string, 100), make(chan *esm.Discard, 100), make(chan *esm.Discard, 100)
 	m := esmtest.Start(t, k.Source("orders", "billing"), esm.Each(func(_ context.Context, r *kgo.Record) error {
 		if string(r.Value) == "poison" {
 			return errPoison
@@ -41,12 +41,12 @@ func TestMappingWaitsForItsDestination(t *testing.T) {
 	}), esm.WithDestination(dest), esm.WithMaxRetries(1), esm.WithBackoff(esm.Constant(10*time.Millisecond)), esm.WithBatchWindow(0),
 		esm.WithLogger(slog.New(slog.NewTextHandler(io.Discard, nil))),
 		esm.WithHooks(esm.Hooks{
-			DeliveryFailed: func(i esm.DeliveryFailedInfo) { failed <- i },
-			Discarded:      func(i esm.DiscardedInfo) { taken <- i },
+			DeliveryFailed: func(i *esm.Discard) { failed <- i },
+			Discarded:      func(i *esm.Discard) { taken <- i },
 		}))
 
 	first := wait(t, failed)
-	if !errors.Is(first.Err, kerr.UnknownTopicOrPartition) || first.Offset != 1 || first.Reason != esm.ReasonRetriesExhausted {
+	if !errors.Is(first.DeliveryErr, kerr.UnknownTopicOrPartition) || first.Record.Offset != 1 || first.Reason != esm.ReasonRetriesExhausted {
 		t.Errorf("%+v", first)
 	}
 	var problem *esm.Problem
@@ -66,7 +66,7 @@ func TestMappingWaitsForItsDestination(t *testing.T) {
 	}
 
 	k.CreateTopic("orders-failed", 1)
-	if i := wait(t, taken); i.Offset != 1 || i.Attempts != 2 || !errors.Is(i.Err, errPoison) {
+	if i := wait(t, taken); i.Record.Offset != 1 || i.Attempts != 2 || !errors.Is(i.Err, errPoison) {
 		t.Errorf("%+v", i)
 	}
 	if got := wait(t, handled); got != "later" {
@@ -133,7 +133,7 @@ func (k *anyKafka) heals(t *testing.T, into string, refusal error, mend func()) 
 		}
 	}
 	dest := k.dest(kafkadest.Config{Topic: into, Format: kafkadest.FormatRecord, Client: []kgo.Opt{kgo.ProducerBatchCompression(kgo.NoCompression())}})
-	failed, taken := make(chan esm.DeliveryFailedInfo, 1000), make(chan esm.DiscardedInfo, 1000)
+	failed, taken := make(chan *esm.Discard, 1000), make(chan *esm.Discard, 1000)
 	m := esmtest.Start(t, esm.Source{Brokers: k.brokers, Topics: []string{from}, Group: from},
 		esm.Each(func(_ context.Context, r *kgo.Record) error {
 			if len(r.Value) > 100 {
@@ -143,10 +143,10 @@ func (k *anyKafka) heals(t *testing.T, into string, refusal error, mend func()) 
 		}), esm.WithDestination(dest), esm.WithMaxRetries(0), esm.WithBackoff(esm.Constant(50*time.Millisecond)), esm.WithBatchWindow(0),
 		esm.WithLogger(slog.New(slog.DiscardHandler)),
 		esm.WithHooks(esm.Hooks{
-			DeliveryFailed: func(i esm.DeliveryFailedInfo) { failed <- i },
-			Discarded:      func(i esm.DiscardedInfo) { taken <- i },
+			DeliveryFailed: func(i *esm.Discard) { failed <- i },
+			Discarded:      func(i *esm.Discard) { taken <- i },
 		}))
-	if i := wait(t, failed); !errors.Is(i.Err, refusal) || i.Offset != 1 {
+	if i := wait(t, failed); !errors.Is(i.DeliveryErr, refusal) || i.Record.Offset != 1 {
 		t.Errorf("%+v", i)
 	}
 	said := func() (says bool) {
@@ -159,7 +159,7 @@ func (k *anyKafka) heals(t *testing.T, into string, refusal error, mend func()) 
 		t.Errorf("%+v", m.State().Problems)
 	}
 	mend()
-	if i := wait(t, taken); i.Offset != 1 {
+	if i := wait(t, taken); i.Record.Offset != 1 {
 		t.Errorf("%+v", i)
 	}
 	if said() {

@@ -68,8 +68,8 @@ func (j *job) run(ctx context.Context, line func(string), logs io.Writer) (*outc
 	check := newCheck(j.Scenario)
 	var firstPolled, lastSettled, most atomic.Int64
 	m, err := j.mapping(check.handled, esm.Hooks{
-		Polled:      func(esm.PolledInfo) { firstPolled.CompareAndSwap(0, time.Now().UnixNano()) },
-		InvokeEnded: func(esm.InvokeEndedInfo) { lastSettled.Store(time.Now().UnixNano()) },
+		Polled:      func(esm.Poll) { firstPolled.CompareAndSwap(0, time.Now().UnixNano()) },
+		InvokeEnded: func(esm.Invocation) { lastSettled.Store(time.Now().UnixNano()) },
 		Scaled: func(d scaling.Decision) {
 			for was := most.Load(); int64(d.To) > was && !most.CompareAndSwap(was, int64(d.To)); was = most.Load() {
 			}

@@ -186,7 +186,7 @@ func (h *host) work(ctx context.Context, served <-chan error, stdout io.Writer) 
 }
 
 // onCommitted is a hook: it keeps what was committed.
-func (h *host) onCommitted(i esm.CommittedInfo) {
+func (h *host) onCommitted(i esm.Commit) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	maps.Copy(h.committed, i.Offsets)

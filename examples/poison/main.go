@@ -191,14 +191,14 @@ func (s *settings) run(ctx context.Context, progress, stderr io.Writer) (*summar
 			return nil
 		})),
 		esm.WithHooks(esm.Hooks{
-			RetryScheduled: func(i esm.RetryInfo) {
-				out.Print(line(i.Partition, i.Offset, i.Records, "waits %s", i.Delay))
+			RetryScheduled: func(b esm.Blocker) {
+				out.Print(line(b.Partition, b.Offset, b.Records, "waits %s", time.Until(b.Next).Round(time.Millisecond)))
 			},
-			Discarded: func(i esm.DiscardedInfo) {
-				out.Print(line(i.Partition, i.Offset, 1, "given up after %d attempts (%s), now in %s", i.Attempts, i.Reason, deadLetters))
+			Discarded: func(d *esm.Discard) {
+				out.Print(line(d.Record.Partition, d.Record.Offset, 1, "given up after %d attempts (%s), now in %s", d.Attempts, d.Reason, deadLetters))
 			},
-			DeliveryFailed: func(i esm.DeliveryFailedInfo) {
-				out.Print(line(i.Partition, i.Offset, 1, "not delivered, again in %s: %v", i.Delay, i.Err))
+			DeliveryFailed: func(d *esm.Discard) {
+				out.Print(line(d.Record.Partition, d.Record.Offset, 1, "not delivered, again in %s: %v", time.Until(d.Next).Round(time.Millisecond), d.DeliveryErr))
 			},
 		}),
 		// What the log says of failures is shown above.

@@ -164,8 +164,8 @@ func (s *settings) run(ctx context.Context, progress, stderr io.Writer) (*summar
 		esm.WithMaxPollers(maxPollers),
 		esm.WithLogger(slog.New(slog.NewTextHandler(stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))),
 		esm.WithHooks(esm.Hooks{
-			Polled:      func(esm.PolledInfo) { firstPolled.CompareAndSwap(0, time.Now().UnixNano()) },
-			InvokeEnded: func(esm.InvokeEndedInfo) { lastSettled.Store(time.Now().UnixNano()) },
+			Polled:      func(esm.Poll) { firstPolled.CompareAndSwap(0, time.Now().UnixNano()) },
+			InvokeEnded: func(esm.Invocation) { lastSettled.Store(time.Now().UnixNano()) },
 		}),
 	)
 	if err != nil {

@@ -208,8 +208,8 @@ func (h *host) options() []esm.Option {
 
 func (h *host) hooks() esm.Hooks {
 	return esm.Hooks{
-		Assigned: func(i esm.AssignedInfo) { h.tell(line{Kind: lineAssigned, Parts: partitionsOf(i.Added)}) },
-		Revoked: func(i esm.RevokedInfo) {
+		Assigned: func(i esm.Rebalance) { h.tell(line{Kind: lineAssigned, Parts: partitionsOf(i.Partitions)}) },
+		Revoked: func(i esm.Rebalance) {
 			l := line{Kind: lineRevoked, Parts: partitionsOf(i.Partitions), Lost: i.Lost, Cancelled: i.Cancelled, Again: i.Again}
 			if i.CommitErr != nil {
 				l.Err = i.CommitErr.Error()
@@ -218,13 +218,13 @@ func (h *host) hooks() esm.Hooks {
 		},
 		// The hook is called when the lease is taken, and what it holds up is
 		// the call: so there is time in between for the partition to be lost.
-		InvokeStarted: func(i esm.InvokeStartedInfo) {
+		InvokeStarted: func(i esm.Invocation) {
 			h.tell(line{Kind: lineLeased, Call: i.Batch.ID})
 			if holdUp() {
 				h.tell(line{Kind: lineHeldUp, Call: i.Batch.ID})
 			}
 		},
-		Committed: func(i esm.CommittedInfo) {
+		Committed: func(i esm.Commit) {
 			l := line{Kind: lineCommitted}
 			for tp, at := range i.Offsets {
 				l.Parts = append(l.Parts, part{Partition: number(tp.Topic, tp.Partition), Offset: at})
@@ -233,26 +233,26 @@ func (h *host) hooks() esm.Hooks {
 				h.tell(l)
 			}
 		},
-		Discarded: func(i esm.DiscardedInfo) {
+		Discarded: func(i *esm.Discard) {
 			l := line{Kind: lineDiscarded, Reason: i.Reason.String(), Attempts: i.Attempts}
-			l.add(number(i.Topic, i.Partition), i.Offset, i.Offset)
+			l.add(number(i.Record.Topic, i.Record.Partition), i.Record.Offset, i.Record.Offset)
 			h.tell(l)
 			holdUp() // the next record that is to be given up
 		},
-		PositionReset: func(i esm.ResetInfo) {
+		PositionReset: func(i esm.Gap) {
 			n := number(i.Topic, i.Partition)
 			h.tell(line{Kind: lineReset, Err: fmt.Sprint(i.Err), Parts: []part{{Partition: n, Offset: i.To, Spans: []span{{i.To, i.From - 1, i.To}}}}})
 		},
-		RecordsLost: func(i esm.LossInfo) {
+		RecordsLost: func(i esm.Gap) {
 			n := number(i.Topic, i.Partition)
 			h.tell(line{Kind: lineGone, Parts: []part{{Partition: n, Spans: []span{{i.From, i.To - 1, i.From}}}}})
 		},
-		ProblemRaised: func(i esm.ProblemInfo) {
-			h.tell(line{Kind: lineProblem, With: i.Problem.With, Err: fmt.Sprint(i.Problem.Err)})
+		ProblemRaised: func(i esm.Problem) {
+			h.tell(line{Kind: lineProblem, With: i.With, Err: fmt.Sprint(i.Err)})
 		},
-		ProblemCleared: func(i esm.ProblemInfo) { h.tell(line{Kind: lineSolved, With: i.Problem.With}) },
-		StateChanged: func(i esm.StateInfo) {
-			if i.To.Phase == esm.PhaseHalted {
+		ProblemCleared: func(i esm.Problem) { h.tell(line{Kind: lineSolved, With: i.With}) },
+		StateChanged: func(i esm.State) {
+			if i.Phase == esm.PhaseHalted {
 				h.tell(line{Kind: lineHalted})
 				select {
 				case h.halted <- struct{}{}:

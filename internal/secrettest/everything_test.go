@@ -75,13 +75,13 @@ func (s *stage) play(t *testing.T, inv esm.Invoker, want esm.Outcome, value stri
 			return d
 		}
 	}
-	ended, given := make(chan esm.InvokeEndedInfo, 1000), make(chan error, 1000)
+	ended, given := make(chan esm.Invocation, 1000), make(chan error, 1000)
 	m, err := esm.New(s.kafka.Source(topic, topic), s.ear.Invoker(inv), s.ear.Options(
 		esm.WithMaxRetries(0), esm.WithDestination(s.ear.Destination(dest(into))), esm.WithBatchWindow(0), esm.WithBackoff(esm.Constant(10*time.Millisecond)),
 		esm.WithHooks(esm.Hooks{
-			InvokeEnded:    func(i esm.InvokeEndedInfo) { ended <- i },
-			Discarded:      func(i esm.DiscardedInfo) { given <- nil },
-			DeliveryFailed: func(i esm.DeliveryFailedInfo) { given <- i.Err },
+			InvokeEnded:    func(i esm.Invocation) { ended <- i },
+			Discarded:      func(i *esm.Discard) { given <- nil },
+			DeliveryFailed: func(i *esm.Discard) { given <- i.DeliveryErr },
 		}))...)
 	if err != nil {
 		t.Fatal(err)

@@ -249,18 +249,8 @@ func (h handler) WithAttrs(attrs []slog.Attr) slog.Handler {
 func (h handler) WithGroup(string) slog.Handler { return h }
 
 // Hooks are all hooks that there are, each of which listens.
-func (e *Ear) Hooks() (hooks esm.Hooks) {
-	v := reflect.ValueOf(&hooks).Elem()
-	for i := range v.NumField() {
-		name := v.Type().Field(i).Name
-		v.Field(i).Set(reflect.MakeFunc(v.Field(i).Type(), func(args []reflect.Value) []reflect.Value {
-			for _, arg := range args {
-				e.Hear("the hook "+name, arg.Interface())
-			}
-			return nil
-		}))
-	}
-	return hooks
+func (e *Ear) Hooks() esm.Hooks {
+	return esm.AllHooks(func(name string, info any) { e.Hear("the hook "+name, info) })
 }
 
 // Options has a Mapping say everything to the Ear.

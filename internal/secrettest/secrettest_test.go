@@ -42,7 +42,7 @@ func TestItHears(t *testing.T) {
 		"a record's failure": func(e *Ear) { var f esm.Failures; f.Add(&kgo.Record{}, errors.New(secret)); e.Hear("it", f.Err()) },
 		"JSON of a struct":   func(e *Ear) { e.Hear("it", silent{secret}) },
 		"an error in a struct": func(e *Ear) {
-			e.Hear("it", esm.StateInfo{To: esm.State{Problems: []esm.Problem{{Err: silent{secret}}}}})
+			e.Hear("it", esm.State{Problems: []esm.Problem{{Err: silent{secret}}}})
 		},
 		"a URL":                  func(e *Ear) { e.Texts("it", "http://x/?a="+url.QueryEscape(secret)) },
 		"base64":                 func(e *Ear) { e.Texts("it", base64.StdEncoding.EncodeToString([]byte("u:"+secret))) },
@@ -52,7 +52,7 @@ func TestItHears(t *testing.T) {
 		"a log":                  func(e *Ear) { e.Logger().Debug("x", "y", secret) },
 		"an error in a log":      func(e *Ear) { e.Logger().With("err", errors.New(secret)).WithGroup("g").Info("x") },
 		"a line of a log":        func(e *Ear) { e.Logger().Info(secret) },
-		"a hook":                 func(e *Ear) { e.Hooks().InvokeEnded(esm.InvokeEndedInfo{Err: errors.New(secret)}) },
+		"a hook":                 func(e *Ear) { e.Hooks().InvokeEnded(esm.Invocation{Err: errors.New(secret)}) },
 		"the header of a record": func(e *Ear) { e.Records(&kgo.Record{Headers: []kgo.RecordHeader{{Key: "k", Value: []byte(secret)}}}) },
 		"the value of a record":  func(e *Ear) { e.Records(&kgo.Record{Value: []byte(secret)}) },
 		"what a writer gets":     func(e *Ear) { fmt.Fprint(e, secret) },
