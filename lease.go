@@ -361,15 +361,6 @@ func (e *engine) report(l *lease, v verdict, parts []*part, took time.Duration) 
 	}
 }
 
-// event is what is told of a call that ended.
-func (l *lease) event(v verdict, parts []*part, took time.Duration) callEvent {
-	call := callEvent{id: l.id, attempt: l.attempt, records: l.count, bytes: l.bytes, took: took, outcome: int(v.outcome), err: v.err}
-	for _, p := range parts {
-		call.partitions = append(call.partitions, p.lane.ID)
-	}
-	return call
-}
-
 // explain writes what is not seen in what becomes of the records: what the face
 // has to add, and that the function gives records up that nobody takes.
 func (e *engine) explain(l *lease, v verdict) {
@@ -419,15 +410,6 @@ func (e *engine) watchCalls(now time.Time) {
 		e.later(func() { e.watch.stuck(call) })
 	}
 }
-
-// running is what is told of a call that goes on.
-func (l *lease) running(took time.Duration, cause error) callEvent {
-	return callEvent{id: l.id, attempt: l.attempt, partitions: l.partitions(), records: l.count, bytes: l.bytes,
-		took: took, outcome: outcomeRunning, err: cause, delivery: l.poller == nil}
-}
-
-// outcomeRunning is that of a call that goes on.
-const outcomeRunning = -1
 
 // partitions lists those of a lease.
 func (l *lease) partitions() (tps []partition.ID) {

@@ -113,6 +113,24 @@ type callEvent struct {
 	delivery   bool          // it is a call of the destination
 }
 
+// event is what is told of a call that ended.
+func (l *lease) event(v verdict, parts []*part, took time.Duration) callEvent {
+	call := callEvent{id: l.id, attempt: l.attempt, records: l.count, bytes: l.bytes, took: took, outcome: int(v.outcome), err: v.err}
+	for _, p := range parts {
+		call.partitions = append(call.partitions, p.lane.ID)
+	}
+	return call
+}
+
+// running is what is told of a call that goes on.
+func (l *lease) running(took time.Duration, cause error) callEvent {
+	return callEvent{id: l.id, attempt: l.attempt, partitions: l.partitions(), records: l.count, bytes: l.bytes,
+		took: took, outcome: outcomeRunning, err: cause, delivery: l.poller == nil}
+}
+
+// outcomeRunning is that of a call that goes on.
+const outcomeRunning = -1
+
 // A blockEvent says what holds a partition up.
 type blockEvent struct {
 	tp         partition.ID
