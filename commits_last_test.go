@@ -33,7 +33,7 @@ func TestTransientRefusalThatLastsIsAProblem(t *testing.T) {
 			d.settleMore(10+i, 1)
 			pass(20 * time.Second)
 		}
-		if err := (&run{engine: d.e}).healthy(time.Now()); !errors.Is(err, kerr.RebalanceInProgress) {
+		if err := (&run{engine: d.e, watch: d.e.watch.(*teller)}).healthy(time.Now()); !errors.Is(err, kerr.RebalanceInProgress) {
 			t.Errorf("healthy: %v", err)
 		}
 		if p := d.problem(); p == nil {
@@ -44,7 +44,7 @@ func TestTransientRefusalThatLastsIsAProblem(t *testing.T) {
 		if p := d.problem(); p != nil {
 			t.Errorf("after it was committed: %+v", p)
 		}
-		if err := (&run{engine: d.e}).healthy(time.Now()); err != nil {
+		if err := (&run{engine: d.e, watch: d.e.watch.(*teller)}).healthy(time.Now()); err != nil {
 			t.Error(err)
 		}
 	})
@@ -91,7 +91,7 @@ func TestCommitWithoutAnAnswerIsAProblem(t *testing.T) {
 			d.settleMore(10+i, 1)
 			pass(20 * time.Second)
 		}
-		if err := (&run{engine: d.e}).healthy(time.Now()); !errors.Is(err, errNoAnswer) {
+		if err := (&run{engine: d.e, watch: d.e.watch.(*teller)}).healthy(time.Now()); !errors.Is(err, errNoAnswer) {
 			t.Errorf("healthy: %v", err)
 		}
 		d.set(nil, nil)
