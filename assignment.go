@@ -8,6 +8,7 @@ import (
 
 	"github.com/seed429fd032/esm/internal/memory"
 	"github.com/seed429fd032/esm/internal/partition"
+	"github.com/seed429fd032/esm/internal/plan"
 	"github.com/seed429fd032/esm/scaling"
 )
 
@@ -254,8 +255,8 @@ func (e *engine) reset(l *lane, to int64, err error, now time.Time) *lane {
 // will not be read again. A call for the earlier lane may still have it.
 func (l *lane) keep(e *engine, earlier *lane, from, to int64) {
 	keep := func(s segment) {
-		i, _ := find(s.records, from)
-		j, _ := find(s.records, to)
+		i, _ := plan.Find(s.records, from)
+		j, _ := plan.Find(s.records, to)
 		if i == j {
 			return
 		}
@@ -276,7 +277,7 @@ func (l *lane) keep(e *engine, earlier *lane, from, to int64) {
 func (p *part) rest() segment {
 	s := segment{exposed: p.exposed, contexts: contexts{all: p.contexts.all}, heads: p.heads}
 	for _, r := range p.unsettled() {
-		i, _ := find(p.records, r.offset)
+		i, _ := plan.Find(p.records, r.Offset)
 		s.records, s.kafka = append(s.records, p.records[i]), append(s.kafka, p.kafka[i])
 		if p.contexts.each != nil {
 			s.contexts.each = append(s.contexts.each, p.contexts.each[i])

@@ -169,7 +169,7 @@ func TestWhatIsLeftAfterALossIsTriedInOrder(t *testing.T) {
 	defer e.unlock()
 	l := e.lanes[onlyPartition]
 	left := l.part().left
-	if len(left) != 2 || left[0].records[0].offset != 2 || left[1].records[0].offset != 3 || e.counts.lost != 1 {
+	if len(left) != 2 || left[0].Records[0].Offset != 2 || left[1].Records[0].Offset != 3 || e.counts.lost != 1 {
 		t.Errorf("%d are lost, and left is %+v", e.counts.lost, left)
 	}
 }
@@ -273,8 +273,8 @@ func TestProducersThatTakeTurns(t *testing.T) {
 			t.Fatalf("100 records from %d have %d heads", at, n+1)
 		}
 		for i, r := range p.records {
-			if h := p.heads.at(r.offset); r.offset != int64(at+i) || *h != headOf(records[at+i]) {
-				t.Fatalf("offset %d has %+v", r.offset, *h)
+			if h := p.heads.at(r.Offset); r.Offset != int64(at+i) || *h != headOf(records[at+i]) {
+				t.Fatalf("offset %d has %+v", r.Offset, *h)
 			}
 		}
 	}
@@ -293,10 +293,10 @@ func TestLongReasonOfARecord(t *testing.T) {
 		shares, _ := sharesOf(&Batch{Records: records})
 		v := judge(f.Err(), nil)
 		v.resolve(shares)
-		if got := Outcome(v.failures[0].outcome); got != Classify(context.Background(), err) {
+		if got := Outcome(v.Failures[0].Outcome); got != Classify(context.Background(), err) {
 			t.Errorf("%s with a long reason: %v", name, got)
 		}
-		if n := len(v.failures[0].err.Error()); n > 5000 {
+		if n := len(v.Failures[0].Err.Error()); n > 5000 {
 			t.Errorf("%s: %d bytes are kept", name, n)
 		}
 	}
@@ -345,8 +345,8 @@ func TestPanicSaysNothingOfSingleRecords(t *testing.T) {
 		t.Errorf("the call panicked: %d records are settled, %d errors", e.counts.settled, e.counts.errors)
 	}
 	for err, want := range map[error]Outcome{Permanent(nil): OutcomeFailure, Halt(nil): OutcomeHalt, Throttled(time.Second, nil): OutcomeThrottled} {
-		if v := judge(&PanicError{Value: err}, nil); Outcome(v.outcome) != want {
-			t.Errorf("panic(%v): %v", err, v.outcome)
+		if v := judge(&PanicError{Value: err}, nil); Outcome(v.Outcome) != want {
+			t.Errorf("panic(%v): %v", err, v.Outcome)
 		}
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/seed429fd032/esm/internal/partition"
+	"github.com/seed429fd032/esm/internal/plan"
 )
 
 // A call is an invocation as the world outside of the engine sees it: what the
@@ -29,7 +30,7 @@ type call struct {
 
 	// verdict is what became of it, and after what there is to tell of that once it
 	// is booked, without the lock; nil for nothing. See world.invoke.
-	verdict verdict
+	verdict plan.Verdict
 	after   func()
 
 	work *work
@@ -39,7 +40,7 @@ type call struct {
 // records, which do not depend on what user code did to these, and the records.
 type share struct {
 	partition.ID
-	records []record
+	records []plan.Record
 	kafka   []*kgo.Record // the same records, as the function got them
 }
 
@@ -48,7 +49,7 @@ type share struct {
 func (c *call) shares() []share {
 	all := make([]share, len(c.work.parts))
 	for i, p := range c.work.parts {
-		all[i] = share{ID: p.lane.ID, records: p.left[0].records}
+		all[i] = share{ID: p.lane.ID, records: p.left[0].Records}
 		for j := range all[i].records {
 			all[i].kafka = append(all[i].kafka, p.handed(j))
 		}

@@ -4,6 +4,7 @@ import (
 	"context"
 
 	"github.com/seed429fd032/esm/internal/guard"
+	"github.com/seed429fd032/esm/internal/plan"
 )
 
 // A caller calls the function for the engine: it makes the Batch and the context,
@@ -53,7 +54,7 @@ func (c *caller) invoke(call *call) {
 	if cause := call.takenAway(); cause != nil {
 		// Since it was leased: hooks ran in between, or the whole process stood
 		// still.
-		call.verdict = verdict{outcome: planOutcomeAbandoned, err: cause}
+		call.verdict = plan.Verdict{Outcome: plan.OutcomeAbandoned, Err: cause}
 	} else {
 		in.ctx.begin(call)
 		call.verdict = verdictOf(call, c.invoker.Invoke(&in.ctx, &in.batch))
@@ -80,17 +81,17 @@ func (w *watch) called(b *Batch, bytes int64) {
 func (c *caller) failed(call *call, f *guard.Failure) {
 	p := panicked(f)
 	call.verdict = verdictOf(call, p)
-	if id := call.id; call.verdict.outcome != planOutcomeAbandoned {
+	if id := call.id; call.verdict.Outcome != plan.OutcomeAbandoned {
 		call.after = func() { c.watch.write(func() { c.watch.logPanic(id, p.Error(), p.Stack) }) }
 	}
 }
 
 // verdictOf makes the verdict of a call that returned err.
-func verdictOf(call *call, err error) verdict {
+func verdictOf(call *call, err error) plan.Verdict {
 	v := judge(err, context.Cause(call.ctx))
 	if len(v.said) > 0 { // seldom, and an index of all records is expensive
 		v.resolve(call.shares())
 	}
 	v.keep()
-	return v.verdict
+	return v.Verdict
 }

@@ -4,6 +4,8 @@ import (
 	"time"
 
 	"github.com/seed429fd032/esm/scaling"
+
+	"github.com/seed429fd032/esm/internal/plan"
 )
 
 // counters count since the start.
@@ -18,35 +20,35 @@ type counters struct {
 }
 
 // tally counts what became of an invocation.
-func (e *engine) tally(l *lease, v verdict, took time.Duration, now time.Time) {
+func (e *engine) tally(l *lease, v plan.Verdict, took time.Duration, now time.Time) {
 	e.progress = now
 	e.function.ended = now
-	if v.outcome != planOutcomeAbandoned {
-		e.function.last, e.function.lastErr, e.function.lastAt = v.outcome, "", now
-		if v.err != nil {
-			e.function.lastErr = v.err.Error() // which keep made
+	if v.Outcome != plan.OutcomeAbandoned {
+		e.function.last, e.function.lastErr, e.function.lastAt = v.Outcome, "", now
+		if v.Err != nil {
+			e.function.lastErr = v.Err.Error() // which keep made
 		}
 	}
-	if v.outcome != planOutcomeThrottled && v.outcome != planOutcomeHalt && v.outcome != planOutcomeAbandoned && !v.blamed {
-		e.evidence.answered()
+	if v.Outcome != plan.OutcomeThrottled && v.Outcome != plan.OutcomeHalt && v.Outcome != plan.OutcomeAbandoned && !v.Blamed {
+		e.evidence.Answered()
 	}
-	if v.outcome == planOutcomeSuccess || v.outcome == planOutcomePartial && len(v.failures) < l.count {
+	if v.Outcome == plan.OutcomeSuccess || v.Outcome == plan.OutcomePartial && len(v.Failures) < l.count {
 		e.function.succeeded(now, e.pool.Busy() > 0)
 	}
-	switch v.outcome {
-	case planOutcomeFailure:
+	switch v.Outcome {
+	case plan.OutcomeFailure:
 		e.counts.errors++
 		e.counts.failed += int64(l.count)
-	case planOutcomeAbandoned:
+	case plan.OutcomeAbandoned:
 		e.counts.abandoned++
 		return
-	case planOutcomePartial:
+	case plan.OutcomePartial:
 		e.counts.errors++
-		e.counts.failed += int64(len(v.failures))
-	case planOutcomePermanent, planOutcomeTooLarge:
+		e.counts.failed += int64(len(v.Failures))
+	case plan.OutcomePermanent, plan.OutcomeTooLarge:
 		e.counts.errors++
 		e.counts.failed += int64(l.count)
-	case planOutcomeThrottled, planOutcomeHalt:
+	case plan.OutcomeThrottled, plan.OutcomeHalt:
 		return
 	}
 	full := 2*l.count >= e.cfg.batchSize || 2*l.bytes >= int64(e.cfg.batchBytes)

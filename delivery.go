@@ -7,6 +7,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/seed429fd032/esm/internal/guard"
+	"github.com/seed429fd032/esm/internal/plan"
 )
 
 // Deliveries take records that are given up to the Destination.
@@ -38,7 +39,7 @@ func (e *engine) startDeliveries(now time.Time) {
 func (e *engine) deliverer(l *lease) {
 	p := l.work.parts[0]
 	for more := true; more; {
-		if p.left[0].reason == planReasonUnreadable {
+		if p.left[0].Reason == plan.ReasonUnreadable {
 			// There is nothing to make it of.
 			p.kafka[0] = &kgo.Record{Topic: p.lane.Topic, Partition: p.lane.Partition, Offset: p.heads.first.from, Timestamp: time.UnixMilli(-1)}
 		} else if p.again && !p.renew(1) {
@@ -55,7 +56,7 @@ func (e *engine) deliverer(l *lease) {
 		r := p.left[0]
 		l.started, l.told = time.Now(), 0 // each record is a call of its own
 		e.mu.Unlock()
-		told := r.discard(record)
+		told := discardOf(&r, record)
 		began := time.Now()
 		dropped, err := false, l.takenAway() // while hooks were told of the record before, or earlier
 		if err == nil {
@@ -73,7 +74,7 @@ func (e *engine) delivered(l *lease, p *part, dropped bool, told discardEvent, e
 		e.mu.Lock()
 		backoff := e.cfg.backoff
 		e.mu.Unlock()
-		delay = backoff(p.left[0].deliveries + 1)
+		delay = backoff(p.left[0].Deliveries + 1)
 	}
 
 	e.mu.Lock()
@@ -86,25 +87,25 @@ func (e *engine) delivered(l *lease, p *part, dropped bool, told discardEvent, e
 	case err == nil:
 		e.counted(dropped, told, took)
 		if !lane.dead {
-			e.settle(p, r.records[:1])
+			e.settle(p, r.Records[:1])
 		}
-		r.records, r.deliveries = r.records[1:], 0
+		r.Records, r.Deliveries = r.Records[1:], 0
 		e.reviewDestination(now)
 	case !cut && !lane.dead:
-		r.deliveries++
-		r.due = now.Add(delay)
+		r.Deliveries++
+		r.Due = now.Add(delay)
 		e.counts.undelivered++
-		offset := r.records[0].offset
+		offset := r.Records[0].Offset
 		e.problem("destination", guard.Keep(fmt.Errorf("%s/%d offset %d: %w", lane.Topic, lane.Partition, offset, err)), now)
-		told.took, told.deliveryErr, told.next = took, err, r.due
+		told.took, told.deliveryErr, told.next = took, err, r.Due
 		e.later(func() { e.watch.deliveryFailed(told) })
 	}
-	if err == nil && len(r.records) > 0 && !lane.dead && !lane.ending && e.holds == 0 {
+	if err == nil && len(r.Records) > 0 && !lane.dead && !lane.ending && e.holds == 0 {
 		return true
 	}
 	e.unlease(l)
 	if !lane.dead {
-		if len(r.records) == 0 {
+		if len(r.Records) == 0 {
 			p.left = p.left[1:]
 		}
 		lane.state, lane.work = laneIdle, p.alone()
@@ -137,7 +138,7 @@ func (e *engine) reviewDestination(now time.Time) {
 		return
 	}
 	for _, l := range e.lanes {
-		if p := l.part(); p != nil && len(p.left) > 0 && p.left[0].deliveries > 0 {
+		if p := l.part(); p != nil && len(p.left) > 0 && p.left[0].Deliveries > 0 {
 			return
 		}
 	}
@@ -155,14 +156,14 @@ func (e *engine) counted(dropped bool, told discardEvent, took time.Duration) {
 	e.later(func() { e.watch.discarded(told) })
 }
 
-// discard is what is told of the first record of a portion. The record is a copy:
+// discardOf is what is told of the first record of a portion. The record is a copy:
 // a client of the Destination writes into the one that it gets.
-func (r *portion) discard(record *kgo.Record) discardEvent {
+func discardOf(r *plan.Portion, record *kgo.Record) discardEvent {
 	own := *record
 	return discardEvent{
-		record: &own, reason: int(r.reason), attempts: r.attempts, firstErr: r.account.firstErr, err: r.account.lastErr,
-		firstFailed: r.account.firstAt, lastFailed: r.account.lastAt, batchID: r.account.batchID, batchRecords: r.account.batchRecords,
-		delivery: r.deliveries + 1,
+		record: &own, reason: int(r.Reason), attempts: r.Attempts, firstErr: r.Account.FirstErr, err: r.Account.LastErr,
+		firstFailed: r.Account.FirstAt, lastFailed: r.Account.LastAt, batchID: r.Account.BatchID, batchRecords: r.Account.BatchRecords,
+		delivery: r.Deliveries + 1,
 	}
 }
 
@@ -197,11 +198,11 @@ func (l *lane) blocker() (b blockEvent, held bool) {
 }
 
 // heldBy is what is told of records that hold a lane up.
-func (l *lane) heldBy(r *portion) blockEvent {
-	b := blockEvent{tp: l.ID, offset: r.records[0].offset, records: len(r.records), attempts: r.attempts, since: l.since,
-		err: r.account.lastErr, reason: int(r.reason), deliveries: r.deliveries, batchID: r.account.batchID}
-	if r.suspicion.suspected() {
-		b.throttles = r.suspicion.times
+func (l *lane) heldBy(r *plan.Portion) blockEvent {
+	b := blockEvent{tp: l.ID, offset: r.Records[0].Offset, records: len(r.Records), attempts: r.Attempts, since: l.since,
+		err: r.Account.LastErr, reason: int(r.Reason), deliveries: r.Deliveries, batchID: r.Account.BatchID}
+	if r.Suspicion.Suspected() {
+		b.throttles = r.Suspicion.Times
 	}
 	return b
 }

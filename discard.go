@@ -11,6 +11,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/seed429fd032/esm/internal/guard"
+	"github.com/seed429fd032/esm/internal/plan"
 )
 
 // A Destination takes the records that a [Mapping] gives up: [WithDestination].
@@ -74,9 +75,9 @@ type deliveries struct {
 // deliver is the one call of a Destination. Whatever does not return did not
 // take the record. What it returned is made a text before it counts as
 // returned, as with a verdict.
-func (d *deliveries) deliver(ctx context.Context, r *kgo.Record, of portion) (dropped bool, err error) {
+func (d *deliveries) deliver(ctx context.Context, r *kgo.Record, of plan.Portion) (dropped bool, err error) {
 	dest := d.destination()
-	if dest == nil && of.reason == planReasonUnreadable {
+	if dest == nil && of.Reason == plan.ReasonUnreadable {
 		dest = Drop // SkipUnreadable was that said aloud
 	}
 	if dest == nil {
@@ -84,10 +85,10 @@ func (d *deliveries) deliver(ctx context.Context, r *kgo.Record, of portion) (dr
 	}
 	_, dropped = dest.(dropper)
 	discard := &Discard{
-		Record: r, Reason: Reason(of.reason), Attempts: of.attempts,
-		FirstErr: of.account.firstErr, Err: of.account.lastErr, FirstFailed: of.account.firstAt, LastFailed: of.account.lastAt,
+		Record: r, Reason: Reason(of.Reason), Attempts: of.Attempts,
+		FirstErr: of.Account.FirstErr, Err: of.Account.LastErr, FirstFailed: of.Account.FirstAt, LastFailed: of.Account.LastAt,
 		Mapping: d.mapping, Group: d.source.Group, Brokers: slices.Clone(d.source.Brokers), SourceARN: d.source.ARN,
-		BatchID: of.account.batchID, BatchRecords: of.account.batchRecords, Delivery: of.deliveries + 1,
+		BatchID: of.Account.BatchID, BatchRecords: of.Account.BatchRecords, Delivery: of.Deliveries + 1,
 	}
 	failure := guard.Call(func() {
 		ctx, done := context.WithTimeoutCause(ctx, deliverTimeout, ErrDeliverTimeout)
@@ -124,13 +125,7 @@ const (
 )
 
 // String returns the reason in a word or two.
-func (r Reason) String() string {
-	names := [...]string{"none", "retries-exhausted", "too-old", "too-large", "permanent", "unreadable"}
-	if int(r) >= len(names) {
-		return fmt.Sprintf("Reason(%d)", int(r))
-	}
-	return names[r]
-}
+func (r Reason) String() string { return plan.Reason(r).String() }
 
 // MarshalText is String, for JSON and logs.
 func (r Reason) MarshalText() ([]byte, error) { return []byte(r.String()), nil }

@@ -9,6 +9,7 @@ import (
 
 	"github.com/seed429fd032/esm/internal/memory"
 	"github.com/seed429fd032/esm/internal/partition"
+	"github.com/seed429fd032/esm/internal/plan"
 	"github.com/seed429fd032/esm/internal/pollers"
 )
 
@@ -79,7 +80,7 @@ type engine struct {
 
 	progress time.Time // when something came, ended or was committed
 	function functionWatch
-	evidence evidence
+	evidence plan.Evidence
 
 	alarmAt time.Time // when the timekeeper wakes
 
@@ -102,7 +103,7 @@ func newEngine(c *settings, out world, w watcher, base context.Context) *engine 
 	e := &engine{
 		watch: w, world: out, base: base, run: runID(), cfg: c,
 		lanes: map[partition.ID]*lane{}, busy: map[partition.ID]*lease{}, leases: map[*lease]struct{}{},
-		pool: pollers.New(c.pollerConcurrency, c.pollerByteRate), memory: memory.NewAccount(c.memoryBudget), evidence: newEvidence(), stood: map[partition.ID]standstill{},
+		pool: pollers.New(c.pollerConcurrency, c.pollerByteRate), memory: memory.NewAccount(c.memoryBudget), evidence: plan.NewEvidence(), stood: map[partition.ID]standstill{},
 		gateBell: newBell(), scaleBell: newBell(), timeBell: newBell(),
 		repause: func() {}, resize: func() {},
 	}
@@ -214,10 +215,10 @@ func (e *engine) keepTime(ctx context.Context) {
 }
 
 // follow does what a decision says of one partition.
-func (e *engine) follow(p *part, s sequel, now time.Time) {
+func (e *engine) follow(p *part, s plan.Sequel, now time.Time) {
 	l := p.lane
-	e.settle(p, s.settled)
-	p.left = remaining(p.left, s)
+	e.settle(p, s.Settled)
+	p.left = plan.Remaining(p.left, s)
 	if len(p.left) == 0 {
 		e.finish(p, now)
 		return
@@ -225,15 +226,15 @@ func (e *engine) follow(p *part, s sequel, now time.Time) {
 	if l.since.IsZero() {
 		l.since = now
 	}
-	for i := range s.left {
-		r := &s.left[i]
-		if r.reason != planReasonNone && r.deliveries == 0 && r.account.lastAt.Equal(now) {
+	for i := range s.Left {
+		r := &s.Left[i]
+		if r.Reason != plan.ReasonNone && r.Deliveries == 0 && r.Account.LastAt.Equal(now) {
 			e.givenUp(l, r)
 		}
-		if r.due.After(time.Time{}) && r.account.lastAt.Equal(now) {
+		if r.Due.After(time.Time{}) && r.Account.LastAt.Equal(now) {
 			e.counts.retries++
 			b := l.heldBy(r)
-			b.next = r.due
+			b.next = r.Due
 			e.later(func() { e.watch.retryScheduled(b) })
 		}
 	}
@@ -244,13 +245,13 @@ func (e *engine) follow(p *part, s sequel, now time.Time) {
 }
 
 // givenUp says that records will not be tried again.
-func (e *engine) givenUp(l *lane, r *portion) {
+func (e *engine) givenUp(l *lane, r *plan.Portion) {
 	b := l.heldBy(r)
 	e.later(func() { e.watch.givenUp(b) })
 }
 
 // settle marks records of a part as done with.
-func (e *engine) settle(p *part, records []record) {
+func (e *engine) settle(p *part, records []plan.Record) {
 	if len(records) == 0 {
 		return
 	}
@@ -273,7 +274,7 @@ func (e *engine) finish(p *part, now time.Time) {
 
 // split queues the halves of a work of several lanes. Those that the Mapping waits
 // for are not held up by what they hold.
-func (e *engine) split(w *work, v verdict, now time.Time) {
+func (e *engine) split(w *work, v plan.Verdict, now time.Time) {
 	half := (len(w.parts) + 1) / 2
 	for _, parts := range [][]*part{w.parts[:half:half], w.parts[half:]} {
 		if len(parts) == 0 {
@@ -282,11 +283,11 @@ func (e *engine) split(w *work, v verdict, now time.Time) {
 		h := &work{parts: parts}
 		for _, p := range parts {
 			p.lane.work = h
-			p.left[0].suspicion = p.left[0].suspicion.part()
-			if v.outcome == planOutcomeThrottled && !v.apart {
+			p.left[0].Suspicion = p.left[0].Suspicion.Part()
+			if v.Outcome == plan.OutcomeThrottled && !v.Apart {
 				continue
 			}
-			p.left[0].account = p.left[0].account.failed(v.err, now)
+			p.left[0].Account = p.left[0].Account.Failed(v.Err, now)
 			if p.lane.since.IsZero() {
 				p.lane.since = now
 			}

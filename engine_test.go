@@ -19,6 +19,7 @@ import (
 
 	"github.com/seed429fd032/esm/internal/memory"
 	"github.com/seed429fd032/esm/internal/partition"
+	"github.com/seed429fd032/esm/internal/plan"
 	"github.com/seed429fd032/esm/scaling"
 )
 
@@ -80,7 +81,7 @@ type naiveRecord struct {
 	searching bool
 	attempts  int
 	notBefore time.Time
-	reason    planReason
+	reason    plan.Reason
 	naiveSuspicion
 }
 
@@ -137,7 +138,7 @@ func newDriver(seed uint64) *driver {
 	out.invoke = func(*call) { panic("nobody calls this") }
 	d.e = newEngine(&c.settings, out, silentWatch(&c), base)
 	d.e.spawning = true // no workers: the driver is the only one
-	d.e.evidence.others, d.e.evidence.fail, d.ill = int64(1+rng.IntN(2)), 2+rng.IntN(3), rng.IntN(3) == 0
+	d.e.evidence.Others, d.e.evidence.Fail, d.ill = int64(1+rng.IntN(2)), 2+rng.IntN(3), rng.IntN(3) == 0
 	d.e.pool.Resize(1+rng.IntN(3), time.Now())
 	for p := range int32(1 + rng.IntN(6)) {
 		tp := partition.ID{Topic: "orders", Partition: p}
@@ -396,7 +397,7 @@ func (d *driver) pass(tp partition.ID) {
 	}
 	n := d.lanes[tp]
 	d.mu.Lock()
-	n.records[n.badAt(int(from))].reason = planReasonUnreadable
+	n.records[n.badAt(int(from))].reason = plan.ReasonUnreadable
 	d.passed++
 	d.mu.Unlock()
 	if err := d.e.skip(tp, from, time.Now()); err != nil {
@@ -554,7 +555,7 @@ func (d *driver) lease() bool {
 		if !fresh || q.count == 0 || c.maxRecordAge > 0 || parked[q.ID] {
 			continue
 		}
-		if parts > 1 || len(l.records) < c.batchSize && weighs+int64(q.queue[0].records[0].size) <= int64(c.batchBytes) {
+		if parts > 1 || len(l.records) < c.batchSize && weighs+int64(q.queue[0].records[0].Size) <= int64(c.batchBytes) {
 			d.wrong("%v: %d records stayed behind in a batch of %d", q.ID, q.count, len(l.records))
 		}
 	}
@@ -580,7 +581,7 @@ func (d *driver) deliver(ctx context.Context, got *Discard) error {
 	tp, at := partition.ID{Topic: got.Record.Topic, Partition: got.Record.Partition}, int(got.Record.Offset)
 	d.mu.Lock()
 	n := d.lanes[tp]
-	if planReason(got.Reason) == planReasonUnreadable {
+	if plan.Reason(got.Reason) == plan.ReasonUnreadable {
 		at = n.badAt(at)
 	}
 	m, epoch := &n.records[at], n.epoch
@@ -599,14 +600,14 @@ func (d *driver) deliver(ctx context.Context, got *Discard) error {
 		bad(fmt.Sprintf("delivered before %d is settled", n.frontier()))
 	case m.done:
 		bad("done already")
-	case planReason(got.Reason) == planReasonTooOld && (m.reason != 0 || !d.tooOld(m, time.Now())):
+	case plan.Reason(got.Reason) == plan.ReasonTooOld && (m.reason != 0 || !d.tooOld(m, time.Now())):
 		bad("not too old")
-	case planReason(got.Reason) != planReasonTooOld && m.reason != planReason(got.Reason), got.Attempts != m.attempts:
+	case plan.Reason(got.Reason) != plan.ReasonTooOld && m.reason != plan.Reason(got.Reason), got.Attempts != m.attempts:
 		bad("not so")
 	case got.Attempts > 0 && got.Err == nil, got.Delivery < 1:
 		bad("no error")
 	}
-	if planReason(got.Reason) == planReasonUnreadable {
+	if plan.Reason(got.Reason) == plan.ReasonUnreadable {
 		if u := (*UnreadableError)(nil); !errors.As(got.Err, &u) || int(u.To) != m.bad || got.Record.Value != nil {
 			bad("not what cannot be read")
 		}
@@ -780,12 +781,12 @@ func (d *driver) end(i int, err, cause error, said []naiveFailure) {
 		d.lanes[tp].inFlight = false
 	}
 	halted := d.e.holds&holdHalt != 0
-	halts := d.expect(call, judge(err, context.Cause(l.ctx)).verdict, said)
+	halts := d.expect(call, judge(err, context.Cause(l.ctx)).Verdict, said)
 	d.mu.Unlock()
-	d.trace("   ended: %v %s %v %v", call.order, v.outcome, v.err, v.failures)
+	d.trace("   ended: %v %s %v %v", call.order, v.Outcome, v.Err, v.Failures)
 	d.e.end(l, v)
 	if now := d.e.holds&holdHalt != 0; now != (halted || halts) {
-		d.wrong("%s halts: %v, and should: %v", v.outcome, now, halts)
+		d.wrong("%s halts: %v, and should: %v", v.Outcome, now, halts)
 	}
 }
 
@@ -796,14 +797,14 @@ func (d *driver) sick(call *naiveCall) bool {
 
 // suspect is the rule of suspicion: which partitions have records that are to
 // blame for a throttle, which wait alone, and what the outcome is then.
-func (d *driver) suspect(call *naiveCall, v verdict, outcome planOutcome, partial bool, is func(partition.ID, int) planOutcome) (_ planOutcome, blamed, apart map[partition.ID]bool) {
+func (d *driver) suspect(call *naiveCall, v plan.Verdict, outcome plan.Outcome, partial bool, is func(partition.ID, int) plan.Outcome) (_ plan.Outcome, blamed, apart map[partition.ID]bool) {
 	blamed, apart = map[partition.ID]bool{}, map[partition.ID]bool{}
 	now := time.Now()
 	held := map[partition.ID]int{} // the first that is throttled
 	for tp, records := range call.had {
 		for i, r := range records {
 			o := is(tp, call.at[r])
-			if !partial || o == planOutcomeThrottled || o == planOutcomeHalt {
+			if !partial || o == plan.OutcomeThrottled || o == plan.OutcomeHalt {
 				held[tp] = i
 				break
 			}
@@ -815,15 +816,15 @@ func (d *driver) suspect(call *naiveCall, v verdict, outcome planOutcome, partia
 		}
 	}
 	switch outcome {
-	case planOutcomeAbandoned:
+	case plan.OutcomeAbandoned:
 		return outcome, blamed, apart
-	case planOutcomeThrottled:
-		if v.busy {
+	case plan.OutcomeThrottled:
+		if v.Busy {
 			d.story = append(d.story, false)
 			return outcome, blamed, apart
 		}
-	case planOutcomeHalt:
-		if !v.refused {
+	case plan.OutcomeHalt:
+		if !v.Refused {
 			return outcome, blamed, apart
 		}
 		lasts := max(time.Minute, 2*d.e.pace.service())
@@ -838,7 +839,7 @@ func (d *driver) suspect(call *naiveCall, v verdict, outcome planOutcome, partia
 		if d.refused = append(d.refused, now); now.Sub(d.refused[0]) >= lasts {
 			return outcome, blamed, apart
 		}
-		outcome = planOutcomeThrottled
+		outcome = plan.OutcomeThrottled
 	default:
 		for tp := range call.had {
 			forget(tp)
@@ -867,7 +868,7 @@ func (d *driver) suspect(call *naiveCall, v verdict, outcome planOutcome, partia
 					denied++
 				}
 			}
-			others, counts := int(d.e.evidence.others), false
+			others, counts := int(d.e.evidence.Others), false
 			m.throttles++
 			switch {
 			case m.times == 0, given < others*denied:
@@ -876,7 +877,7 @@ func (d *driver) suspect(call *naiveCall, v verdict, outcome planOutcome, partia
 				m.times, m.from, counts = m.times+1, len(d.story), true
 			}
 			apart[tp] = m.times >= 2
-			blamed[tp] = counts && m.times >= d.e.evidence.fail && (partial || len(call.had) == 1)
+			blamed[tp] = counts && m.times >= d.e.evidence.Fail && (partial || len(call.had) == 1)
 		}
 	}
 	return outcome, blamed, apart
@@ -888,26 +889,26 @@ func (d *driver) record(call *naiveCall, tp partition.ID, r *kgo.Record) *naiveR
 
 // expect is the outcome table, record by record. It says whether the Mapping
 // halts.
-func (d *driver) expect(call *naiveCall, v verdict, said []naiveFailure) (halts bool) {
+func (d *driver) expect(call *naiveCall, v plan.Verdict, said []naiveFailure) (halts bool) {
 	c, now := d.e.cfg, time.Now()
 	discards := c.discards
-	outcome := v.outcome
-	if slices.ContainsFunc(said, func(f naiveFailure) bool { return f.offset < 0 }) && outcome != planOutcomeAbandoned {
-		outcome = planOutcomeFailure
+	outcome := v.Outcome
+	if slices.ContainsFunc(said, func(f naiveFailure) bool { return f.offset < 0 }) && outcome != plan.OutcomeAbandoned {
+		outcome = plan.OutcomeFailure
 	}
-	partial := outcome != planOutcomeFailure && outcome != planOutcomeAbandoned && len(said) > 0
-	if outcome == planOutcomePermanent && !discards {
-		outcome = planOutcomeFailure
+	partial := outcome != plan.OutcomeFailure && outcome != plan.OutcomeAbandoned && len(said) > 0
+	if outcome == plan.OutcomePermanent && !discards {
+		outcome = plan.OutcomeFailure
 	}
 	delay := d.e.cfg.backoff(1)
-	outcome, blamed, apart := d.suspect(call, v, outcome, partial, func(tp partition.ID, at int) planOutcome {
+	outcome, blamed, apart := d.suspect(call, v, outcome, partial, func(tp partition.ID, at int) plan.Outcome {
 		var errs []error
 		for _, f := range said {
 			if f.tp == tp && f.offset == at {
 				errs = append(errs, f.err)
 			}
 		}
-		return judge(errors.Join(errs...), nil).outcome
+		return judge(errors.Join(errs...), nil).Outcome
 	})
 	alone := true // whether nobody else waits
 	for tp := range apart {
@@ -922,7 +923,7 @@ func (d *driver) expect(call *naiveCall, v verdict, said []naiveFailure) (halts 
 		delay := delay
 		if blamed[tp] {
 			d.blamed++
-			delay = max(delay, v.after)
+			delay = max(delay, v.After)
 		}
 		if n.epoch != call.epochs[tp] || !n.assigned {
 			continue
@@ -935,10 +936,10 @@ func (d *driver) expect(call *naiveCall, v verdict, said []naiveFailure) (halts 
 			m.attempts++
 			m.notBefore = now.Add(delay)
 			if may && c.maxRetries >= 0 && m.attempts > c.maxRetries {
-				m.reason = planReasonRetriesExhausted
+				m.reason = plan.ReasonRetriesExhausted
 			}
 		}
-		give := func(m *naiveRecord, why planReason) {
+		give := func(m *naiveRecord, why plan.Reason) {
 			m.attempts++
 			m.reason = why
 		}
@@ -975,17 +976,17 @@ func (d *driver) expect(call *naiveCall, v verdict, said []naiveFailure) (halts 
 			for _, r := range records {
 				at := call.at[r]
 				m := &n.records[at]
-				is := judge(errors.Join(failed[at]...), nil).outcome
+				is := judge(errors.Join(failed[at]...), nil).Outcome
 				switch {
-				case stop >= 0 && at > stop, !blamed[tp] && (is == planOutcomeThrottled || is == planOutcomeHalt):
+				case stop >= 0 && at > stop, !blamed[tp] && (is == plan.OutcomeThrottled || is == plan.OutcomeHalt):
 					throttled = throttled || stop < 0 || at <= stop
 					untried = append(untried, m)
-				case is == planOutcomeSuccess:
+				case is == plan.OutcomeSuccess:
 					m.done = true
-				case is == planOutcomePermanent && discards:
-					give(m, planReasonPermanent)
-				case is == planOutcomeTooLarge && discards:
-					give(m, planReasonTooLarge)
+				case is == plan.OutcomePermanent && discards:
+					give(m, plan.ReasonPermanent)
+				case is == plan.OutcomeTooLarge && discards:
+					give(m, plan.ReasonTooLarge)
 				default:
 					m.searching = false
 					again = append(again, m)
@@ -1014,45 +1015,45 @@ func (d *driver) expect(call *naiveCall, v verdict, said []naiveFailure) (halts 
 			if len(untried) < len(records) { // nothing was learned of just these records
 				n.repeats = map[string]int{}
 			}
-		case outcome == planOutcomeSuccess:
+		case outcome == plan.OutcomeSuccess:
 			for _, r := range records {
 				n.records[call.at[r]].done = true
 			}
-		case len(call.epochs) > 1 && (outcome == planOutcomeFailure || outcome == planOutcomeTooLarge):
+		case len(call.epochs) > 1 && (outcome == plan.OutcomeFailure || outcome == plan.OutcomeTooLarge):
 			n.together = (len(call.epochs) + 1) / 2
-		case len(call.epochs) > 1 && outcome == planOutcomeThrottled && !v.busy && again:
+		case len(call.epochs) > 1 && outcome == plan.OutcomeThrottled && !v.Busy && again:
 			n.together = (len(call.epochs) + 1) / 2
 			for _, r := range records {
 				d.record(call, tp, r).cut()
 			}
 		case blamed[tp]:
 			fail()
-		case outcome == planOutcomeThrottled && !v.busy:
+		case outcome == plan.OutcomeThrottled && !v.Busy:
 			for _, r := range records {
 				m := d.record(call, tp, r)
 				if m.among = len(records); alone && len(call.epochs) == 1 {
 					m.notBefore = now.Add(waits(v, delay))
 				}
 			}
-		case outcome == planOutcomeFailure, outcome == planOutcomeTooLarge && len(records) == 1 && !discards:
+		case outcome == plan.OutcomeFailure, outcome == plan.OutcomeTooLarge && len(records) == 1 && !discards:
 			fail()
-		case outcome == planOutcomeTooLarge && len(records) > 1:
+		case outcome == plan.OutcomeTooLarge && len(records) > 1:
 			n.most = (len(records) + 1) / 2
-		case outcome == planOutcomeTooLarge:
-			give(&n.records[call.at[records[0]]], planReasonTooLarge)
-		case outcome == planOutcomePermanent:
+		case outcome == plan.OutcomeTooLarge:
+			give(&n.records[call.at[records[0]]], plan.ReasonTooLarge)
+		case outcome == plan.OutcomePermanent:
 			for _, r := range records {
-				give(&n.records[call.at[r]], planReasonPermanent)
+				give(&n.records[call.at[r]], plan.ReasonPermanent)
 			}
 		}
 	}
-	return outcome == planOutcomeHalt
+	return outcome == plan.OutcomeHalt
 }
 
 // waits is how long records wait that are throttled alone.
-func waits(v verdict, delay time.Duration) time.Duration {
-	if v.after > 0 {
-		return v.after
+func waits(v plan.Verdict, delay time.Duration) time.Duration {
+	if v.After > 0 {
+		return v.After
 	}
 	return delay
 }
@@ -1083,10 +1084,10 @@ func (d *driver) weigh() (held int64) {
 	for p := range parts {
 		missing := 0
 		for _, r := range p.unsettled() {
-			i, _ := find(p.records, r.offset)
+			i, _ := plan.Find(p.records, r.Offset)
 			_, said := p.missing[i]
 			if said != (p.kafka[i] == nil) {
-				d.wrong("%v: offset %d is said to be missing: %v", p.lane.ID, r.offset, said)
+				d.wrong("%v: offset %d is said to be missing: %v", p.lane.ID, r.Offset, said)
 			}
 			if said {
 				missing++
@@ -1095,7 +1096,7 @@ func (d *driver) weigh() (held int64) {
 		if missing != len(p.missing) {
 			d.wrong("%v: %d records are said to be missing, and %d are", p.lane.ID, len(p.missing), missing)
 		}
-		if len(p.pieces) == 0 && missing == 0 && p.left[0].reason != planReasonUnreadable {
+		if len(p.pieces) == 0 && missing == 0 && p.left[0].Reason != plan.ReasonUnreadable {
 			d.wrong("%v: what is not settled is held by nobody", p.lane.ID)
 		}
 		for _, m := range p.pieces {

@@ -7,6 +7,7 @@ import (
 
 	"github.com/seed429fd032/esm/internal/guard"
 	"github.com/seed429fd032/esm/internal/partition"
+	"github.com/seed429fd032/esm/internal/plan"
 )
 
 // A functionWatch says that the function does not get on: that there was
@@ -14,11 +15,11 @@ import (
 // because nothing else shows it: a call that hangs is no failure, and neither is
 // a throttle.
 type functionWatch struct {
-	since   time.Time   // when the first call began of those after the last success
-	last    planOutcome // of the last call that was not abandoned,
-	lastErr string      // what it returned: a text, since an error may hold one for each record
-	lastAt  time.Time   // and when
-	ended   time.Time   // when the last call ended, however
+	since   time.Time    // when the first call began of those after the last success
+	last    plan.Outcome // of the last call that was not abandoned,
+	lastErr string       // what it returned: a text, since an error may hold one for each record
+	lastAt  time.Time    // and when
+	ended   time.Time    // when the last call ended, however
 }
 
 // functionTrouble is how long no call succeeds before that is a Problem.
@@ -79,7 +80,7 @@ func (e *engine) insteadOfSuccess(now time.Time) string {
 		return running
 	case f.lastErr == "":
 		return "none has ended"
-	case f.last == planOutcomeThrottled:
+	case f.last == plan.OutcomeThrottled:
 		return "it is throttled: " + f.lastErr
 	}
 	return "it fails: " + f.lastErr

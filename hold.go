@@ -30,7 +30,7 @@ func (e *engine) resumeFrom(h hold) {
 	defer e.unlock()
 	e.holds &^= h
 	if h == holdHalt {
-		e.evidence.forgetRefusals() // it is given its time again
+		e.evidence.ForgetRefusals() // it is given its time again
 	}
 	e.kick(time.Now())
 	e.gateBell.ring()

@@ -144,7 +144,7 @@ func (a *arrival) pack() {
 		// As many as fit into an arena, and at least one.
 		end, cost := at, int64(0)
 		for end < n && (end == at || cost < arena) {
-			cost += int64(a.all.records[end].size) + recordOverhead + int64(len(a.all.kafka[end].Headers))*headerOverhead
+			cost += int64(a.all.records[end].Size) + recordOverhead + int64(len(a.all.kafka[end].Headers))*headerOverhead
 			end++
 		}
 		s := a.all.cut(at, end, weight(a.all.records[at:end]))
@@ -188,7 +188,7 @@ func (s segment) copy() segment {
 			}
 			c.Headers = heads[first:len(heads):len(heads)]
 		}
-		s.kafka[i], s.records[i].content = c, contentOf(c.Key, c.Value, c.Headers)
+		s.kafka[i], s.records[i].Content = c, contentOf(c.Key, c.Value, c.Headers)
 	}
 	s.cost = s.bytes + int64(n)*recordOverhead + int64(headers)*headerOverhead
 	s.chunk = &memory.Chunk{Bytes: s.cost, Records: n, Anchor: bytes}
@@ -329,13 +329,13 @@ func (e *engine) receive(l *lane, a *arrival, now time.Time) (in *lane, kept boo
 // known.
 func (e *engine) queueNew(l *lane, s segment, known int64) {
 	n := len(s.records)
-	if n > 0 && s.records[0].offset >= known {
+	if n > 0 && s.records[0].Offset >= known {
 		l.push(s)
 		return
 	}
 	for i, j := 0, 0; i < n; i = j {
-		settled := l.settled.Has(s.records[i].offset)
-		for j < n && l.settled.Has(s.records[j].offset) == settled {
+		settled := l.settled.Has(s.records[i].Offset)
+		for j < n && l.settled.Has(s.records[j].Offset) == settled {
 			j++
 		}
 		if settled {

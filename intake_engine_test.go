@@ -10,6 +10,7 @@ import (
 
 	"github.com/seed429fd032/esm/internal/memory"
 	"github.com/seed429fd032/esm/internal/partition"
+	"github.com/seed429fd032/esm/internal/plan"
 )
 
 // TestLastResponseIsKept: the last response stays alive until the next one was
@@ -42,7 +43,7 @@ func TestLastResponseIsKept(t *testing.T) {
 			if !e.prepare(l, now) {
 				t.Fatal("a record that nobody had is to be read again")
 			}
-			e.end(l, verdict{})
+			e.end(l, plan.Verdict{})
 		}
 		return func() bool {
 			runtime.GC()

@@ -10,6 +10,7 @@ import (
 	"github.com/seed429fd032/esm/internal/memory"
 	"github.com/seed429fd032/esm/internal/offset"
 	"github.com/seed429fd032/esm/internal/partition"
+	"github.com/seed429fd032/esm/internal/plan"
 )
 
 // A lane is one assigned partition during one epoch: what is queued, what is
@@ -123,7 +124,7 @@ func (s laneState) String() string {
 
 // A segment is a run of records of one partition that came together.
 type segment struct {
-	records  []record
+	records  []plan.Record
 	kafka    []*kgo.Record // the same records
 	contexts contexts      // of those
 	heads    heads
@@ -151,7 +152,7 @@ func (s *segment) cut(i, j int, bytes int64) segment {
 	c := *s
 	c.records, c.kafka, c.contexts, c.bytes = s.records[i:j:j], s.kafka[i:j:j], s.contexts.cut(i, j), bytes
 	if i < j && len(s.heads.more) > 0 {
-		c.heads = s.heads.cut(s.records[i].offset, s.records[j-1].offset)
+		c.heads = s.heads.cut(s.records[i].Offset, s.records[j-1].Offset)
 	}
 	if j-i < len(s.records) {
 		c.cost = s.cost * int64(j-i) / int64(len(s.records))
@@ -171,14 +172,14 @@ type work struct {
 type part struct {
 	lane     *lane
 	from     int64 // the offset after what was taken before
-	records  []record
+	records  []plan.Record
 	kafka    []*kgo.Record // the same records; nil are those not read again yet
 	contexts contexts
 	heads    heads
 	pieces   []piece
 	bytes    int64
 	cost     int64
-	left     []portion        // what is not settled, to be tried one after the other
+	left     []plan.Portion   // what is not settled, to be tried one after the other
 	exposed  bool             // user code had its records, or is about to,
 	again    bool             // and had them before this lease
 	missing  map[int]struct{} // which of what is left are to be read again
@@ -196,7 +197,7 @@ type piece struct {
 }
 
 // to is the offset after the last record.
-func (p *part) to() int64 { return p.records[len(p.records)-1].offset + 1 }
+func (p *part) to() int64 { return p.records[len(p.records)-1].Offset + 1 }
 
 func newLane(tp partition.ID) *lane {
 	return &lane{ID: tp, next: -1, taken: -1, committed: -1, end: -1, logStart: -1, stoodAt: -1, leaderEpoch: -1, heapIdx: -1, fruitlessEnd: -1}
@@ -229,7 +230,7 @@ type firstPart struct {
 	part
 	work   work
 	parts  [1]*part
-	left   [1]portion
+	left   [1]plan.Portion
 	pieces [2]piece
 }
 
@@ -270,7 +271,7 @@ func (l *lane) take(m *room, empty bool) *firstPart {
 	l.cost -= p.cost
 	if len(p.records) > 0 {
 		l.taken = p.to()
-		f.left[0] = portion{records: p.records}
+		f.left[0] = plan.Portion{Records: p.records}
 		p.left = f.left[:1:1]
 	}
 	return f
@@ -291,17 +292,17 @@ func (f *firstPart) alone() *work {
 // must have lost records. So the epoch is never older than that of the record or
 // the marker before the frontier. It may be newer, as what is above the frontier
 // is settled too: that epoch did not end before the frontier.
-func (l *lane) settle(p *part, records []record) (moved bool) {
-	l.leaderEpoch = max(l.leaderEpoch, p.heads.at(records[len(records)-1].offset).epoch)
+func (l *lane) settle(p *part, records []plan.Record) (moved bool) {
+	l.leaderEpoch = max(l.leaderEpoch, p.heads.at(records[len(records)-1].Offset).epoch)
 	if len(records) == len(p.records) {
 		return l.settled.Settle(p.from, p.to(), len(records))
 	}
 	for i := range records {
-		at := records[i].offset
-		j, _ := find(p.records, at)
+		at := records[i].Offset
+		j, _ := plan.Find(p.records, at)
 		from := p.from
 		if j > 0 {
-			from = p.records[j-1].offset + 1
+			from = p.records[j-1].Offset + 1
 		}
 		if l.settled.Settle(from, at+1, 1) {
 			moved = true
@@ -355,15 +356,15 @@ func (l *lane) part() *part {
 }
 
 // unsettled lists the records of a part that are not settled, in order.
-func (p *part) unsettled() []record {
+func (p *part) unsettled() []plan.Record {
 	if len(p.left) == 1 {
-		return p.left[0].records
+		return p.left[0].Records
 	}
-	var all []record
+	var all []plan.Record
 	for i := range p.left {
-		all = append(all, p.left[i].records...)
+		all = append(all, p.left[i].Records...)
 	}
-	slices.SortFunc(all, func(a, b record) int { return cmp.Compare(a.offset, b.offset) })
+	slices.SortFunc(all, func(a, b plan.Record) int { return cmp.Compare(a.Offset, b.Offset) })
 	return all
 }
 
@@ -371,5 +372,5 @@ func (p *part) unsettled() []record {
 // deliver records that are given up.
 func (l *lane) discarding() bool {
 	p := l.part()
-	return p != nil && len(p.left) > 0 && p.left[0].reason != planReasonNone
+	return p != nil && len(p.left) > 0 && p.left[0].Reason != plan.ReasonNone
 }

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/seed429fd032/esm/internal/partition"
+	"github.com/seed429fd032/esm/internal/plan"
 	"github.com/seed429fd032/esm/internal/pollers"
 )
 
@@ -20,7 +21,7 @@ type lease struct {
 	told    time.Duration // after how long it was mentioned last
 	stuck   bool          // that it goes on after its context ended
 
-	tried [1]portion // room for what end looks at
+	tried [1]plan.Portion // room for what end looks at
 }
 
 // runnable reports whether an invocation could start now.
@@ -111,14 +112,14 @@ func (e *engine) lease(now time.Time) *lease {
 	l := e.newLease(w, now)
 	l.poller = e.pool.Pick(now)
 	for _, p := range w.parts {
-		l.count += len(p.left[0].records)
-		l.attempt = max(l.attempt, p.left[0].attempts+1)
+		l.count += len(p.left[0].Records)
+		l.attempt = max(l.attempt, p.left[0].Attempts+1)
 	}
 	for _, p := range w.parts {
-		if len(p.left[0].records) == len(p.records) {
+		if len(p.left[0].Records) == len(p.records) {
 			l.bytes += p.bytes
 		} else {
-			l.bytes += weight(p.left[0].records)
+			l.bytes += weight(p.left[0].Records)
 		}
 	}
 	l.timeout = e.cfg.invokeTimeout
@@ -162,12 +163,12 @@ func (e *engine) expire(w *work, now time.Time) bool {
 	policy := e.cfg.policy(0)
 	var kept []*part
 	for _, p := range w.parts {
-		left := policy.expire(p.left[0], now)
-		if left[0].reason == planReasonTooOld && p.left[0].reason == planReasonNone {
+		left := policy.Expire(p.left[0], now)
+		if left[0].Reason == plan.ReasonTooOld && p.left[0].Reason == plan.ReasonNone {
 			e.givenUp(p.lane, &left[0])
 		}
-		p.left = remaining(p.left, sequel{left: left})
-		if p.left[0].reason == planReasonNone {
+		p.left = plan.Remaining(p.left, plan.Sequel{Left: left})
+		if p.left[0].Reason == plan.ReasonNone {
 			kept = append(kept, p)
 			continue
 		}
@@ -197,7 +198,7 @@ func (e *engine) newLease(w *work, now time.Time) *lease {
 }
 
 // end notes what became of an invocation.
-func (e *engine) end(l *lease, v verdict) {
+func (e *engine) end(l *lease, v plan.Verdict) {
 	v, w := e.consult(l, v)
 
 	e.mu.Lock()
@@ -208,38 +209,38 @@ func (e *engine) end(l *lease, v verdict) {
 	tried := l.tried[:0]
 	for _, p := range l.work.parts {
 		r := p.left[0]
-		if v.err != nil {
-			r.account.batchID, r.account.batchRecords = l.id, l.count
+		if v.Err != nil {
+			r.Account.BatchID, r.Account.BatchRecords = l.id, l.count
 		}
 		tried = append(tried, r)
 	}
-	d := plan(v, tried, e.cfg.policy(w.backoff), now)
+	d := plan.After(v, tried, e.cfg.policy(w.backoff), now)
 	all := e.unlease(l)
-	switch d.step {
-	case stepSettle:
+	switch d.Step {
+	case plan.Settle:
 		for i, p := range all {
 			if !p.lane.dead {
-				e.follow(p, d.sequels[i], now)
+				e.follow(p, d.Sequels[i], now)
 			}
 		}
-	case stepSplit:
+	case plan.Split:
 		e.split(l.work, v, now)
-	case stepAgain:
+	case plan.Again:
 		e.requeue(l.work, now)
 	}
 	e.unblock(all, now)
-	switch v.outcome {
-	case planOutcomeThrottled:
+	switch v.Outcome {
+	case plan.OutcomeThrottled:
 		e.counts.throttles++
-		if v.apart {
+		if v.Apart {
 			e.counts.apart++
 		} else {
 			e.throttled(w.throttle, w.round, l.event(v, all, took), now)
 		}
-	case planOutcomeHalt:
+	case plan.OutcomeHalt:
 		e.holds |= holdHalt
-		e.later(func() { e.world.halted(v.err) })
-	case planOutcomeSuccess:
+		e.later(func() { e.world.halted(v.Err) })
+	case plan.OutcomeSuccess:
 		e.throttles = 0
 	}
 	if e.memory.Drained(now) {
@@ -296,8 +297,8 @@ type wait struct {
 // user's back-off function about an outcome that needs it, before the lock is
 // taken for good. Throttles that come back while nothing is invoked belong to one
 // round.
-func (e *engine) consult(l *lease, v verdict) (_ verdict, w wait) {
-	if v.outcome == planOutcomeSuccess {
+func (e *engine) consult(l *lease, v plan.Verdict) (_ plan.Verdict, w wait) {
+	if v.Outcome == plan.OutcomeSuccess {
 		return v, wait{} // nothing waits
 	}
 	e.mu.Lock()
@@ -308,32 +309,32 @@ func (e *engine) consult(l *lease, v verdict) (_ verdict, w wait) {
 		w.round = e.throttles + 1
 	}
 	e.mu.Unlock()
-	charges := v.failures != nil
-	switch v.outcome {
-	case planOutcomeFailure:
+	charges := v.Failures != nil
+	switch v.Outcome {
+	case plan.OutcomeFailure:
 		charges = l.lanes == 1
-	case planOutcomeTooLarge, planOutcomePermanent:
+	case plan.OutcomeTooLarge, plan.OutcomePermanent:
 		charges = true // where there is no destination
-	case planOutcomeThrottled:
+	case plan.OutcomeThrottled:
 		round := w.round
-		if v.apart {
-			round = v.suspected - 1
+		if v.Apart {
+			round = v.Suspected - 1
 		}
-		w.throttle = min(v.after, maxBackoff)
+		w.throttle = min(v.After, maxBackoff)
 		if w.throttle <= 0 {
 			w.throttle = backoff(round)
 		}
-		if v.refused { // or whether it lasts would show late
-			w.throttle = min(w.throttle, refusalLasts/4)
+		if v.Refused { // or whether it lasts would show late
+			w.throttle = min(w.throttle, plan.RefusalLasts/4)
 		}
 	}
 	if charges {
 		w.backoff = backoff(l.attempt)
 	}
 	switch {
-	case v.blamed:
-		w.backoff = max(w.backoff, min(v.after, maxBackoff))
-	case v.apart:
+	case v.Blamed:
+		w.backoff = max(w.backoff, min(v.After, maxBackoff))
+	case v.Apart:
 		w.backoff = max(w.backoff, w.throttle)
 	}
 	return v, w
@@ -341,20 +342,20 @@ func (e *engine) consult(l *lease, v verdict) (_ verdict, w wait) {
 
 // weigh compares what a call was told with what others are told. It notes in what
 // the call carried what is suspected of it.
-func (e *engine) weigh(l *lease, v verdict, now time.Time) verdict {
-	tried := make([]portion, 0, 1)
+func (e *engine) weigh(l *lease, v plan.Verdict, now time.Time) plan.Verdict {
+	tried := make([]plan.Portion, 0, 1)
 	for _, p := range l.work.parts {
 		tried = append(tried, p.left[0])
 	}
-	v = e.evidence.weigh(v, tried, max(refusalLasts, 2*e.pace.service()), now)
+	v = e.evidence.Weigh(v, tried, max(plan.RefusalLasts, 2*e.pace.service()), now)
 	for i, p := range l.work.parts {
-		p.left[0].suspicion = tried[i].suspicion
+		p.left[0].Suspicion = tried[i].Suspicion
 	}
 	return v
 }
 
 // report tells the hooks that an invocation ended.
-func (e *engine) report(l *lease, v verdict, parts []*part, took time.Duration) {
+func (e *engine) report(l *lease, v plan.Verdict, parts []*part, took time.Duration) {
 	if e.watch.wantsCalls() {
 		call := l.event(v, parts, took)
 		e.later(func() { e.watch.ended(call) })
@@ -363,25 +364,25 @@ func (e *engine) report(l *lease, v verdict, parts []*part, took time.Duration) 
 
 // explain writes what is not seen in what becomes of the records: what the face
 // has to add, and that the function gives records up that nobody takes.
-func (e *engine) explain(l *lease, v verdict) {
+func (e *engine) explain(l *lease, v plan.Verdict) {
 	if l.after != nil {
 		e.later(l.after)
 	}
 	id := l.id
-	if v.err == nil || v.outcome == planOutcomeAbandoned {
+	if v.Err == nil || v.Outcome == plan.OutcomeAbandoned {
 		return
 	}
 	if e.cfg.discards {
 		return
 	}
-	outcome := v.outcome
-	for _, f := range v.failures {
-		if f.outcome == planOutcomePermanent || f.outcome == planOutcomeTooLarge {
-			outcome = f.outcome
+	outcome := v.Outcome
+	for _, f := range v.Failures {
+		if f.Outcome == plan.OutcomePermanent || f.Outcome == plan.OutcomeTooLarge {
+			outcome = f.Outcome
 		}
 	}
-	if outcome == planOutcomePermanent || outcome == planOutcomeTooLarge && (l.count == 1 || v.failures != nil) {
-		err := v.err
+	if outcome == plan.OutcomePermanent || outcome == plan.OutcomeTooLarge && (l.count == 1 || v.Failures != nil) {
+		err := v.Err
 		e.later(func() { e.watch.kept(id, int(outcome), err) })
 	}
 }

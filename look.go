@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/seed429fd032/esm/internal/partition"
+	"github.com/seed429fd032/esm/internal/plan"
 )
 
 // A snapshot is what the engine does at one moment, and what it did since the
@@ -42,8 +43,8 @@ type snapshot struct {
 	// which they wait for a place; zero if none runs.
 	unended time.Time
 
-	last    planOutcome // what became of the last call that was not abandoned,
-	lastErr string      // what it returned, a text,
+	last    plan.Outcome // what became of the last call that was not abandoned,
+	lastErr string       // what it returned, a text,
 	lastAt  time.Time
 }
 
@@ -161,7 +162,7 @@ func (e *engine) row(l *lane, now time.Time) row {
 	r.lag, r.lagKnown = l.lag(now)
 	if p := l.part(); p != nil {
 		if l.state == laneLeased {
-			r.inFlight = len(p.left[0].records)
+			r.inFlight = len(p.left[0].Records)
 		} else {
 			r.queued += len(p.records)
 			r.queuedBytes += p.bytes

@@ -3,10 +3,10 @@ package esm
 import (
 	"context"
 	"errors"
-	"fmt"
 	"time"
 
 	"github.com/seed429fd032/esm/internal/guard"
+	"github.com/seed429fd032/esm/internal/plan"
 )
 
 // Errors that the engine gives as the cause (context.Cause) of a context that
@@ -197,14 +197,10 @@ const (
 
 // String returns the outcome in one word.
 func (o Outcome) String() string {
-	names := [...]string{"success", "failure", "throttled", "abandoned", "halt", "partial", "too-large", "permanent"}
 	if o == OutcomeRunning {
 		return "running"
 	}
-	if o < 0 || int(o) >= len(names) {
-		return fmt.Sprintf("Outcome(%d)", int(o))
-	}
-	return names[o]
+	return plan.Outcome(o).String()
 }
 
 // MarshalText is String, for JSON and logs.
@@ -220,5 +216,5 @@ func (o Outcome) MarshalText() ([]byte, error) { return []byte(o.String()), nil 
 // got; it matters, because what a call says after the engine cancelled it proves
 // nothing.
 func Classify(ctx context.Context, err error) Outcome {
-	return Outcome(judge(err, context.Cause(ctx)).outcome)
+	return Outcome(judge(err, context.Cause(ctx)).Outcome)
 }

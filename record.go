@@ -10,6 +10,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/seed429fd032/esm/internal/partition"
+	"github.com/seed429fd032/esm/internal/plan"
 )
 
 // A head is what records from an offset on have in common, until the next one:
@@ -86,18 +87,18 @@ func (h *heads) join(o *heads) {
 const (
 	// recordOverhead is what a record costs beside its bytes: the kgo.Record,
 	// the engine's own, and the pointer to it in a batch.
-	recordOverhead = int64(unsafe.Sizeof(kgo.Record{}) + unsafe.Sizeof(record{}) + unsafe.Sizeof(uintptr(0)))
+	recordOverhead = int64(unsafe.Sizeof(kgo.Record{}) + unsafe.Sizeof(plan.Record{}) + unsafe.Sizeof(uintptr(0)))
 	// headerOverhead is what a header costs beside its bytes.
 	headerOverhead = int64(unsafe.Sizeof(kgo.RecordHeader{}))
 	// framing is about what Kafka's encoding of a record has beside its bytes.
 	framing = 16
 )
 
-// number makes a segment of records. What they cost is what they do in the
+// number makes a segment of records: see the invariant of plan.Record. What they cost is what they do in the
 // response that they came in: there the keys of their headers are twice. This
 // is the one pass over all records, so it is written out.
 func number(records []*kgo.Record) segment {
-	own := make([]record, len(records))
+	own := make([]plan.Record, len(records))
 	s := segment{records: own, kafka: records}
 	if len(records) == 0 {
 		return s
@@ -117,7 +118,7 @@ func number(records []*kgo.Record) segment {
 				beside += headerOverhead + int64(len(h.Key)+15)&^15
 			}
 		}
-		own[i] = record{offset: k.Offset, millis: k.Timestamp.UnixMilli(), size: int32(size), content: content}
+		own[i] = plan.Record{Offset: k.Offset, Millis: k.Timestamp.UnixMilli(), Size: int32(size), Content: content}
 		bytes += int64(size)
 		if k.ProducerID != last.producerID || k.LeaderEpoch != last.epoch || k.ProducerEpoch != last.producerEpoch || k.Attrs != last.attrs {
 			last = headOf(k)
@@ -161,14 +162,14 @@ func withHeaders(content uint32, headers []kgo.RecordHeader) uint32 {
 
 // renew makes a new kgo.Record of one that user code had, as it came from Kafka.
 // It reports false if what user code left of it is not what was read.
-func renew(r *record, had *kgo.Record, of partition.ID, h *head, ctx context.Context, into *kgo.Record) bool {
+func renew(r *plan.Record, had *kgo.Record, of partition.ID, h *head, ctx context.Context, into *kgo.Record) bool {
 	key, value, headers := had.Key, had.Value, had.Headers
-	if contentOf(key, value, headers) != r.content {
+	if contentOf(key, value, headers) != r.Content {
 		return false
 	}
 	*into = kgo.Record{
-		Key: key, Value: value, Headers: headers, Timestamp: time.UnixMilli(r.millis), Topic: of.Topic, Partition: of.Partition,
-		Attrs: h.attrs, ProducerEpoch: h.producerEpoch, ProducerID: h.producerID, LeaderEpoch: h.epoch, Offset: r.offset, Context: ctx,
+		Key: key, Value: value, Headers: headers, Timestamp: time.UnixMilli(r.Millis), Topic: of.Topic, Partition: of.Partition,
+		Attrs: h.attrs, ProducerEpoch: h.producerEpoch, ProducerID: h.producerID, LeaderEpoch: h.epoch, Offset: r.Offset, Context: ctx,
 	}
 	return true
 }
@@ -215,9 +216,9 @@ func (c contexts) join(n int, more contexts, m int) contexts {
 }
 
 // weight is what records weigh together.
-func weight(records []record) (n int64) {
+func weight(records []plan.Record) (n int64) {
 	for i := range records {
-		n += int64(records[i].size)
+		n += int64(records[i].Size)
 	}
 	return n
 }

@@ -4,6 +4,8 @@ import (
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/seed429fd032/esm/internal/plan"
 )
 
 // Records whose content user code replaced are read again from Kafka before
@@ -38,7 +40,7 @@ func (e *engine) prepare(l *lease, now time.Time) bool {
 	batch := make([]*kgo.Record, 0, l.count)
 	var changed []*part
 	for _, p := range l.work.parts {
-		n := len(p.left[0].records)
+		n := len(p.left[0].Records)
 		switch {
 		case !p.again && n == len(p.records):
 			batch = append(batch, p.kafka...)
@@ -67,8 +69,8 @@ func (e *engine) prepare(l *lease, now time.Time) bool {
 func (p *part) renew(n int) bool {
 	p.renewed = make([]kgo.Record, n)
 	for i := range p.renewed {
-		j, _ := find(p.records, p.left[0].records[i].offset)
-		if !renew(&p.records[j], p.kafka[j], p.lane.ID, p.heads.at(p.records[j].offset), p.contexts.at(j), &p.renewed[i]) {
+		j, _ := plan.Find(p.records, p.left[0].Records[i].Offset)
+		if !renew(&p.records[j], p.kafka[j], p.lane.ID, p.heads.at(p.records[j].Offset), p.contexts.at(j), &p.renewed[i]) {
 			p.renewed = nil
 			return false
 		}
@@ -81,10 +83,10 @@ func (p *part) handed(i int) *kgo.Record {
 	switch {
 	case p.renewed != nil:
 		return &p.renewed[i]
-	case len(p.left[0].records) == len(p.records):
+	case len(p.left[0].Records) == len(p.records):
 		return p.kafka[i]
 	}
-	j, _ := find(p.records, p.left[0].records[i].offset)
+	j, _ := plan.Find(p.records, p.left[0].Records[i].Offset)
 	return p.kafka[j]
 }
 
@@ -125,9 +127,9 @@ func (e *engine) lookAgain(p *part, now time.Time) {
 	l.unreadable, l.skipping = nil, nil // what cannot be read is met again behind it
 	p.missing = map[int]struct{}{}
 	for _, r := range p.unsettled() {
-		i, _ := find(p.records, r.offset)
+		i, _ := plan.Find(p.records, r.Offset)
 		p.missing[i] = struct{}{}
-		l.next = min(l.next, r.offset)
+		l.next = min(l.next, r.Offset)
 	}
 	p.kafka = make([]*kgo.Record, len(p.records)) // nor those that are settled: each holds all that came with it
 	e.counts.reread += int64(len(p.missing))
@@ -144,13 +146,13 @@ func (e *engine) lookAgain(p *part, now time.Time) {
 // refill gives a lane's part what arrived of its records, and returns what comes
 // after all that was taken from the queue before.
 func (e *engine) refill(l *lane, s segment) segment {
-	n, _ := find(s.records, l.taken)
+	n, _ := plan.Find(s.records, l.taken)
 	used := 0
 	if l.rereading() {
 		p := l.part()
 		for i := range s.records[:n] {
-			j, _ := find(p.records, s.records[i].offset)
-			if _, ok := p.missing[j]; ok && p.records[j].offset == s.records[i].offset {
+			j, _ := plan.Find(p.records, s.records[i].Offset)
+			if _, ok := p.missing[j]; ok && p.records[j].Offset == s.records[i].Offset {
 				p.records[j], p.kafka[j] = s.records[i], s.kafka[i]
 				delete(p.missing, j)
 				used++
@@ -172,27 +174,27 @@ func (e *engine) refilled(p *part, below int64, now time.Time) {
 	l := p.lane
 	left, lost := p.left[:0], false
 	for _, r := range p.left {
-		kept := r.records[:0:0]
-		for _, rec := range r.records {
-			i, _ := find(p.records, rec.offset)
-			if _, ok := p.missing[i]; !ok || rec.offset >= below {
+		kept := r.Records[:0:0]
+		for _, rec := range r.Records {
+			i, _ := plan.Find(p.records, rec.Offset)
+			if _, ok := p.missing[i]; !ok || rec.Offset >= below {
 				kept = append(kept, rec)
 				continue
 			}
 			delete(p.missing, i)
 			lost = true
-			e.settle(p, []record{rec})
-			e.tellLost(l.ID, span{rec.offset, rec.offset + 1})
+			e.settle(p, []plan.Record{rec})
+			e.tellLost(l.ID, span{rec.Offset, rec.Offset + 1})
 		}
 		if len(kept) > 0 {
-			due := r.due
-			r = r.with(kept)
-			r.due = due
+			due := r.Due
+			r = r.With(kept)
+			r.Due = due
 			left = append(left, r)
 		}
 	}
 	if p.left = left; lost {
-		p.left = inOrder(left) // what lost its first records may come later now
+		p.left = plan.InOrder(left) // what lost its first records may come later now
 	}
 	switch {
 	case len(p.missing) > 0:

@@ -67,7 +67,7 @@ func (l *lane) expire(start int64, leaderEpoch int32) (lost []span, moved bool) 
 func (l *lane) reached() int64 {
 	if n := len(l.queue); n > 0 {
 		records := l.queue[n-1].records
-		return records[len(records)-1].offset + 1
+		return records[len(records)-1].Offset + 1
 	}
 	return l.taken
 }

@@ -42,7 +42,7 @@ func (h *laneHeap) Pop() any {
 // passed over when their turn comes.
 //
 // What was throttled goes before all others, and at the next throttle behind
-// them, in turns: see suspicion.
+// them, in turns: see plan.Suspicion.
 type readyQueue struct {
 	first, ready, thin fifo
 	tickets            uint64
@@ -81,7 +81,7 @@ func (q *readyQueue) addLane(l *lane, s laneState) {
 // first reports whether a work goes before all others. One that has nothing to
 // try again is no work yet.
 func (w *work) first() bool {
-	return w != nil && slices.ContainsFunc(w.parts, func(p *part) bool { return p.left[0].suspicion.first() })
+	return w != nil && slices.ContainsFunc(w.parts, func(p *part) bool { return p.left[0].Suspicion.First() })
 }
 
 // addGroup puts a work of several lanes at the end of the queue.
@@ -167,9 +167,9 @@ func (e *engine) schedule(l *lane, now time.Time) {
 		l.state = laneBlocked
 	case l.rereading():
 		l.state = laneRereading
-	case l.work != nil && l.part().left[0].due.After(now):
+	case l.work != nil && l.part().left[0].Due.After(now):
 		l.state = laneWaiting
-		l.due = l.part().left[0].due
+		l.due = l.part().left[0].Due
 		heap.Push(&e.waiting, l)
 		e.alarm(l.due)
 	case l.discarding():
@@ -318,7 +318,7 @@ type room struct {
 func (m *room) take(s *segment, empty bool) (n int, bytes int64) {
 	most := min(m.records, len(s.records))
 	for n < most {
-		size := int64(s.records[n].size)
+		size := int64(s.records[n].Size)
 		if bytes+size > m.bytes && !(empty && n == 0) {
 			break
 		}

@@ -1,6 +1,10 @@
 package esm
 
-import "time"
+import (
+	"time"
+
+	"github.com/seed429fd032/esm/internal/plan"
+)
 
 // settings are what the engine is told of how to work. They are a value, which
 // nobody changes any more once the engine has it: an update brings others. The
@@ -36,6 +40,6 @@ type settings struct {
 const maxBackoff = 24 * time.Hour
 
 // policy is what they say of failures, with the back-off after this one.
-func (s *settings) policy(backoff time.Duration) policy {
-	return policy{maxRetries: s.maxRetries, maxAge: s.maxRecordAge, bisect: s.bisect, discards: s.discards, backoff: backoff}
+func (s *settings) policy(backoff time.Duration) plan.Policy {
+	return plan.Policy{MaxRetries: s.maxRetries, MaxAge: s.maxRecordAge, Bisect: s.bisect, Discards: s.discards, Backoff: backoff}
 }

@@ -9,6 +9,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/seed429fd032/esm/internal/partition"
+	"github.com/seed429fd032/esm/internal/plan"
 )
 
 // SettledOf returns which records of a batch a call settles that got this
@@ -45,9 +46,9 @@ func SettledOf(ctx context.Context, b *Batch, err error) []*kgo.Record {
 	shares, tried := sharesOf(b)
 	v.resolve(shares)
 	var settled []*kgo.Record
-	for i, s := range plan(v.verdict, tried, policy{maxRetries: -1}, time.Time{}).sequels { // none, unless each partition goes on for itself
-		for _, r := range s.settled {
-			settled = append(settled, shares[i].kafka[r.content])
+	for i, s := range plan.After(v.Verdict, tried, plan.Policy{MaxRetries: -1}, time.Time{}).Sequels { // none, unless each partition goes on for itself
+		for _, r := range s.Settled {
+			settled = append(settled, shares[i].kafka[r.Content])
 		}
 	}
 	return settled
@@ -55,7 +56,7 @@ func SettledOf(ctx context.Context, b *Batch, err error) []*kgo.Record {
 
 // sharesOf is what each partition has in an invocation of this batch, as its
 // records say now. Which record an error names is for resolve to say.
-func sharesOf(b *Batch) (shares []share, tried []portion) {
+func sharesOf(b *Batch) (shares []share, tried []plan.Portion) {
 	at := map[TopicPartition]int{}
 	for tp, records := range b.ByPartition() {
 		i, known := at[tp]
@@ -74,9 +75,9 @@ func sharesOf(b *Batch) (shares []share, tried []portion) {
 		for j, k := range s.kafka {
 			// Some may be of one offset by now, so content, which is of no use here,
 			// is the place.
-			s.records = append(s.records, record{offset: k.Offset, content: uint32(j)})
+			s.records = append(s.records, plan.Record{Offset: k.Offset, Content: uint32(j)})
 		}
-		tried = append(tried, portion{records: s.records})
+		tried = append(tried, plan.Portion{Records: s.records})
 	}
 	return shares, tried
 }

@@ -12,6 +12,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/seed429fd032/esm/internal/partition"
+	"github.com/seed429fd032/esm/internal/plan"
 )
 
 // A saying is an error that a function may return, with what it should settle,
@@ -138,10 +139,10 @@ func TestSettledOfAgreesWithTheEngine(t *testing.T) {
 		got := SettledOf(ctx, b, said.err)
 		v := judge(said.err, context.Cause(ctx))
 		cancel(nil)
-		outcomes[Outcome(v.outcome)]++
+		outcomes[Outcome(v.Outcome)]++
 
 		var shares []share // as a call has them
-		var tried []portion
+		var tried []plan.Portion
 		for _, n := range []int32{0, 1, 2} {
 			var all []*kgo.Record
 			for _, r := range b.Records {
@@ -152,15 +153,15 @@ func TestSettledOfAgreesWithTheEngine(t *testing.T) {
 			if len(all) > 0 {
 				s := number(all)
 				shares = append(shares, share{partition.ID{Topic: "orders", Partition: n}, s.records, all})
-				tried = append(tried, portion{records: s.records})
+				tried = append(tried, plan.Portion{Records: s.records})
 			}
 		}
 		v.resolve(shares)
-		p := policy{maxRetries: rng.IntN(3) - 1, bisect: rng.IntN(2) == 0, discards: rng.IntN(2) == 0, backoff: time.Second}
+		p := plan.Policy{MaxRetries: rng.IntN(3) - 1, Bisect: rng.IntN(2) == 0, Discards: rng.IntN(2) == 0, Backoff: time.Second}
 		var want []*kgo.Record
-		for i, s := range plan(v.verdict, tried, p, time.Unix(1_000_000, 0)).sequels {
-			for _, r := range s.settled {
-				j, _ := find(shares[i].records, r.offset)
+		for i, s := range plan.After(v.Verdict, tried, p, time.Unix(1_000_000, 0)).Sequels {
+			for _, r := range s.Settled {
+				j, _ := plan.Find(shares[i].records, r.Offset)
 				want = append(want, shares[i].kafka[j])
 			}
 		}

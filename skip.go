@@ -8,6 +8,7 @@ import (
 
 	"github.com/seed429fd032/esm/internal/guard"
 	"github.com/seed429fd032/esm/internal/partition"
+	"github.com/seed429fd032/esm/internal/plan"
 )
 
 // An unreadable is a batch of a partition that cannot be read, however often that
@@ -76,11 +77,11 @@ func (e *engine) unread(l *lane, u *unreadable, now time.Time) {
 func (e *engine) skipped(l *lane, now time.Time) *work {
 	u := l.skipping
 	l.skipping = nil
-	records := []record{{offset: u.to - 1}}
+	records := []plan.Record{{Offset: u.to - 1}}
 	f := &firstPart{part: part{lane: l, from: l.taken, records: records, kafka: []*kgo.Record{{Topic: l.Topic, Partition: l.Partition, Offset: u.from, Timestamp: time.UnixMilli(-1)}}}}
 	f.heads.first = head{from: u.from, epoch: l.leaderEpoch}
 	first, last := e.world.unreadable(l.ID, u), e.world.unreadable(l.ID, u)
-	f.left[0] = portion{records: records, reason: planReasonUnreadable, account: account{firstAt: now, lastAt: now, firstErr: first, lastErr: last}}
+	f.left[0] = plan.Portion{Records: records, Reason: plan.ReasonUnreadable, Account: plan.Account{FirstAt: now, LastAt: now, FirstErr: first, LastErr: last}}
 	f.part.left = f.left[:1:1]
 	l.taken = u.to
 	// Only now: what comes after it would stand in one queue with what comes before.
@@ -95,7 +96,7 @@ func (l *lane) passing() *unreadable {
 	if l.skipping != nil {
 		return l.skipping
 	}
-	if p := l.part(); p != nil && len(p.left) > 0 && p.left[0].reason == planReasonUnreadable {
+	if p := l.part(); p != nil && len(p.left) > 0 && p.left[0].Reason == plan.ReasonUnreadable {
 		return &unreadable{from: p.heads.first.from, to: p.to()}
 	}
 	return nil

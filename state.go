@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/seed429fd032/esm/internal/guard"
+	"github.com/seed429fd032/esm/internal/plan"
 )
 
 // A Phase is where a [Mapping] is in its life.
@@ -103,7 +104,7 @@ func lastResult(s *snapshot) string {
 		return noRecords
 	case s.lastErr == "":
 		return callOK
-	case s.last == planOutcomeThrottled:
+	case s.last == plan.OutcomeThrottled:
 		return callBusy + ": " + s.lastErr
 	}
 	return callFailed + ": " + s.lastErr

@@ -11,6 +11,7 @@ import (
 
 	"github.com/seed429fd032/esm/internal/guard"
 	"github.com/seed429fd032/esm/internal/partition"
+	"github.com/seed429fd032/esm/internal/plan"
 )
 
 // A judgement is a verdict that is being made.
@@ -23,14 +24,14 @@ import (
 // never returns is then a call that never returns, which revoke and stop know to
 // deal with.
 type judgement struct {
-	verdict
+	plan.Verdict
 	said []remark // as the function said it
 }
 
 // A remark is what a function said of one record, and the outcome that means.
 type remark struct {
 	RecordFailure
-	outcome planOutcome
+	outcome plan.Outcome
 }
 
 // judge says what became of a call that returned err on a context whose cause
@@ -54,41 +55,41 @@ func judgeWithin(err, cause error, left *int) (v judgement) {
 		return judgement{} // success
 	}
 	if cause == ErrStopping || cause == ErrRevoked {
-		return judgement{verdict: verdict{outcome: planOutcomeAbandoned, err: err}}
+		return judgement{Verdict: plan.Verdict{Outcome: plan.OutcomeAbandoned, Err: err}}
 	}
 	defer func() {
 		if p := recover(); p != nil {
-			v = judgement{verdict: verdict{outcome: planOutcomeFailure, err: fmt.Errorf("%s (a method of the error panicked: %s)", guard.Text(err), guard.Sprint(p))}}
+			v = judgement{Verdict: plan.Verdict{Outcome: plan.OutcomeFailure, Err: fmt.Errorf("%s (a method of the error panicked: %s)", guard.Text(err), guard.Sprint(p))}}
 		}
 	}()
 	r := reading{left: left}
 	r.look(err, maxErrorDepth)
 	r.items()
-	v = judgement{verdict: verdict{outcome: r.outcome, err: err}}
+	v = judgement{Verdict: plan.Verdict{Outcome: r.outcome, Err: err}}
 	switch {
-	case r.endless || r.outcome == planOutcomeSuccess: // what was found is not all that it says, or it holds no error
-		v.outcome = planOutcomeFailure
-	case cause == ErrInvokeTimeout && r.outcome == planOutcomeThrottled && r.said == nil:
+	case r.endless || r.outcome == plan.OutcomeSuccess: // what was found is not all that it says, or it holds no error
+		v.Outcome = plan.OutcomeFailure
+	case cause == ErrInvokeTimeout && r.outcome == plan.OutcomeThrottled && r.said == nil:
 		// The time was over before the function was reached: nothing was learned
 		// about the records, nor about the function.
-		v.outcome = planOutcomeAbandoned
+		v.Outcome = plan.OutcomeAbandoned
 	case cause == ErrInvokeTimeout:
-		v = judgement{verdict: verdict{outcome: planOutcomeFailure, err: fmt.Errorf("%w: %w", ErrInvokeTimeout, guard.Keep(err))}}
+		v = judgement{Verdict: plan.Verdict{Outcome: plan.OutcomeFailure, Err: fmt.Errorf("%w: %w", ErrInvokeTimeout, guard.Keep(err))}}
 	case r.said == nil: // it was said of the whole call
 	case r.whole:
 		// Which records would be given up, and which settled, is not said.
-		v.outcome = planOutcomeFailure
+		v.Outcome = plan.OutcomeFailure
 	default:
 		v.said = r.said
 		if r.err != nil {
-			v.err = r.err
+			v.Err = r.err
 		}
 	}
-	switch v.outcome {
-	case planOutcomeThrottled:
-		v.after, v.busy = r.after, !r.plain
-	case planOutcomeHalt:
-		v.refused = !r.final
+	switch v.Outcome {
+	case plan.OutcomeThrottled:
+		v.After, v.Busy = r.after, !r.plain
+	case plan.OutcomeHalt:
+		v.Refused = !r.final
 	}
 	return v
 }
@@ -106,7 +107,7 @@ type reading struct {
 	left    *int // errors that may still be looked at
 	endless bool // there were more of them, or deeper ones
 
-	outcome planOutcome   // the strongest
+	outcome plan.Outcome  // the strongest
 	after   time.Duration // how long the function asked to be left alone
 	plain   bool          // a throttle that may be about records
 	final   bool          // a halt that holds whatever other calls return
@@ -122,9 +123,9 @@ func (r *reading) look(err error, depth int) {
 		r.endless = true
 		return
 	}
-	found := planOutcomeFailure
+	found := plan.OutcomeFailure
 	if says, ok := err.(interface{ Is(error) bool }); ok && says.Is(ErrThrottled) {
-		r.outcome, r.plain = stronger(r.outcome, planOutcomeThrottled), true // a user's own kind of error
+		r.outcome, r.plain = plan.Stronger(r.outcome, plan.OutcomeThrottled), true // a user's own kind of error
 	}
 	switch e := err.(type) {
 	case *guard.Error:
@@ -139,23 +140,23 @@ func (r *reading) look(err error, depth int) {
 		// it may have been told not to go on.
 		if inner := e.Unwrap(); inner != nil {
 			of := judgeWithin(inner, nil, r.left)
-			if of.outcome == planOutcomeHalt || of.outcome == planOutcomeThrottled {
-				found = of.outcome
+			if of.Outcome == plan.OutcomeHalt || of.Outcome == plan.OutcomeThrottled {
+				found = of.Outcome
 				r.found(&of)
 			}
 		}
 	case *HaltError:
-		found = planOutcomeHalt
+		found = plan.OutcomeHalt
 		r.final = r.final || !e.refused
 	case *throttledError:
-		found = planOutcomeThrottled
+		found = plan.OutcomeThrottled
 		r.after, r.plain = max(r.after, e.after), r.plain || !e.busy
 	case *permanentError:
-		found, r.whole = planOutcomePermanent, true
+		found, r.whole = plan.OutcomePermanent, true
 	case *tooLargeError:
-		found, r.whole = planOutcomeTooLarge, true
+		found, r.whole = plan.OutcomeTooLarge, true
 	case *failuresError:
-		found = planOutcomePartial
+		found = plan.OutcomePartial
 		for _, item := range e.items {
 			r.said = append(r.said, remark{RecordFailure: item})
 		}
@@ -175,23 +176,23 @@ func (r *reading) look(err error, depth int) {
 		}
 	}
 	if err == ErrThrottled {
-		found, r.plain = planOutcomeThrottled, true
+		found, r.plain = plan.OutcomeThrottled, true
 	}
-	r.outcome = stronger(r.outcome, found)
+	r.outcome = plan.Stronger(r.outcome, found)
 }
 
 // found notes a throttle or a halt that was judged apart.
 func (r *reading) found(of *judgement) {
-	r.after = max(r.after, of.after)
-	r.plain = r.plain || of.outcome == planOutcomeThrottled && !of.busy
-	r.final = r.final || of.outcome == planOutcomeHalt && !of.refused
+	r.after = max(r.after, of.After)
+	r.plain = r.plain || of.Outcome == plan.OutcomeThrottled && !of.Busy
+	r.final = r.final || of.Outcome == plan.OutcomeHalt && !of.Refused
 }
 
 // items judges what was said of records. A throttle or a halt that is said of one
 // holds for the Mapping.
 func (r *reading) items() {
-	if r.outcome != planOutcomePartial || r.whole {
-		if r.outcome != planOutcomePartial {
+	if r.outcome != plan.OutcomePartial || r.whole {
+		if r.outcome != plan.OutcomePartial {
 			r.said = nil // it was said of the whole call
 		}
 		return
@@ -206,10 +207,10 @@ func (r *reading) items() {
 			r.endless = true
 			return
 		}
-		item.outcome = of.outcome
-		if of.outcome == planOutcomeHalt || of.outcome == planOutcomeThrottled {
+		item.outcome = of.Outcome
+		if of.Outcome == plan.OutcomeHalt || of.Outcome == plan.OutcomeThrottled {
 			r.found(&of)
-			if s := stronger(r.outcome, of.outcome); s != r.outcome {
+			if s := plan.Stronger(r.outcome, of.Outcome); s != r.outcome {
 				r.outcome = s
 				r.err = fmt.Errorf("%s/%d offset %d: %w", item.Topic, item.Partition, item.Offset, item.Err)
 			}
@@ -220,12 +221,12 @@ func (r *reading) items() {
 // keep makes the texts of a verdict, and forgets what is too large. A halt is
 // one for whoever looks, even if what held it was.
 func (v *judgement) keep() {
-	v.err = guard.Keep(v.err)
-	if v.outcome != planOutcomeHalt {
+	v.Err = guard.Keep(v.Err)
+	if v.Outcome != plan.OutcomeHalt {
 		return
 	}
-	if _, ok := guard.Find[*HaltError](v.err); !ok {
-		v.err = guard.Holding(v.err.Error(), &HaltError{Err: v.err})
+	if _, ok := guard.Find[*HaltError](v.Err); !ok {
+		v.Err = guard.Holding(v.Err.Error(), &HaltError{Err: v.Err})
 	}
 }
 
@@ -246,33 +247,35 @@ func (v *judgement) resolve(shares []share) {
 			handed[r] = place{i, j}
 		}
 	}
-	found := map[place]failure{}
+	found := map[place]plan.Failure{}
 	for _, said := range v.said {
 		at, known := handed[said.Record]
 		if !known {
 			if at.part, known = partitions[partition.ID(said.TopicPartition)]; known {
-				at.record, known = find(shares[at.part].records, said.Offset)
+				at.record, known = plan.Find(shares[at.part].records, said.Offset)
 			}
 		}
 		if !known {
-			*v = judgement{verdict: verdict{outcome: planOutcomeFailure, err: fmt.Errorf("%s/%d offset %d is no record of this batch: %w", said.Topic, said.Partition, said.Offset, v.err)}}
+			*v = judgement{Verdict: plan.Verdict{Outcome: plan.OutcomeFailure, Err: fmt.Errorf("%s/%d offset %d is no record of this batch: %w", said.Topic, said.Partition, said.Offset, v.Err)}}
 			return
 		}
 		f, twice := found[at]
 		if err := guard.Keep(said.Err); twice {
-			f.err = errors.Join(f.err, err)
+			f.Err = errors.Join(f.Err, err)
 		} else {
-			f.err = err
+			f.Err = err
 		}
 		// In doubt it is tried again.
-		f.part, f.record, f.outcome, f.stopped = at.part, at.record, stronger(f.outcome, said.outcome), f.stopped || said.Stopped
+		f.Part, f.Record, f.Outcome, f.Stopped = at.part, at.record, plan.Stronger(f.Outcome, said.outcome), f.Stopped || said.Stopped
 		found[at] = f
 	}
-	v.failures = make([]failure, 0, len(found))
+	v.Failures = make([]plan.Failure, 0, len(found))
 	for _, f := range found {
-		f.err = guard.Keep(f.err)
-		v.failures = append(v.failures, f)
+		f.Err = guard.Keep(f.Err)
+		v.Failures = append(v.Failures, f)
 	}
-	slices.SortFunc(v.failures, func(a, b failure) int { return cmp.Or(cmp.Compare(a.part, b.part), cmp.Compare(a.record, b.record)) })
+	slices.SortFunc(v.Failures, func(a, b plan.Failure) int {
+		return cmp.Or(cmp.Compare(a.Part, b.Part), cmp.Compare(a.Record, b.Record))
+	})
 	v.said = nil
 }

@@ -65,13 +65,13 @@ func TestWhatAnErrorMeans(t *testing.T) {
 		{"an error that wraps nothing", emptyJoin{}, nil, OutcomeFailure, 0},
 		{"an error that says that it is a throttle", actsThrottled{}, nil, OutcomeThrottled, 0},
 	} {
-		if got := judge(tt.err, tt.cause); Outcome(got.outcome) != tt.want || got.after != tt.after || (got.err == nil) != (tt.err == nil) ||
-			got.busy != strings.Contains(tt.name, "busy") || got.refused != strings.Contains(tt.name, "refused") {
-			t.Errorf("%s: %s, %s, %v", tt.name, got.outcome, got.after, got.err)
+		if got := judge(tt.err, tt.cause); Outcome(got.Outcome) != tt.want || got.After != tt.after || (got.Err == nil) != (tt.err == nil) ||
+			got.Busy != strings.Contains(tt.name, "busy") || got.Refused != strings.Contains(tt.name, "refused") {
+			t.Errorf("%s: %s, %s, %v", tt.name, got.Outcome, got.After, got.Err)
 		}
 	}
-	if got := judge(plain, ErrInvokeTimeout); !errors.Is(got.err, ErrInvokeTimeout) || !errors.Is(got.err, plain) {
-		t.Errorf("%v", got.err)
+	if got := judge(plain, ErrInvokeTimeout); !errors.Is(got.Err, ErrInvokeTimeout) || !errors.Is(got.Err, plain) {
+		t.Errorf("%v", got.Err)
 	}
 }
 

@@ -7,6 +7,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/seed429fd032/esm/internal/partition"
+	"github.com/seed429fd032/esm/internal/plan"
 	"github.com/seed429fd032/esm/scaling"
 )
 
@@ -114,8 +115,8 @@ type callEvent struct {
 }
 
 // event is what is told of a call that ended.
-func (l *lease) event(v verdict, parts []*part, took time.Duration) callEvent {
-	call := callEvent{id: l.id, attempt: l.attempt, records: l.count, bytes: l.bytes, took: took, outcome: int(v.outcome), err: v.err}
+func (l *lease) event(v plan.Verdict, parts []*part, took time.Duration) callEvent {
+	call := callEvent{id: l.id, attempt: l.attempt, records: l.count, bytes: l.bytes, took: took, outcome: int(v.Outcome), err: v.Err}
 	for _, p := range parts {
 		call.partitions = append(call.partitions, p.lane.ID)
 	}

@@ -6,6 +6,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/seed429fd032/esm/internal/partition"
+	"github.com/seed429fd032/esm/internal/plan"
 )
 
 // A world is what the engine calls of what is not its own: user code, of which
@@ -25,7 +26,7 @@ type world struct {
 	invoke func(*call)
 	// deliver gives a record of a portion to who takes what is given up, and
 	// says whether that threw it away. With an error it was not taken.
-	deliver func(ctx context.Context, r *kgo.Record, of portion) (dropped bool, err error)
+	deliver func(ctx context.Context, r *kgo.Record, of plan.Portion) (dropped bool, err error)
 	// halted is told that the function halted the Mapping, and with what. The
 	// engine starts nothing more by then.
 	halted func(error)

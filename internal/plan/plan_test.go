@@ -1,4 +1,4 @@
-package esm
+package plan
 
 import (
 	"cmp"
@@ -36,10 +36,10 @@ var update = flag.Bool("update", false, "write the traces of testdata/retry")
 // too-large, and for partial failures a list of OFFSET=fail, =stop, =permanent,
 // =too-large, =throttle; a:3=fail names the partition where there are several.
 type scenario struct {
-	policy     policy
+	policy     Policy
 	now        time.Time
-	evidence   evidence
-	partitions map[string][]portion
+	evidence   Evidence
+	partitions map[string][]Portion
 }
 
 func TestScenarios(t *testing.T) {
@@ -53,8 +53,8 @@ func TestScenarios(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			s := &scenario{now: time.Unix(1_000_000, 0), evidence: newEvidence(), partitions: map[string][]portion{}}
-			s.policy = policy{maxRetries: -1, backoff: time.Second}
+			s := &scenario{now: time.Unix(1_000_000, 0), evidence: NewEvidence(), partitions: map[string][]Portion{}}
+			s.policy = Policy{MaxRetries: -1, Backoff: time.Second}
 			var got strings.Builder
 			for line := range strings.Lines(string(want)) {
 				switch {
@@ -88,17 +88,17 @@ func (s *scenario) step(t *testing.T, words []string) string {
 			name, value, _ := strings.Cut(w, "=")
 			switch name {
 			case "retries":
-				s.policy.maxRetries = atoi(t, value)
+				s.policy.MaxRetries = atoi(t, value)
 			case "age":
 				age, err := time.ParseDuration(value)
 				if err != nil {
 					t.Fatal(err)
 				}
-				s.policy.maxAge = age
+				s.policy.MaxAge = age
 			case "bisect":
-				s.policy.bisect = true
+				s.policy.Bisect = true
 			case "discards":
-				s.policy.discards = true
+				s.policy.Discards = true
 			default:
 				t.Fatalf("no policy %q", w)
 			}
@@ -106,20 +106,20 @@ func (s *scenario) step(t *testing.T, words []string) string {
 		return ""
 	case "batch":
 		from, to, _ := strings.Cut(words[2], "-")
-		p := portion{}
+		p := Portion{}
 		for o := atoi(t, from); o <= atoi(t, to); o++ {
-			p.records = append(p.records, record{offset: int64(o), millis: s.now.UnixMilli()})
+			p.Records = append(p.Records, Record{Offset: int64(o), Millis: s.now.UnixMilli()})
 		}
-		s.partitions[words[1]] = []portion{p}
+		s.partitions[words[1]] = []Portion{p}
 	case "age":
 		age, err := time.ParseDuration(words[1])
 		if err != nil {
 			t.Fatal(err)
 		}
 		for _, p := range s.partitions[words[2]] {
-			for i := range p.records {
-				if r := &p.records[i]; r.offset == int64(atoi(t, words[3])) {
-					r.millis = s.now.Add(-age).UnixMilli()
+			for i := range p.Records {
+				if r := &p.Records[i]; r.Offset == int64(atoi(t, words[3])) {
+					r.Millis = s.now.Add(-age).UnixMilli()
 				}
 			}
 		}
@@ -127,7 +127,7 @@ func (s *scenario) step(t *testing.T, words []string) string {
 		s.now = s.now.Add(time.Minute)
 	case "others":
 		for range atoi(t, words[1]) {
-			s.evidence.answered()
+			s.evidence.Answered()
 		}
 		return ""
 	case "denied":
@@ -135,7 +135,7 @@ func (s *scenario) step(t *testing.T, words []string) string {
 		return ""
 	case "deliver":
 		of := s.partitions[words[1]]
-		if of[0].reason == planReasonNone {
+		if of[0].Reason == ReasonNone {
 			t.Fatal("nothing is given up")
 		}
 		s.partitions[words[1]] = of[1:]
@@ -151,15 +151,15 @@ func (s *scenario) step(t *testing.T, words []string) string {
 func (s *scenario) call(t *testing.T, words []string) string {
 	t.Helper()
 	var names []string
-	var tried []portion
+	var tried []Portion
 	for {
 		name := strings.TrimSuffix(words[0], ":")
-		of := remaining(s.partitions[name], sequel{left: s.policy.expire(s.partitions[name][0], s.now)})
+		of := Remaining(s.partitions[name], Sequel{Left: s.policy.Expire(s.partitions[name][0], s.now)})
 		s.partitions[name] = of
 		switch {
-		case of[0].reason != planReasonNone:
+		case of[0].Reason != ReasonNone:
 			return "  " + name + " has something to deliver first\n" + s.show()
-		case of[0].due.After(s.now):
+		case of[0].Due.After(s.now):
 			t.Fatalf("%s waits", name)
 		}
 		names, tried = append(names, name), append(tried, of[0])
@@ -169,46 +169,46 @@ func (s *scenario) call(t *testing.T, words []string) string {
 		}
 	}
 	v := s.verdict(t, names, tried, words)
-	v = s.evidence.weigh(v, tried, refusalLasts, s.now)
-	d := plan(v, tried, s.policy, s.now)
+	v = s.evidence.Weigh(v, tried, RefusalLasts, s.now)
+	d := After(v, tried, s.policy, s.now)
 	for i, name := range names {
-		s.partitions[name][0].suspicion = tried[i].suspicion
-		if d.step == stepSplit {
-			s.partitions[name][0].suspicion = tried[i].suspicion.part()
+		s.partitions[name][0].Suspicion = tried[i].Suspicion
+		if d.Step == Split {
+			s.partitions[name][0].Suspicion = tried[i].Suspicion.Part()
 		}
 	}
 	switch {
-	case v.refused && v.outcome == planOutcomeHalt:
+	case v.Refused && v.Outcome == OutcomeHalt:
 		return "  halts, and goes back as it was\n"
-	case d.step == stepAgain:
+	case d.Step == Again:
 		return "  again, as it was\n"
-	case d.step == stepSplit:
+	case d.Step == Split:
 		return "  again, in halves of the partitions\n"
 	}
 	for i, name := range names {
-		s.partitions[name] = remaining(s.partitions[name], d.sequels[i])
+		s.partitions[name] = Remaining(s.partitions[name], d.Sequels[i])
 	}
 	return s.show()
 }
 
 // kinds are what a call may say, of all records or of one.
-var kinds = map[string]verdict{
+var kinds = map[string]Verdict{
 	"ok":        {},
-	"fail":      {outcome: planOutcomeFailure},
-	"stop":      {outcome: planOutcomeFailure},
-	"throttle":  {outcome: planOutcomeThrottled},
-	"busy":      {outcome: planOutcomeThrottled, busy: true},
-	"abandon":   {outcome: planOutcomeAbandoned},
-	"halt":      {outcome: planOutcomeHalt},
-	"refuse":    {outcome: planOutcomeHalt, refused: true},
-	"permanent": {outcome: planOutcomePermanent},
-	"too-large": {outcome: planOutcomeTooLarge},
+	"fail":      {Outcome: OutcomeFailure},
+	"stop":      {Outcome: OutcomeFailure},
+	"throttle":  {Outcome: OutcomeThrottled},
+	"busy":      {Outcome: OutcomeThrottled, Busy: true},
+	"abandon":   {Outcome: OutcomeAbandoned},
+	"halt":      {Outcome: OutcomeHalt},
+	"refuse":    {Outcome: OutcomeHalt, Refused: true},
+	"permanent": {Outcome: OutcomePermanent},
+	"too-large": {Outcome: OutcomeTooLarge},
 }
 
 // verdict is what a line says of a call.
-func (s *scenario) verdict(t *testing.T, names []string, tried []portion, words []string) verdict {
+func (s *scenario) verdict(t *testing.T, names []string, tried []Portion, words []string) Verdict {
 	t.Helper()
-	var v verdict
+	var v Verdict
 	for _, w := range words {
 		at, what, partial := strings.Cut(w, "=")
 		if !partial {
@@ -218,8 +218,8 @@ func (s *scenario) verdict(t *testing.T, names []string, tried []portion, words 
 		if !known {
 			t.Fatalf("nobody says %q", what)
 		}
-		if said.outcome != planOutcomeSuccess {
-			said.err = errors.New(what)
+		if said.Outcome != OutcomeSuccess {
+			said.Err = errors.New(what)
 		}
 		if !partial {
 			return said
@@ -228,23 +228,23 @@ func (s *scenario) verdict(t *testing.T, names []string, tried []portion, words 
 		if !named {
 			name, offset = names[0], at
 		}
-		f := failure{part: slices.Index(names, name), err: said.err, outcome: said.outcome, stopped: what == "stop"}
+		f := Failure{Part: slices.Index(names, name), Err: said.Err, Outcome: said.Outcome, Stopped: what == "stop"}
 		found := false
-		if f.record, found = find(tried[f.part].records, int64(atoi(t, offset))); !found {
+		if f.Record, found = Find(tried[f.Part].Records, int64(atoi(t, offset))); !found {
 			t.Fatalf("%s has no offset %s", name, offset)
 		}
-		v.failures = append(v.failures, f)
+		v.Failures = append(v.Failures, f)
 		switch { // a throttle or a halt of one record is that of the call
-		case v.outcome == planOutcomeSuccess && !throttles(said.outcome):
-			v.outcome, v.err = planOutcomePartial, said.err
-		case !throttles(said.outcome):
-		case v.outcome == said.outcome:
-			v.busy, v.refused = v.busy && said.busy, v.refused && said.refused
-		case v.outcome != planOutcomeHalt:
-			v.outcome, v.err, v.busy, v.refused = said.outcome, said.err, said.busy, said.refused
+		case v.Outcome == OutcomeSuccess && !throttles(said.Outcome):
+			v.Outcome, v.Err = OutcomePartial, said.Err
+		case !throttles(said.Outcome):
+		case v.Outcome == said.Outcome:
+			v.Busy, v.Refused = v.Busy && said.Busy, v.Refused && said.Refused
+		case v.Outcome != OutcomeHalt:
+			v.Outcome, v.Err, v.Busy, v.Refused = said.Outcome, said.Err, said.Busy, said.Refused
 		}
 	}
-	slices.SortFunc(v.failures, func(a, b failure) int { return cmp.Or(cmp.Compare(a.part, b.part), cmp.Compare(a.record, b.record)) })
+	slices.SortFunc(v.Failures, func(a, b Failure) int { return cmp.Or(cmp.Compare(a.Part, b.Part), cmp.Compare(a.Record, b.Record)) })
 	return v
 }
 
@@ -259,30 +259,30 @@ func (s *scenario) show() string {
 		var left []string
 		for _, p := range s.partitions[name] {
 			var offsets []string
-			for i := 0; i < len(p.records); {
+			for i := 0; i < len(p.Records); {
 				j := i
-				for j+1 < len(p.records) && p.records[j+1].offset == p.records[j].offset+1 {
+				for j+1 < len(p.Records) && p.Records[j+1].Offset == p.Records[j].Offset+1 {
 					j++
 				}
 				if i == j {
-					offsets = append(offsets, fmt.Sprint(p.records[i].offset))
+					offsets = append(offsets, fmt.Sprint(p.Records[i].Offset))
 				} else {
-					offsets = append(offsets, fmt.Sprintf("%d-%d", p.records[i].offset, p.records[j].offset))
+					offsets = append(offsets, fmt.Sprintf("%d-%d", p.Records[i].Offset, p.Records[j].Offset))
 				}
 				i = j + 1
 			}
 			one := strings.Join(offsets, ",")
-			if p.attempts > 0 {
-				one += fmt.Sprintf(" failed %d", p.attempts)
+			if p.Attempts > 0 {
+				one += fmt.Sprintf(" failed %d", p.Attempts)
 			}
-			if p.due.After(s.now) {
+			if p.Due.After(s.now) {
 				one += " waits"
 			}
-			if p.suspicion.suspected() {
-				one += fmt.Sprintf(" (%d throttles count)", p.suspicion.times)
+			if p.Suspicion.Suspected() {
+				one += fmt.Sprintf(" (%d throttles count)", p.Suspicion.Times)
 			}
-			if p.reason != planReasonNone {
-				one += " given up: " + p.reason.String()
+			if p.Reason != ReasonNone {
+				one += " given up: " + p.Reason.String()
 			}
 			left = append(left, one)
 		}

@@ -1,4 +1,4 @@
-package esm
+package plan
 
 import (
 	"cmp"
@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-// A record is what the engine knows of a record of Kafka: numbers of its own,
+// A Record is what the engine knows of a record of Kafka: numbers of its own,
 // taken before user code saw the kgo.Record.
 //
 // # The invariant
@@ -18,7 +18,7 @@ import (
 // user code had nothing is read but its key, value and headers, and that only
 // before it is handed over again, after the call: then a new one is made of them
 // and of these numbers. If they are not what was read, they are read again from
-// Kafka first (reread.go).
+// Kafka first.
 //
 // Whether they are is told by where they are: what was read stays alive until it is
 // settled, so nothing else can come to be in its place. (A copy is kept alive by
@@ -31,25 +31,25 @@ import (
 //
 // A record is small and has no pointer in it, because there is one for each that
 // is held, written once and seldom read. What the records of a batch of Kafka have
-// in common is in heads; where its kgo.Record is, its segment and its part know.
-type record struct {
-	offset int64
-	millis int64 // its timestamp
-	size   int32 // of key, value and headers
-	// content is a digest of where its key, value and headers are and how long:
+// in common, and where its kgo.Record is, the engine keeps beside it.
+type Record struct {
+	Offset int64
+	Millis int64 // its timestamp, in ms since 1970; 0 or less if it has none
+	Size   int32 // of key, value and headers, in bytes
+	// Content is a digest of where its key, value and headers are and how long:
 	// not of their bytes, which would cost more than all else.
-	content uint32
+	Content uint32
 }
 
 // age is how old a record is; one without a timestamp has none.
-func (r *record) age(now time.Time) time.Duration {
-	if r.millis <= 0 {
+func (r *Record) age(now time.Time) time.Duration {
+	if r.Millis <= 0 {
 		return 0
 	}
-	return now.Sub(time.UnixMilli(r.millis))
+	return now.Sub(time.UnixMilli(r.Millis))
 }
 
-// find is where an offset is, or would be, in records that are in order.
-func find(records []record, offset int64) (int, bool) {
-	return slices.BinarySearchFunc(records, offset, func(r record, offset int64) int { return cmp.Compare(r.offset, offset) })
+// Find is where an offset is, or would be, in records that are in order.
+func Find(records []Record, offset int64) (int, bool) {
+	return slices.BinarySearchFunc(records, offset, func(r Record, offset int64) int { return cmp.Compare(r.Offset, offset) })
 }

@@ -1,4 +1,4 @@
-package esm
+package plan
 
 import (
 	"fmt"
@@ -7,7 +7,7 @@ import (
 	"github.com/seed429fd032/esm/internal/guard"
 )
 
-// A suspicion is what is known of records that were throttled or refused:
+// A Suspicion is what is known of records that were throttled or refused:
 // whether that is about the function, or about them.
 //
 // # The rule
@@ -47,10 +47,10 @@ import (
 // throttled twice each half goes on alone, and a half of a batch that is searched
 // keeps the suspicion, but three more throttles have to count before one is a
 // failure: it may be the half without the record that is meant.
-type suspicion struct {
+type Suspicion struct {
 	throttles int     // in a row, of any kind that may count
 	behind    bool    // its last call was none of them, nor answered: it had its turn
-	times     int     // those that count
+	Times     int     // those that count
 	seen      answers // when the last one did
 }
 
@@ -60,11 +60,11 @@ type answers struct {
 	denied int64 // batches that were throttled for the first time, and calls for which the function was busy
 }
 
-// evidence is what calls of the function showed.
-type evidence struct {
+// An Evidence is what calls of the function showed.
+type Evidence struct {
 	answers
-	others int64 // how many are answered between two throttles that count
-	fail   int   // from which of those on each is a failure
+	Others int64 // how many are answered between two throttles that count
+	Fail   int   // from which of those on each is a failure
 
 	refusedFrom, refusedLast time.Time // of refusals with no answer between them
 }
@@ -73,58 +73,59 @@ const (
 	// suspected is how many throttles have to count before they hold up their own
 	// partition only.
 	suspected = 2
-	// refusalLasts is how long a function refuses all calls before that halts:
+	// RefusalLasts is how long a function refuses all calls before that halts:
 	// longer than a deploy has no route, and shorter than anybody's patience.
-	refusalLasts = time.Minute
+	RefusalLasts = time.Minute
 )
 
-func newEvidence() evidence { return evidence{others: 20, fail: 5} }
+// NewEvidence has seen nothing yet.
+func NewEvidence() Evidence { return Evidence{Others: 20, Fail: 5} }
 
 // again is a suspicion after one more throttle, and whether that counts.
-func (s suspicion) again(e *evidence) (next suspicion, counts bool) {
+func (s Suspicion) again(e *Evidence) (next Suspicion, counts bool) {
 	given, denied := e.given-s.seen.given, e.denied-s.seen.denied
 	s.throttles++
 	s.behind = false
 	switch {
-	case s.times == 0, given < e.others*denied:
-		s.times, s.seen = 1, e.answers
-	case given >= e.others*(1+denied):
-		s.times, s.seen, counts = s.times+1, e.answers, true
+	case s.Times == 0, given < e.Others*denied:
+		s.Times, s.seen = 1, e.answers
+	case given >= e.Others*(1+denied):
+		s.Times, s.seen, counts = s.Times+1, e.answers, true
 	}
 	return s, counts
 }
 
-// part is the suspicion of some of the records.
-func (s suspicion) part() suspicion {
-	s.times = min(s.times, suspected)
+// Part is the suspicion of some of the records.
+func (s Suspicion) Part() Suspicion {
+	s.Times = min(s.Times, suspected)
 	return s
 }
 
-// suspected reports whether throttles of the records hold up their own partition
+// Suspected reports whether throttles of the records hold up their own partition
 // only.
-func (s suspicion) suspected() bool { return s.times >= suspected }
+func (s Suspicion) Suspected() bool { return s.Times >= suspected }
 
-// first reports whether the records go before all others: in turns, while they
+// First reports whether the records go before all others: in turns, while they
 // are throttled.
-func (s suspicion) first() bool { return s.throttles%2 == 1 && !s.behind }
+func (s Suspicion) First() bool { return s.throttles%2 == 1 && !s.behind }
 
-// answered books a call that was answered.
-func (e *evidence) answered() {
+// Answered books a call that was answered.
+func (e *Evidence) Answered() {
 	e.given++
 	e.refusedFrom = time.Time{}
 }
 
-// weigh says what a verdict is in the light of other calls, and notes it in what
+// Weigh says what a verdict is in the light of other calls, and notes it in what
 // was tried. A refusal becomes a throttle or a halt, and a throttle that is about
 // the records a failure. lasts is how long a refusal has to last to be a halt.
-func (e *evidence) weigh(v verdict, tried []portion, lasts time.Duration, now time.Time) verdict {
+func (e *Evidence) Weigh(v Verdict, tried []Portion, lasts time.Duration, now time.Time) Verdict {
 	switch {
-	case v.outcome == planOutcomeAbandoned, v.outcome == planOutcomeHalt && !v.refused:
+	case v.Outcome == OutcomeAbandoned, v.Outcome == OutcomeHalt && !v.Refused:
 		for i := range tried {
-			tried[i].suspicion.behind = true
+			tried[i].Suspicion.behind = true
 		}
 		return v
-	case v.outcome == planOutcomeHalt:
+	case v.Outcome == OutcomeHalt:
 		for i := range tried {
 			if v.throttledAt(i) != 0 {
 				e.refusedFrom = time.Time{} // records of it were answered
@@ -133,24 +134,24 @@ func (e *evidence) weigh(v verdict, tried []portion, lasts time.Duration, now ti
 		if e.refused(lasts, now) {
 			return v
 		}
-		v.outcome = planOutcomeThrottled
-	case v.outcome != planOutcomeThrottled:
+		v.Outcome = OutcomeThrottled
+	case v.Outcome != OutcomeThrottled:
 		for i := range tried {
-			tried[i].suspicion = suspicion{}
+			tried[i].Suspicion = Suspicion{}
 		}
 		return v
-	case v.busy:
+	case v.Busy:
 		for i := range tried {
-			tried[i].suspicion.behind = true
+			tried[i].Suspicion.behind = true
 		}
 		e.denied++
 		return v
 	}
 	fresh := true
 	for i := range tried {
-		s := &tried[i].suspicion
+		s := &tried[i].Suspicion
 		if first := v.throttledAt(i); first > 0 {
-			*s = suspicion{} // the records before it were answered
+			*s = Suspicion{} // the records before it were answered
 		} else if first == 0 && s.throttles > 0 {
 			fresh = false
 		}
@@ -158,46 +159,46 @@ func (e *evidence) weigh(v verdict, tried []portion, lasts time.Duration, now ti
 	if fresh {
 		e.denied++
 	}
-	v.apart = true
+	v.Apart = true
 	left := 0 // of the parts, those for which it stays a throttle
 	for i := range tried {
 		if v.throttledAt(i) < 0 {
 			continue
 		}
-		next, counts := tried[i].suspicion.again(e)
-		tried[i].suspicion = next
-		v.apart = v.apart && next.suspected()
-		v.suspected = max(v.suspected, next.times)
-		alone := v.failures != nil || len(tried) == 1
-		if !alone || !counts || next.times < e.fail {
+		next, counts := tried[i].Suspicion.again(e)
+		tried[i].Suspicion = next
+		v.Apart = v.Apart && next.Suspected()
+		v.Suspected = max(v.Suspected, next.Times)
+		alone := v.Failures != nil || len(tried) == 1
+		if !alone || !counts || next.Times < e.Fail {
 			left++
 			continue
 		}
 		for j := range v.of(i) {
-			if f := &v.of(i)[j]; throttles(f.outcome) {
-				f.outcome, f.blamed, f.err = planOutcomeFailure, true, aboutRecords(f.err)
+			if f := &v.of(i)[j]; throttles(f.Outcome) {
+				f.Outcome, f.blamed, f.Err = OutcomeFailure, true, aboutRecords(f.Err)
 			}
 		}
 	}
 	switch {
 	case left > 0:
-	case v.failures != nil:
-		v.outcome, v.blamed = planOutcomePartial, true
+	case v.Failures != nil:
+		v.Outcome, v.Blamed = OutcomePartial, true
 	default:
-		v.outcome, v.blamed = planOutcomeFailure, true
+		v.Outcome, v.Blamed = OutcomeFailure, true
 	}
-	if v.blamed {
-		v.err = aboutRecords(v.err)
+	if v.Blamed {
+		v.Err = aboutRecords(v.Err)
 	}
 	return v
 }
 
-// forgetRefusals gives a function that refuses calls its time again.
-func (e *evidence) forgetRefusals() { e.refusedFrom = time.Time{} }
+// ForgetRefusals gives a function that refuses calls its time again.
+func (e *Evidence) ForgetRefusals() { e.refusedFrom = time.Time{} }
 
 // refused books a refusal, and reports whether the function has refused each
 // call for so long.
-func (e *evidence) refused(lasts time.Duration, now time.Time) bool {
+func (e *Evidence) refused(lasts time.Duration, now time.Time) bool {
 	if e.refusedFrom.IsZero() || now.Sub(e.refusedLast) > lasts {
 		e.refusedFrom = now
 	}
@@ -207,13 +208,13 @@ func (e *evidence) refused(lasts time.Duration, now time.Time) bool {
 
 // throttledAt is which record of a part was throttled first: 0 if it was said of
 // the whole call, -1 if of none.
-func (v *verdict) throttledAt(part int) int {
-	if v.failures == nil {
+func (v *Verdict) throttledAt(part int) int {
+	if v.Failures == nil {
 		return 0
 	}
 	for _, f := range v.of(part) {
-		if throttles(f.outcome) {
-			return f.record
+		if throttles(f.Outcome) {
+			return f.Record
 		}
 	}
 	return -1
