@@ -2,11 +2,14 @@ package esm
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"flag"
 	"fmt"
+	"iter"
 	"log/slog"
+	"maps"
 	"math/rand/v2"
 	"runtime"
 	"slices"
@@ -100,11 +103,12 @@ type naiveCall struct {
 	at     map[*kgo.Record]int // their offsets, whatever is written into them
 }
 
-// A naiveFailure is what a function says of a record.
+// A naiveFailure is what a function says of a record: of a call of one record it
+// would be this verdict.
 type naiveFailure struct {
 	tp      partition.ID
-	offset  int
-	err     error
+	offset  int // -1 if it is none of the batch
+	says    plan.Verdict
 	stopped bool
 }
 
@@ -479,8 +483,7 @@ func (d *driver) lease() bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	weighs, parts, fresh, attempt := int64(0), 0, false, 0
-	for named, records := range (&Batch{Records: l.records}).ByPartition() {
-		tp := partition.ID(named)
+	for tp, records := range byPartition(l.records) {
 		parts++
 		n := d.lanes[tp]
 		if n == nil {
@@ -535,6 +538,16 @@ func (d *driver) lease() bool {
 		}
 		for _, r := range records {
 			n.records[r.Offset].taken = true
+		}
+	}
+	for i, s := range l.shares() {
+		if s.ID != call.order[i] || !slices.Equal(s.kafka, call.had[s.ID]) || len(s.records) != len(s.kafka) {
+			d.wrong("the share of %v is said to be %d records", s.ID, len(s.records))
+		}
+		for j, r := range s.records {
+			if int(r.Offset) != call.at[s.kafka[j]] {
+				d.wrong("%v: offset %d is said to be %d", s.ID, call.at[s.kafka[j]], r.Offset)
+			}
 		}
 	}
 	for tp := range call.had {
@@ -672,9 +685,26 @@ func scribble(rng *rand.Rand, r *kgo.Record) {
 	}
 }
 
+// byPartition ranges over the partitions of a batch.
+func byPartition(rest []*kgo.Record) iter.Seq2[partition.ID, []*kgo.Record] {
+	return func(yield func(partition.ID, []*kgo.Record) bool) {
+		for len(rest) > 0 {
+			tp := partition.ID{Topic: rest[0].Topic, Partition: rest[0].Partition}
+			n := slices.IndexFunc(rest, func(r *kgo.Record) bool { return r.Topic != tp.Topic || r.Partition != tp.Partition })
+			if n < 0 {
+				n = len(rest)
+			}
+			if !yield(tp, slices.Clip(rest[:n])) {
+				return
+			}
+			rest = rest[n:]
+		}
+	}
+}
+
 // outcome invents what a function does with its batch and returns, and which
 // records that is said of.
-func (d *driver) outcome(call *naiveCall) (said []naiveFailure, cause, err error) {
+func (d *driver) outcome(call *naiveCall) (said []naiveFailure, cause error, v plan.Verdict) {
 	b := &call.lease.call
 	var records []*kgo.Record
 	for _, tp := range call.order {
@@ -693,52 +723,47 @@ func (d *driver) outcome(call *naiveCall) (said []naiveFailure, cause, err error
 			clear(b.records)
 		}
 	}
-	kinds := []func() error{
-		func() error { return errors.New("no") },
-		func() error { return Permanent(nil) },
-		func() error { return TooLarge(nil) },
-		func() error { return Throttled(time.Second, nil) },
-		func() error { return Throttled(0, nil) },
-		func() error { return Throttled(0, nil) },
-		func() error { return Refused(nil) },
-		func() error { return Busy(time.Second, nil) },
-		func() error { return Halt(nil) },
+	kinds := []plan.Verdict{
+		{Outcome: plan.OutcomeFailure},
+		{Outcome: plan.OutcomePermanent},
+		{Outcome: plan.OutcomeTooLarge},
+		{Outcome: plan.OutcomeThrottled, After: time.Second},
+		{Outcome: plan.OutcomeThrottled},
+		{Outcome: plan.OutcomeThrottled},
+		{Outcome: plan.OutcomeHalt, Refused: true},
+		{Outcome: plan.OutcomeThrottled, After: time.Second, Busy: true},
+		{Outcome: plan.OutcomeHalt},
 	}
-	one := func(most int) error { return kinds[d.rng.IntN(most)]() }
+	for i := range kinds {
+		kinds[i].Err = errors.New(kinds[i].Outcome.String())
+	}
+	failed := kinds[0]
+	one := func(most int) plan.Verdict { return kinds[d.rng.IntN(most)] }
 	dice := d.rng.IntN(12)
 	switch {
 	case d.sick(call) && d.rng.IntN(2) == 0:
-		return nil, nil, kinds[3+d.rng.IntN(3)]()
+		return nil, nil, kinds[3+d.rng.IntN(3)]
 	case d.sick(call):
 		dice = 7
 	case d.ill && d.rng.IntN(4) > 0:
-		return nil, nil, nil
+		return nil, nil, plan.Verdict{}
 	}
 	switch dice {
 	case 0, 1, 2:
-		return nil, nil, errors.New("no")
+		return nil, nil, failed
 	case 3:
 		return nil, nil, one(len(kinds))
 	case 4:
 		cause = []error{ErrInvokeTimeout, ErrRevoked, ErrStopping}[d.rng.IntN(3)]
-		return nil, cause, errors.New("no")
+		return nil, cause, failed
 	case 5:
 		if d.rng.IntN(4) == 0 {
-			return nil, ErrInvokeTimeout, Throttled(0, nil)
+			return nil, ErrInvokeTimeout, kinds[4]
 		}
 		fallthrough
 	case 6, 7:
-		var f Failures
-		say := func(tp partition.ID, r *kgo.Record, err error, stop bool) {
-			at := call.at[r]
-			if d.rng.IntN(3) == 0 { // of a copy
-				r = &kgo.Record{Topic: tp.Topic, Partition: tp.Partition, Offset: int64(at)}
-			}
-			if said = append(said, naiveFailure{tp, at, err, stop}); stop {
-				f.StopAt(r, err)
-			} else {
-				f.Add(r, err)
-			}
+		say := func(tp partition.ID, r *kgo.Record, says plan.Verdict, stop bool) {
+			said = append(said, naiveFailure{tp, call.at[r], says, stop})
 		}
 		for _, tp := range call.order {
 			for _, r := range call.had[tp] {
@@ -747,7 +772,7 @@ func (d *driver) outcome(call *naiveCall) (said []naiveFailure, cause, err error
 					say(tp, r, one(3), false)
 				case 1:
 					if d.rng.IntN(3) == 0 {
-						say(tp, r, errStopped, true)
+						say(tp, r, failed, true)
 					}
 				case 2:
 					if d.rng.IntN(10) == 0 {
@@ -755,33 +780,78 @@ func (d *driver) outcome(call *naiveCall) (said []naiveFailure, cause, err error
 					}
 				case 3:
 					if d.sick(call) {
-						say(tp, r, kinds[3+d.rng.IntN(4)](), d.rng.IntN(2) == 0)
+						say(tp, r, kinds[3+d.rng.IntN(4)], d.rng.IntN(2) == 0)
 					}
 				}
 			}
 		}
 		if d.rng.IntN(20) == 0 {
-			f.Add(&kgo.Record{Topic: "strange"}, errors.New("no"))
-			said = append(said, naiveFailure{offset: -1, err: errors.New("no")})
+			said = append(said, naiveFailure{offset: -1, says: failed})
 		}
-		return said, nil, f.Err()
+		return said, nil, partialVerdict(call, said)
 	}
-	return nil, nil, nil
+	return nil, nil, plan.Verdict{}
+}
+
+// partialVerdict is the verdict of a call that says that of records. A throttle or a
+// halt of one is that of the call.
+func partialVerdict(call *naiveCall, said []naiveFailure) (v plan.Verdict) {
+	if len(said) == 0 {
+		return v
+	}
+	v = plan.Verdict{Outcome: plan.OutcomePartial, Err: errors.New("some failed"), Busy: true, Refused: true}
+	found := map[[2]int]plan.Failure{}
+	for _, f := range said {
+		if f.offset < 0 {
+			return plan.Verdict{Outcome: plan.OutcomeFailure, Err: f.says.Err}
+		}
+		part := slices.IndexFunc(call.lease.work.parts, func(p *part) bool { return p.lane.ID == f.tp })
+		record, _ := plan.Find(call.lease.work.parts[part].left[0].Records, int64(f.offset))
+		at := [2]int{part, record}
+		found[at] = plan.Failure{Part: part, Record: record, Err: f.says.Err,
+			Outcome: plan.Stronger(found[at].Outcome, f.says.Outcome), Stopped: found[at].Stopped || f.stopped}
+		switch f.says.Outcome {
+		case plan.OutcomeThrottled:
+			v.After, v.Busy = max(v.After, f.says.After), v.Busy && f.says.Busy
+			v.Outcome = plan.Stronger(v.Outcome, f.says.Outcome)
+		case plan.OutcomeHalt:
+			v.Refused = v.Refused && f.says.Refused
+			v.Outcome = plan.Stronger(v.Outcome, f.says.Outcome)
+		}
+	}
+	v.Busy, v.Refused = v.Busy && v.Outcome == plan.OutcomeThrottled, v.Refused && v.Outcome == plan.OutcomeHalt
+	if v.Outcome != plan.OutcomeThrottled {
+		v.After = 0
+	}
+	v.Failures = slices.SortedFunc(maps.Values(found), func(a, b plan.Failure) int {
+		return cmp.Or(cmp.Compare(a.Part, b.Part), cmp.Compare(a.Record, b.Record))
+	})
+	return v
 }
 
 // end ends one of the invocations that run, and tells the model.
-func (d *driver) end(i int, err, cause error, said []naiveFailure) {
+func (d *driver) end(i int, v plan.Verdict, cause error, said []naiveFailure) {
 	call := d.calls[i]
 	d.calls = slices.Delete(d.calls, i, i+1)
 	l := call.lease
 	l.cancel(cause) // if that was not done before
-	v := verdictOf(&l.call, err)
+	// What the engine cut short proves nothing, and a call that was cut short by its
+	// time failed, unless the function was not reached.
+	switch cause := context.Cause(l.ctx); {
+	case v.Outcome == plan.OutcomeSuccess:
+	case cause == ErrRevoked, cause == ErrStopping:
+		v = plan.Verdict{Outcome: plan.OutcomeAbandoned, Err: cause}
+	case cause == ErrInvokeTimeout && v.Outcome == plan.OutcomeThrottled && v.Failures == nil:
+		v = plan.Verdict{Outcome: plan.OutcomeAbandoned, Err: v.Err}
+	case cause == ErrInvokeTimeout:
+		v = plan.Verdict{Outcome: plan.OutcomeFailure, Err: cause}
+	}
 	d.mu.Lock()
 	for tp := range call.had {
 		d.lanes[tp].inFlight = false
 	}
 	halted := d.e.holds&holdHalt != 0
-	halts := d.expect(call, judge(err, context.Cause(l.ctx)).Verdict, said)
+	halts := d.expect(call, v, said)
 	d.mu.Unlock()
 	d.trace("   ended: %v %s %v %v", call.order, v.Outcome, v.Err, v.Failures)
 	d.e.end(l, v)
@@ -902,13 +972,13 @@ func (d *driver) expect(call *naiveCall, v plan.Verdict, said []naiveFailure) (h
 	}
 	delay := d.e.cfg.backoff(1)
 	outcome, blamed, apart := d.suspect(call, v, outcome, partial, func(tp partition.ID, at int) plan.Outcome {
-		var errs []error
+		is := plan.OutcomeSuccess
 		for _, f := range said {
 			if f.tp == tp && f.offset == at {
-				errs = append(errs, f.err)
+				is = plan.Stronger(is, f.says.Outcome)
 			}
 		}
-		return judge(errors.Join(errs...), nil).Outcome
+		return is
 	})
 	alone := true // whether nobody else waits
 	for tp := range apart {
@@ -961,12 +1031,12 @@ func (d *driver) expect(call *naiveCall, v plan.Verdict, said []naiveFailure) (h
 		}
 		switch {
 		case partial:
-			stop, failed := -1, map[int][]error{}
+			stop, failed := -1, map[int]plan.Outcome{}
 			for _, f := range said {
 				if f.tp != tp {
 					continue
 				}
-				failed[f.offset] = append(failed[f.offset], f.err)
+				failed[f.offset] = plan.Stronger(failed[f.offset], f.says.Outcome)
 				if f.stopped && (stop < 0 || f.offset < stop) {
 					stop = f.offset
 				}
@@ -976,7 +1046,7 @@ func (d *driver) expect(call *naiveCall, v plan.Verdict, said []naiveFailure) (h
 			for _, r := range records {
 				at := call.at[r]
 				m := &n.records[at]
-				is := judge(errors.Join(failed[at]...), nil).Outcome
+				is := failed[at]
 				switch {
 				case stop >= 0 && at > stop, !blamed[tp] && (is == plan.OutcomeThrottled || is == plan.OutcomeHalt):
 					throttled = throttled || stop < 0 || at <= stop
@@ -1223,8 +1293,8 @@ func (d *driver) step(leftOut uint) {
 		d.lease()
 	case op < 17 && len(d.calls) > 0:
 		i := d.rng.IntN(len(d.calls))
-		said, cause, err := d.outcome(d.calls[i])
-		d.end(i, err, cause, said)
+		said, cause, v := d.outcome(d.calls[i])
+		d.end(i, v, cause, said)
 	case op == 17 && owned:
 		d.mu.Lock()
 		n.lose()
@@ -1283,8 +1353,8 @@ func (d *driver) rounds() {
 			}
 		}
 		for len(d.calls) > 0 {
-			said, cause, err := d.outcome(d.calls[0])
-			d.end(0, err, cause, said)
+			said, cause, v := d.outcome(d.calls[0])
+			d.end(0, v, cause, said)
 		}
 		time.Sleep(time.Duration(d.rng.Int64N(int64(3 * time.Second))))
 		synctest.Wait()
@@ -1376,7 +1446,7 @@ func (n *naiveLane) lose() {
 // finish brings everything to its end.
 func (d *driver) finish() {
 	for len(d.calls) > 0 {
-		d.end(0, nil, nil, nil)
+		d.end(0, plan.Verdict{}, nil, nil)
 	}
 	if d.sending != nil {
 		d.commit()
@@ -1400,7 +1470,7 @@ func (d *driver) finish() {
 		}
 		for d.lease() {
 			if n := len(d.calls); n > 0 {
-				d.end(n-1, nil, nil, nil)
+				d.end(n-1, plan.Verdict{}, nil, nil)
 			}
 		}
 		synctest.Wait()

@@ -164,10 +164,10 @@ func (t *teller) discard(d discardEvent) *Discard {
 }
 
 func (t *teller) committed(offsets, failed map[partition.ID]int64, took time.Duration, err error) {
-	fire(t.watch, func(h *Hooks) func(Commit) { return h.Committed }, Commit{Mapping: t.name, Offsets: byPartition(offsets), Failed: byPartition(failed), Took: took, Err: guard.Keep(err)})
+	fire(t.watch, func(h *Hooks) func(Commit) { return h.Committed }, Commit{Mapping: t.name, Offsets: offsetsByPartition(offsets), Failed: offsetsByPartition(failed), Took: took, Err: guard.Keep(err)})
 }
 
-func byPartition(of map[partition.ID]int64) map[TopicPartition]int64 {
+func offsetsByPartition(of map[partition.ID]int64) map[TopicPartition]int64 {
 	offsets := make(map[TopicPartition]int64, len(of))
 	for tp, at := range of {
 		offsets[TopicPartition(tp)] = at
