@@ -3,6 +3,7 @@ package esm
 import (
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"slices"
 	"strings"
 	"testing"
@@ -11,6 +12,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/seed429fd032/esm/internal/partition"
+	"github.com/seed429fd032/esm/internal/plan"
 )
 
 func TestWhatAnErrorMeans(t *testing.T) {
@@ -125,5 +127,94 @@ func TestFailuresAreReadBack(t *testing.T) {
 	}
 	if msg := f.Err().Error(); msg != "esm: 3 records of the batch failed: orders/1 offset 7: a; orders/2 offset 9: b; /0 offset -1: the function stopped here" {
 		t.Errorf("%q", msg)
+	}
+}
+
+// TestRecordsAreFoundInACall: whatever a function wrote into its records and made of
+// its slice, and however it names a record, once or more often, the verdict is of that
+// record. One that was not in the call makes all of it a failure.
+func TestRecordsAreFoundInACall(t *testing.T) {
+	strangers := 0
+	for seed := range uint64(2000) {
+		rng := rand.New(rand.NewPCG(seed, 15))
+		var shares []share
+		for p := range int32(1 + rng.IntN(3)) {
+			s := share{ID: partition.ID{Topic: "orders", Partition: p}}
+			offset := int64(rng.IntN(100))
+			for range 1 + rng.IntN(6) {
+				s.records = append(s.records, plan.Record{Offset: offset})
+				s.kafka = append(s.kafka, &kgo.Record{Topic: "orders", Partition: p, Offset: offset})
+				offset += 1 + int64(rng.IntN(3))
+			}
+			shares = append(shares, s)
+		}
+		was := func(part, record int) *kgo.Record {
+			return &kgo.Record{Topic: "orders", Partition: shares[part].Partition, Offset: shares[part].records[record].Offset}
+		}
+		scribbled := rng.IntN(2) == 0
+		if scribbled {
+			for _, s := range shares {
+				for i := range s.kafka { // they all say that they are another one
+					s.kafka[i].Partition, s.kafka[i].Offset = shares[0].Partition, shares[0].records[0].Offset
+				}
+			}
+		}
+		want := map[[2]int]plan.Failure{}
+		var f Failures
+		stranger := false
+		for range 1 + rng.IntN(6) {
+			part := rng.IntN(len(shares))
+			record := rng.IntN(len(shares[part].records))
+			r := shares[part].kafka[record]
+			if rng.IntN(2) == 0 {
+				r = was(part, record)
+			}
+			if rng.IntN(20) == 0 {
+				r = []*kgo.Record{nil, {Topic: "others", Offset: r.Offset}, {Topic: "orders", Partition: shares[part].Partition, Offset: -1}}[rng.IntN(3)]
+				stranger = true
+			}
+			at := [2]int{part, record}
+			w := want[at]
+			w.Part, w.Record = part, record
+			kind := rng.IntN(3)
+			err := []error{errors.New("no"), Permanent(nil), TooLarge(nil)}[kind]
+			w.Outcome = plan.Stronger(w.Outcome, []plan.Outcome{plan.OutcomeFailure, plan.OutcomePermanent, plan.OutcomeTooLarge}[kind])
+			if rng.IntN(3) == 0 {
+				f.StopAt(r, err)
+				w.Stopped = true
+			} else {
+				f.Add(r, err)
+			}
+			want[at] = w
+		}
+		v := judge(f.Err(), nil)
+		v.resolve(shares)
+		if stranger {
+			strangers++
+			if v.Outcome != plan.OutcomeFailure || v.Failures != nil || !strings.Contains(v.Err.Error(), "is no record of this batch") {
+				t.Fatalf("seed %d: a stranger: %s, %v, %v", seed, v.Outcome, v.Failures, v.Err)
+			}
+			continue
+		}
+		if v.Outcome != plan.OutcomePartial || len(v.Failures) != len(want) {
+			t.Fatalf("seed %d: %s of %+v, want %+v", seed, v.Outcome, v.Failures, want)
+		}
+		last := [2]int{-1, -1}
+		for _, got := range v.Failures {
+			at := [2]int{got.Part, got.Record}
+			if slices.Compare(last[:], at[:]) >= 0 {
+				t.Fatalf("seed %d: not in order: %+v", seed, v.Failures)
+			}
+			last = at
+			if got.Err == nil {
+				t.Fatalf("seed %d: no error: %+v", seed, got)
+			}
+			if got.Err = nil; got != want[at] {
+				t.Fatalf("seed %d: %+v, want %+v", seed, got, want[at])
+			}
+		}
+	}
+	if strangers < 100 {
+		t.Errorf("%d of the calls named a stranger: the test proves nothing of them", strangers)
 	}
 }
