@@ -26,7 +26,7 @@ type callClock struct {
 	done  chan struct{}
 	unset func() bool // of the end of the engine's context
 
-	mu       sync.Mutex // a leaf
+	mu       sync.Mutex // a leaf, but for that of the call's placeClock
 	err      error
 	over     bool // its time is
 	deadline time.Time
