@@ -704,7 +704,7 @@ func byPartition(rest []*kgo.Record) iter.Seq2[partition.ID, []*kgo.Record] {
 
 // outcome invents what a function does with its batch and returns, and which
 // records that is said of.
-func (d *driver) outcome(call *naiveCall) (said []naiveFailure, cause error, v plan.Verdict) {
+func (d *driver) outcome(call *naiveCall) (said []naiveFailure, v plan.Verdict, cause error) {
 	b := &call.lease.call
 	var records []*kgo.Record
 	for _, tp := range call.order {
@@ -742,23 +742,23 @@ func (d *driver) outcome(call *naiveCall) (said []naiveFailure, cause error, v p
 	dice := d.rng.IntN(12)
 	switch {
 	case d.sick(call) && d.rng.IntN(2) == 0:
-		return nil, nil, kinds[3+d.rng.IntN(3)]
+		return nil, kinds[3+d.rng.IntN(3)], nil
 	case d.sick(call):
 		dice = 7
 	case d.ill && d.rng.IntN(4) > 0:
-		return nil, nil, plan.Verdict{}
+		return nil, plan.Verdict{}, nil
 	}
 	switch dice {
 	case 0, 1, 2:
-		return nil, nil, failed
+		return nil, failed, nil
 	case 3:
-		return nil, nil, one(len(kinds))
+		return nil, one(len(kinds)), nil
 	case 4:
 		cause = []error{ErrInvokeTimeout, ErrRevoked, ErrStopping}[d.rng.IntN(3)]
-		return nil, cause, failed
+		return nil, failed, cause
 	case 5:
 		if d.rng.IntN(4) == 0 {
-			return nil, ErrInvokeTimeout, kinds[4]
+			return nil, kinds[4], ErrInvokeTimeout
 		}
 		fallthrough
 	case 6, 7:
@@ -788,9 +788,9 @@ func (d *driver) outcome(call *naiveCall) (said []naiveFailure, cause error, v p
 		if d.rng.IntN(20) == 0 {
 			said = append(said, naiveFailure{offset: -1, says: failed})
 		}
-		return said, nil, partialVerdict(call, said)
+		return said, partialVerdict(call, said), nil
 	}
-	return nil, nil, plan.Verdict{}
+	return nil, plan.Verdict{}, nil
 }
 
 // partialVerdict is the verdict of a call that says that of records. A throttle or a
@@ -1293,7 +1293,7 @@ func (d *driver) step(leftOut uint) {
 		d.lease()
 	case op < 17 && len(d.calls) > 0:
 		i := d.rng.IntN(len(d.calls))
-		said, cause, v := d.outcome(d.calls[i])
+		said, v, cause := d.outcome(d.calls[i])
 		d.end(i, v, cause, said)
 	case op == 17 && owned:
 		d.mu.Lock()
@@ -1353,7 +1353,7 @@ func (d *driver) rounds() {
 			}
 		}
 		for len(d.calls) > 0 {
-			said, cause, v := d.outcome(d.calls[0])
+			said, v, cause := d.outcome(d.calls[0])
 			d.end(0, v, cause, said)
 		}
 		time.Sleep(time.Duration(d.rng.Int64N(int64(3 * time.Second))))
