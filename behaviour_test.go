@@ -21,7 +21,7 @@ import (
 
 	"github.com/seed429fd032/esm"
 	"github.com/seed429fd032/esm/esmtest"
-	"github.com/seed429fd032/esm/internal/kafkatest"
+	"github.com/seed429fd032/esm/internal/testing/kafkatest"
 	"github.com/seed429fd032/esm/scaling"
 )
 

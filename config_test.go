@@ -13,9 +13,9 @@ import (
 // that is not reached by an option of this list has none.
 func everyOption() []Option {
 	return []Option{
-		WithMinPollers(3), WithMaxPollers(9), WithOnDemand(), WithPollerConcurrency(7), WithPollerByteRate(123_456), WithMaxConcurrency(11),
+		WithMinPollers(3), WithMaxPollers(9), WithOnDemand(true), WithPollerConcurrency(7), WithPollerByteRate(123_456), WithMaxConcurrency(11),
 		WithBatchSize(33), WithBatchWindow(44 * time.Second), WithBatchBytes(55), WithBackoff(Constant(0)), WithInvokeTimeout(time.Hour),
-		WithPauseOnHalt(), WithStopTimeout(time.Hour), WithRevokeTimeout(time.Minute), WithStartTimeout(time.Hour),
+		WithPauseOnHalt(true), WithStopTimeout(time.Hour), WithRevokeTimeout(time.Minute), WithStartTimeout(time.Hour),
 		WithStartCheck(func(context.Context) error { return nil }),
 		WithMaxRetries(4), WithMaxRecordAge(time.Hour), WithBisect(true), WithDestination(Drop), WithMemoryBudget(1 << 30), WithName("x"), WithLogger(slog.New(slog.DiscardHandler)), WithHooks(Hooks{}),
 	}

@@ -78,31 +78,3 @@ func compile(t *testing.T, program string) (output []byte, err error) {
 	}
 	return exec.CommandContext(t.Context(), "go", "build", "-o", filepath.Join(dir, "program"), "-overlay", filepath.Join(dir, "overlay.json"), "./internal/readme").CombinedOutput()
 }
-
-// TestWhatUsersLink: a program carries what it uses: with package esm no test
-// kit, no Kafka and no cloud, and with each Invoker only what that needs.
-func TestWhatUsersLink(t *testing.T) {
-	for pkg, unwanted := range map[string][]string{
-		".":             {"testing", "kfake", "aws-sdk", "aws-lambda-go", "smithy", "kadm", "net/http/httptest"},
-		"./awslambda":   {"testing", "kfake", "aws-lambda-go", "aws-sdk-go-v2/config", "aws-sdk-go-v2/service/s", "internal/lambdapool", "internal/lambdafront"},
-		"./lambdalocal": {"testing", "kfake", "aws-sdk", "smithy", "internal/lambdafront", "internal/lambdatest"},
-		"./esmhttp":     {"testing", "kfake", "aws-sdk", "aws-lambda-go", "smithy", "internal/lambdapool"},
-		"./kafkadest":   {"testing", "kfake", "aws-sdk", "aws-lambda-go", "smithy"},
-	} {
-		out, err := exec.CommandContext(t.Context(), "go", "list", "-deps", pkg).CombinedOutput()
-		if err != nil {
-			t.Fatalf("%v\n%s", err, out)
-		}
-		deps := strings.Fields(string(out))
-		if len(deps) < 50 {
-			t.Fatalf("%d packages: %s", len(deps), out)
-		}
-		for _, dep := range deps {
-			for _, u := range unwanted {
-				if strings.Contains(dep, u) {
-					t.Errorf("package %s links %s", pkg, dep)
-				}
-			}
-		}
-	}
-}

@@ -142,7 +142,7 @@ func survives(t *testing.T, mapping *atomic.Pointer[esm.Mapping], say func(error
 		Discarded:      func(i *esm.Discard) { look(i.Err) },
 		Throttled:      func(i esm.Invocation) { look(i.Err) },
 	}
-	m := esmtest.New(t, k.Source("orders", "billing"), inv, quiet(), esm.WithBackoff(esm.Constant(time.Second)), esm.WithPauseOnHalt(),
+	m := esmtest.New(t, k.Source("orders", "billing"), inv, quiet(), esm.WithBackoff(esm.Constant(time.Second)), esm.WithPauseOnHalt(true),
 		esm.WithDestination(dest), esm.WithBatchSize(5), esm.WithHooks(looked))
 	mapping.Store(m)
 	if err := m.Start(t.Context()); err != nil {

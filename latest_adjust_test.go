@@ -15,7 +15,7 @@ import (
 // should when it has one, minutes later: with Latest where it stood, otherwise at
 // its start.
 func TestALeaderlessPartitionHoldsNoOtherUp(t *testing.T) {
-	for name, start := range map[string]esm.StartingPosition{"latest": esm.Latest(), "horizon": esm.TrimHorizon} {
+	for name, start := range map[string]esm.StartingPosition{"latest": esm.Latest(), "horizon": esm.TrimHorizon()} {
 		t.Run(name, func(t *testing.T) {
 			virtual(t, func(t *testing.T) {
 				k := esmtest.NewKafka(t, esmtest.Topic("orders", 6))

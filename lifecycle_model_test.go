@@ -214,7 +214,7 @@ func live(t *testing.T, phase int, calls []string) {
 	}})}
 	halts := slices.Contains(calls, "halt")
 	if name == "halted" || halts && len(calls)%2 == 0 {
-		opts = append(opts, esm.WithPauseOnHalt())
+		opts = append(opts, esm.WithPauseOnHalt(true))
 		halts = false
 	}
 	l.m = esmtest.New(t, source, l.inv, opts...)

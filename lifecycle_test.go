@@ -322,7 +322,7 @@ func TestPauseAndHaltAreSeparateReasons(t *testing.T) {
 		k := esmtest.NewKafka(t, esmtest.Topic("orders", 1))
 		gone := errors.New("function not found")
 		inv := esmtest.NewInvoker(t).Fail(1, esm.Halt(gone))
-		m := esmtest.Start(t, k.Source("orders", "billing"), inv, esm.WithPauseOnHalt())
+		m := esmtest.Start(t, k.Source("orders", "billing"), inv, esm.WithPauseOnHalt(true))
 		k.Produce("orders", "a")
 		time.Sleep(time.Second)
 		phase := func(want esm.Phase) {
@@ -620,7 +620,7 @@ func TestPausesAndResumesAtOnce(t *testing.T) {
 	virtual(t, func(t *testing.T) {
 		k := esmtest.NewKafka(t, esmtest.Topic("orders", 1))
 		inv := esmtest.NewInvoker(t)
-		m := esmtest.Start(t, k.Source("orders", "billing"), inv, quiet(), esm.WithPauseOnHalt(), esm.WithBatchWindow(0))
+		m := esmtest.Start(t, k.Source("orders", "billing"), inv, quiet(), esm.WithPauseOnHalt(true), esm.WithBatchWindow(0))
 		for i := range 300 {
 			if i%3 == 0 {
 				inv.Return(esm.Halt(errBilling))

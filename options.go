@@ -103,8 +103,9 @@ func WithMaxPollers(n int) Option {
 
 // WithOnDemand scales as AWS's on-demand mode does: from one poller, by what
 // the lag asks for, once a minute. It excludes [WithMinPollers] and
-// [WithMaxPollers]. Cannot be updated. (AWS: no ProvisionedPollerConfig.)
-func WithOnDemand() Option { return option(func(c *config) { c.onDemand = true }) }
+// [WithMaxPollers]. Default: off. Cannot be updated. (AWS: no
+// ProvisionedPollerConfig.)
+func WithOnDemand(on bool) Option { return option(func(c *config) { c.onDemand = on }) }
 
 // WithPollerConcurrency sets how many invocations a poller has at once at
 // most: 1 to 1000, default 5. Can be updated. (AWS: always 5.)
@@ -218,8 +219,8 @@ func WithDestination(d Destination) Option {
 }
 
 // WithPauseOnHalt makes a Mapping that halts wait for [Mapping.Resume] instead
-// of stopping. Cannot be updated. (AWS: always.)
-func WithPauseOnHalt() Option { return option(func(c *config) { c.pauseOnHalt = true }) }
+// of stopping. Default: off. Cannot be updated. (AWS: always.)
+func WithPauseOnHalt(on bool) Option { return option(func(c *config) { c.pauseOnHalt = on }) }
 
 // WithStopTimeout bounds [Mapping.Stop], with its last commit and leaving the
 // group: 100 ms to 24 h, default 20 s, because Kubernetes kills after 30. The

@@ -85,7 +85,8 @@ func TestBadInput(t *testing.T) {
 		{name: "max 2001", opts: []esm.Option{esm.WithMaxPollers(2001)}, want: []string{"WithMaxPollers"}},
 		{name: "max below min", opts: []esm.Option{esm.WithMinPollers(10), esm.WithMaxPollers(9)}, want: []string{"WithMaxPollers"}},
 		{name: "max below min, the other way round", opts: []esm.Option{esm.WithMaxPollers(9), esm.WithMinPollers(10)}, want: []string{"WithMaxPollers"}},
-		{name: "on demand with bounds", opts: []esm.Option{esm.WithOnDemand(), esm.WithMinPollers(2)}, want: []string{"WithOnDemand"}},
+		{name: "on demand with bounds", opts: []esm.Option{esm.WithOnDemand(true), esm.WithMinPollers(2)}, want: []string{"WithOnDemand"}},
+		{name: "on demand, switched off", opts: []esm.Option{esm.WithOnDemand(true), esm.WithMinPollers(2), esm.WithOnDemand(false)}},
 		{name: "concurrency", opts: []esm.Option{esm.WithPollerConcurrency(0)}, want: []string{"WithPollerConcurrency"}},
 		{name: "byte rate", opts: []esm.Option{esm.WithPollerByteRate(999)}, want: []string{"WithPollerByteRate"}},
 		{name: "byte rate unlimited", opts: []esm.Option{esm.WithPollerByteRate(esm.Unlimited), esm.WithMaxConcurrency(esm.Unlimited)}},
@@ -149,7 +150,7 @@ func TestUpdateChangesAllOrNothing(t *testing.T) {
 		t.Errorf("%v", err)
 	}
 	// Before Start, all options can be changed.
-	if err := m.Update(esm.WithName("x"), esm.WithRevokeTimeout(time.Second), esm.WithPauseOnHalt()); err != nil {
+	if err := m.Update(esm.WithName("x"), esm.WithRevokeTimeout(time.Second), esm.WithPauseOnHalt(true)); err != nil {
 		t.Error(err)
 	}
 }

@@ -29,7 +29,7 @@ func TestStartingPositions(t *testing.T) {
 			at   esm.StartingPosition
 			want string
 		}{
-			"horizon":   {esm.TrimHorizon, "monday tuesday"},
+			"horizon":   {esm.TrimHorizon(), "monday tuesday"},
 			"latest":    {esm.Latest(), ""},
 			"timestamp": {esm.AtTimestamp(noon), "tuesday"},
 			"now":       {esm.AtTimestamp(time.Now()), ""},

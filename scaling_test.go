@@ -80,7 +80,7 @@ func TestOnDemandStartsWithOneAndStepsOnceAMinute(t *testing.T) {
 		fill(k, "orders", 50, 2000)
 		inv := esm.InvokerFunc(func(context.Context, *esm.Batch) error { time.Sleep(time.Second); return nil })
 		var scaled []time.Time
-		m := esmtest.Start(t, k.Source("orders", "billing"), inv, quiet(), esm.WithOnDemand(), esm.WithHooks(esm.Hooks{
+		m := esmtest.Start(t, k.Source("orders", "billing"), inv, quiet(), esm.WithOnDemand(true), esm.WithHooks(esm.Hooks{
 			Scaled: func(i scaling.Decision) {
 				if i.Reason != "partitions were assigned" {
 					scaled = append(scaled, time.Now())

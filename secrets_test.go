@@ -8,7 +8,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/seed429fd032/esm"
-	"github.com/seed429fd032/esm/internal/secrettest"
+	"github.com/seed429fd032/esm/internal/testing/secrettest"
 )
 
 // TestSecretsInWrongBrokersAreNotSaid: people put logins into addresses, as they

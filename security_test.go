@@ -18,7 +18,7 @@ import (
 
 	"github.com/seed429fd032/esm"
 	"github.com/seed429fd032/esm/esmtest"
-	"github.com/seed429fd032/esm/internal/kafkatest"
+	"github.com/seed429fd032/esm/internal/testing/kafkatest"
 )
 
 // The tests in this file say what a real broker with logins, TLS and rights

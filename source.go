@@ -98,7 +98,7 @@ const (
 
 // TrimHorizon begins at the oldest record that there is. It is the zero
 // StartingPosition. (AWS: TRIM_HORIZON.)
-var TrimHorizon = StartingPosition{}
+func TrimHorizon() StartingPosition { return StartingPosition{} }
 
 // Latest begins at the ends that the partitions have while [Mapping.Start] runs,
 // and loses none of the records that are produced after Start has returned: the

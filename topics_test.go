@@ -239,7 +239,7 @@ func TestStartingPositionsHoldAfterARestart(t *testing.T) {
 		at                        esm.StartingPosition
 		first, second, fresh, old string
 	}{
-		"TrimHorizon": {at: esm.TrimHorizon, second: "monday noon later", old: "early late"},
+		"TrimHorizon": {at: esm.TrimHorizon(), second: "monday noon later", old: "early late"},
 		"AtTimestamp": {at: esm.AtTimestamp(noon), second: "noon later", old: "late"},
 		// What came after the first start is wanted, also by the second.
 		"Latest": {at: esm.Latest(), second: "later", old: "early late"},

@@ -85,10 +85,10 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/lambda/types"
 
 	"github.com/seed429fd032/esm"
-	"github.com/seed429fd032/esm/internal/conns"
-	"github.com/seed429fd032/esm/internal/lambdaresult"
-	"github.com/seed429fd032/esm/internal/payload"
-	"github.com/seed429fd032/esm/internal/reach"
+	"github.com/seed429fd032/esm/internal/invokers/conns"
+	"github.com/seed429fd032/esm/internal/invokers/lambdaresult"
+	"github.com/seed429fd032/esm/internal/invokers/payload"
+	"github.com/seed429fd032/esm/internal/invokers/reach"
 	"github.com/seed429fd032/esm/internal/redact"
 )
 
@@ -119,7 +119,7 @@ var errTimeout = errors.New("awslambda: no answer in time (WithTimeout, or the t
 // cfg says the region, the credentials and where the endpoint is. Its retryer
 // and its DefaultsMode are not used. Of the SDK's own HTTP client, which it has
 // unless the host set another one, the transport and the timeout are used, with
-// a pool of connections for this Invoker alone ([WithConnections]). Another one
+// a pool of connections for this Invoker alone ([WithMaxIdleConnections]). Another one
 // is used as it is, except that it follows no redirect, and has to keep enough
 // connections open by itself.
 func New(cfg aws.Config, function string, opts ...Option) (*Invoker, error) {

@@ -23,9 +23,9 @@ import (
 	"github.com/seed429fd032/esm"
 	"github.com/seed429fd032/esm/awslambda"
 	"github.com/seed429fd032/esm/esmtest"
-	"github.com/seed429fd032/esm/internal/lambdafront"
-	"github.com/seed429fd032/esm/internal/lambdapool"
-	"github.com/seed429fd032/esm/internal/lambdatest"
+	"github.com/seed429fd032/esm/internal/invokers/lambdapool"
+	"github.com/seed429fd032/esm/internal/testing/lambdafront"
+	"github.com/seed429fd032/esm/internal/testing/lambdatest"
 )
 
 func TestMain(m *testing.M) {
@@ -88,7 +88,7 @@ func TestFunctionInLambda(t *testing.T) {
 		front.Add("orders", s.Most, pool(t, "function", func(c *lambdapool.Config) { c.Env, c.Timeout, c.Most = s.Env, s.Timeout, s.Most }))
 		var opts []awslambda.Option
 		if s.Report {
-			opts = append(opts, awslambda.WithReportBatchItemFailures())
+			opts = append(opts, awslambda.WithReportBatchItemFailures(true))
 		}
 		return invoker(t, front, "orders", opts...)
 	})
@@ -117,7 +117,7 @@ func TestItConforms(t *testing.T) {
 			}
 			return lambdatest.Items(b, err)
 		}))
-		return invoker(t, front, "orders", awslambda.WithReportBatchItemFailures())
+		return invoker(t, front, "orders", awslambda.WithReportBatchItemFailures(true))
 	}, esmtest.NoPermanent, esmtest.NoTooLarge, esmtest.NoStopAt, esmtest.NoBatchInfo)
 }
 
@@ -372,11 +372,11 @@ func TestFunctionErrorSaysAll(t *testing.T) {
 }
 
 func TestMistakesAreReportedAtOnce(t *testing.T) {
-	_, err := awslambda.New(aws.Config{}, "", awslambda.WithConnections(0), awslambda.WithTimeout(time.Hour), awslambda.WithClientContext(map[string]string{"a": "b"}))
+	_, err := awslambda.New(aws.Config{}, "", awslambda.WithMaxIdleConnections(0), awslambda.WithTimeout(time.Hour), awslambda.WithClientContext(map[string]string{"a": "b"}))
 	if err == nil {
 		t.Fatal("it took all of them")
 	}
-	for _, want := range []string{"name of the function", "Region", "Credentials", "WithConnections(0)", "WithTimeout(1h0m0s)"} {
+	for _, want := range []string{"name of the function", "Region", "Credentials", "WithMaxIdleConnections(0)", "WithTimeout(1h0m0s)"} {
 		if !strings.Contains(err.Error(), want) {
 			t.Errorf("%s is not in: %v", want, err)
 		}

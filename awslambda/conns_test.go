@@ -1,11 +1,9 @@
 package awslambda_test
 
 import (
-	"context"
 	"crypto/tls"
 	"io"
 	"net/http"
-	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -15,7 +13,7 @@ import (
 	"github.com/seed429fd032/esm"
 	"github.com/seed429fd032/esm/awslambda"
 	"github.com/seed429fd032/esm/esmtest"
-	"github.com/seed429fd032/esm/internal/connstest"
+	"github.com/seed429fd032/esm/internal/testing/connstest"
 )
 
 // reached makes an Invoker with the SDK's own client, and the network that this
@@ -58,32 +56,6 @@ func reached(t *testing.T, version int, h http.HandlerFunc, change func(*awshttp
 	return inv, net
 }
 
-// eachVersion runs a test in virtual time with both versions of HTTP.
-func eachVersion(t *testing.T, f func(t *testing.T, version int)) {
-	for version, name := range map[int]string{1: "HTTP/1.1", 2: "HTTP/2"} {
-		t.Run(name, func(t *testing.T) { synctest.Test(t, func(t *testing.T) { f(t, version) }) })
-	}
-}
-
-// outcomes makes n calls at once, and counts what each was.
-func outcomes(inv esm.Invoker, n int) map[esm.Outcome]int {
-	var mu sync.Mutex
-	found := map[esm.Outcome]int{}
-	var all sync.WaitGroup
-	for range n {
-		all.Go(func() {
-			err := inv.Invoke(context.Background(), batch(1, 10))
-			mu.Lock()
-			defer mu.Unlock()
-			found[esm.Classify(context.Background(), err)]++
-		})
-	}
-	all.Wait()
-	return found
-}
-
-func aSecond(http.ResponseWriter, *http.Request) { time.Sleep(time.Second) }
-
 // Whether the time is that of the Invoker or of the SDK's client.
 func TestADeadConnectionCostsOneAttempt(t *testing.T) {
 	short := func(c *awshttp.BuildableClient) *awshttp.BuildableClient { return c.WithTimeout(5 * time.Second) }
@@ -95,13 +67,13 @@ func TestADeadConnectionCostsOneAttempt(t *testing.T) {
 		"the SDK's time-out": {change: short},
 	} {
 		t.Run(name, func(t *testing.T) {
-			eachVersion(t, func(t *testing.T, version int) {
-				inv, net := reached(t, version, aSecond, s.change, s.opts...)
-				outcomes(inv, 10)
+			connstest.EachVersion(t, func(t *testing.T, version int) {
+				inv, net := reached(t, version, connstest.ASecond, s.change, s.opts...)
+				connstest.Outcomes(inv, 10)
 				net.Swallow()
 				failed := 0
 				for range 10 {
-					failed += outcomes(inv, 1)[esm.OutcomeFailure]
+					failed += connstest.Outcomes(inv, 1)[esm.OutcomeFailure]
 				}
 				if failed != 1 {
 					t.Errorf("%d of 10 calls were attempts", failed)
@@ -116,31 +88,31 @@ func TestADeadConnectionCostsOneAttempt(t *testing.T) {
 func TestALongCallIsToldFromADeadConnection(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		inv, net := reached(t, 2, func(http.ResponseWriter, *http.Request) { time.Sleep(15 * time.Minute) }, nil)
-		if found := outcomes(inv, 3); found[esm.OutcomeSuccess] != 3 {
+		if found := connstest.Outcomes(inv, 3); found[esm.OutcomeSuccess] != 3 {
 			t.Errorf("%v", found)
 		}
 		time.AfterFunc(time.Second, net.Swallow)
 		since := time.Now()
-		if found := outcomes(inv, 3); found[esm.OutcomeFailure] != 3 {
+		if found := connstest.Outcomes(inv, 3); found[esm.OutcomeFailure] != 3 {
 			t.Errorf("in a dead connection: %v", found)
 		}
 		if d := time.Since(since); d > 32*time.Second {
 			t.Errorf("it took %s", d)
 		}
-		if found := outcomes(inv, 3); found[esm.OutcomeSuccess] != 3 {
+		if found := connstest.Outcomes(inv, 3); found[esm.OutcomeSuccess] != 3 {
 			t.Errorf("afterwards: %v", found)
 		}
 	})
 }
 
 func TestAConnectionThatWasClosedIdleIsNoAttempt(t *testing.T) {
-	eachVersion(t, func(t *testing.T, version int) {
-		inv, net := reached(t, version, aSecond, nil)
+	connstest.EachVersion(t, func(t *testing.T, version int) {
+		inv, net := reached(t, version, connstest.ASecond, nil)
 		for range 10 {
-			outcomes(inv, 5)
+			connstest.Outcomes(inv, 5)
 			net.CloseOnWrite(io.EOF)
 		}
-		if found := outcomes(inv, 10); found[esm.OutcomeSuccess] != 10 {
+		if found := connstest.Outcomes(inv, 10); found[esm.OutcomeSuccess] != 10 {
 			t.Errorf("%v", found)
 		}
 	})

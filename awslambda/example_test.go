@@ -14,7 +14,7 @@ func ExampleNew() {
 	var cfg aws.Config // of config.LoadDefaultConfig, in aws-sdk-go-v2/config
 	inv, err := awslambda.New(cfg, "billing",
 		awslambda.WithQualifier("live"),
-		awslambda.WithReportBatchItemFailures(),
+		awslambda.WithReportBatchItemFailures(true),
 	)
 	if err != nil {
 		log.Fatal(err)

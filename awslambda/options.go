@@ -36,11 +36,11 @@ func WithClientContext(custom map[string]string) Option {
 	return func(s *settings) { s.custom = custom }
 }
 
-// WithConnections is how many connections that are idle are kept open: 1,000 by
+// WithMaxIdleConnections is how many connections that are idle are kept open: 1,000 by
 // default, which are 200 pollers with 5 invocations each; 1 to 100,000. As many
 // calls as the Mapping makes at once are made at once, whatever this says: with
 // too few, each call more begins with a TLS handshake.
-func WithConnections(n int) Option {
+func WithMaxIdleConnections(n int) Option {
 	return func(s *settings) { s.connections = n }
 }
 
@@ -60,10 +60,10 @@ func WithTimeout(d time.Duration) Option {
 // Those are tried again, the others are settled. The offset may be a string,
 // and the identifier too, as "orders-0-100". Nothing, null and an empty list
 // are a success. What cannot be understood and a record that the batch does not
-// have are a failure of all. Without this option whatever a function returns is
-// a success. (AWS: FunctionResponseTypes, ReportBatchItemFailures.)
-func WithReportBatchItemFailures() Option {
-	return func(s *settings) { s.report = true }
+// have are a failure of all. Off, which is the default, whatever a function
+// returns is a success. (AWS: FunctionResponseTypes, ReportBatchItemFailures.)
+func WithReportBatchItemFailures(on bool) Option {
+	return func(s *settings) { s.report = on }
 }
 
 const (
@@ -89,7 +89,7 @@ func (s *settings) validate(cfg aws.Config, function string) error {
 		bad("aws.Config.HTTPClient is a nil %T: leave it out for the SDK's own", cfg.HTTPClient)
 	}
 	if s.connections < 1 || s.connections > maxConnections {
-		bad("WithConnections(%d): must be 1 to %d", s.connections, maxConnections)
+		bad("WithMaxIdleConnections(%d): must be 1 to %d", s.connections, maxConnections)
 	}
 	if s.timeout < time.Second || s.timeout > maxTimeout {
 		bad("WithTimeout(%s): must be 1s to %s", s.timeout, maxTimeout)

@@ -12,7 +12,7 @@ import (
 	smithyhttp "github.com/aws/smithy-go/transport/http"
 
 	"github.com/seed429fd032/esm/internal/guard"
-	"github.com/seed429fd032/esm/internal/lambdaresult"
+	"github.com/seed429fd032/esm/internal/invokers/lambdaresult"
 	"github.com/seed429fd032/esm/internal/redact"
 )
 

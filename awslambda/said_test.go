@@ -23,23 +23,13 @@ import (
 
 	"github.com/seed429fd032/esm"
 	"github.com/seed429fd032/esm/awslambda"
-	"github.com/seed429fd032/esm/internal/secrettest"
+	"github.com/seed429fd032/esm/internal/testing/connstest"
+	"github.com/seed429fd032/esm/internal/testing/secrettest"
 )
 
 // raw is an endpoint that reads a request, answers these bytes, and hangs up.
 func raw(t *testing.T, answer func(r *http.Request) []byte) string {
-	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		_, _ = io.Copy(io.Discard, r.Body)
-		c, _, err := http.NewResponseController(w).Hijack()
-		if err != nil {
-			t.Error(err)
-			return
-		}
-		defer c.Close()
-		_, _ = c.Write(answer(r)) // the client may have enough
-	}))
-	t.Cleanup(server.Close)
-	return server.URL
+	return connstest.Raw(t, answer).URL
 }
 
 // TestSecretsAreNotSaid: those of the endpoint, of the credentials and of the
@@ -101,7 +91,7 @@ func TestSecretsAreNotSaid(t *testing.T) {
 		"half an answer": {with(raw(t, func(r *http.Request) []byte { return []byte("HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\n{") })), esm.OutcomeFailure},
 	}
 	c := with(gone.URL)
-	c.HTTPClient = doer{&http.Client{Transport: tripper(func(r *http.Request) (*http.Response, error) {
+	c.HTTPClient = doer{&http.Client{Transport: connstest.Tripper(func(r *http.Request) (*http.Response, error) {
 		return nil, fmt.Errorf("sending %s with %v: %w", r.URL, r.Header, io.ErrUnexpectedEOF)
 	})}}
 	targets["a client of the host"] = target{c, esm.OutcomeFailure}
@@ -140,11 +130,6 @@ func TestSecretsAreNotSaid(t *testing.T) {
 		ear.Hear("New", err)
 	}
 }
-
-// tripper is a transport.
-type tripper func(r *http.Request) (*http.Response, error)
-
-func (t tripper) RoundTrip(r *http.Request) (*http.Response, error) { return t(r) }
 
 // TestErrorsOfTheSDKAreFound, without what they held.
 func TestErrorsOfTheSDKAreFound(t *testing.T) {
@@ -206,7 +191,7 @@ func TestOfALongAnswerLittleIsKept(t *testing.T) {
 		answer := []byte(tt.answer)
 		c := config(raw(t, func(*http.Request) []byte { return answer }))
 		c.HTTPClient = tt.client
-		inv, err := awslambda.New(c, "orders", awslambda.WithReportBatchItemFailures())
+		inv, err := awslambda.New(c, "orders", awslambda.WithReportBatchItemFailures(true))
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -9,7 +9,7 @@ import (
 	"runtime"
 	"strings"
 
-	"github.com/seed429fd032/esm/internal/kafkatest"
+	"github.com/seed429fd032/esm/internal/testing/kafkatest"
 )
 
 // A machine is what the numbers depend on, without its name.

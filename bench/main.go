@@ -36,7 +36,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/seed429fd032/esm/internal/kafkatest"
+	"github.com/seed429fd032/esm/internal/testing/kafkatest"
 )
 
 func main() {

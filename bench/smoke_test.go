@@ -7,7 +7,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/seed429fd032/esm/internal/kafkatest"
+	"github.com/seed429fd032/esm/internal/testing/kafkatest"
 )
 
 func TestEveryContenderHandlesAllOfASmallTopicOnce(t *testing.T) {

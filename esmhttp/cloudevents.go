@@ -12,7 +12,7 @@ import (
 
 	"github.com/seed429fd032/esm"
 	"github.com/seed429fd032/esm/internal/awsevent"
-	"github.com/seed429fd032/esm/internal/payload"
+	"github.com/seed429fd032/esm/internal/invokers/payload"
 )
 
 // appendBatch appends the CloudEvents of a batch as an array.

@@ -1,13 +1,11 @@
 package esmhttp_test
 
 import (
-	"context"
 	"crypto/tls"
 	"io"
 	"net/http"
 	"reflect"
 	"strings"
-	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -16,7 +14,7 @@ import (
 	"github.com/seed429fd032/esm"
 	"github.com/seed429fd032/esm/esmhttp"
 	"github.com/seed429fd032/esm/esmtest"
-	"github.com/seed429fd032/esm/internal/connstest"
+	"github.com/seed429fd032/esm/internal/testing/connstest"
 )
 
 // reached makes an Invoker with its own transport, and the network that this goes
@@ -44,40 +42,14 @@ func reached(t *testing.T, version int, h http.HandlerFunc, opts ...esmhttp.Opti
 	return inv, net
 }
 
-// eachVersion runs a test in virtual time with both versions of HTTP.
-func eachVersion(t *testing.T, f func(t *testing.T, version int)) {
-	for version, name := range map[int]string{1: "HTTP/1.1", 2: "HTTP/2"} {
-		t.Run(name, func(t *testing.T) { synctest.Test(t, func(t *testing.T) { f(t, version) }) })
-	}
-}
-
-// outcomes makes n calls at once, and counts what each was.
-func outcomes(inv esm.Invoker, n int) map[esm.Outcome]int {
-	var mu sync.Mutex
-	found := map[esm.Outcome]int{}
-	var all sync.WaitGroup
-	for range n {
-		all.Go(func() {
-			err := inv.Invoke(context.Background(), small())
-			mu.Lock()
-			defer mu.Unlock()
-			found[esm.Classify(context.Background(), err)]++
-		})
-	}
-	all.Wait()
-	return found
-}
-
-func aSecond(http.ResponseWriter, *http.Request) { time.Sleep(time.Second) }
-
 func TestADeadConnectionCostsOneAttempt(t *testing.T) {
-	eachVersion(t, func(t *testing.T, version int) {
-		inv, net := reached(t, version, aSecond, esmhttp.WithTimeout(5*time.Second))
-		outcomes(inv, 10)
+	connstest.EachVersion(t, func(t *testing.T, version int) {
+		inv, net := reached(t, version, connstest.ASecond, esmhttp.WithTimeout(5*time.Second))
+		connstest.Outcomes(inv, 10)
 		net.Swallow()
 		failed := 0
 		for range 10 {
-			failed += outcomes(inv, 1)[esm.OutcomeFailure]
+			failed += connstest.Outcomes(inv, 1)[esm.OutcomeFailure]
 		}
 		if failed != 1 {
 			t.Errorf("%d of 10 calls were attempts", failed)
@@ -88,24 +60,24 @@ func TestADeadConnectionCostsOneAttempt(t *testing.T) {
 // The time-out of a call is longer than that of a ping, so HTTP/2 says it sooner.
 func TestACallInADeadConnectionEndsWithAPing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		inv, net := reached(t, 2, aSecond, esmhttp.WithTimeout(time.Hour))
-		outcomes(inv, 10)
+		inv, net := reached(t, 2, connstest.ASecond, esmhttp.WithTimeout(time.Hour))
+		connstest.Outcomes(inv, 10)
 		net.Swallow()
 		since := time.Now()
-		if found := outcomes(inv, 5); found[esm.OutcomeFailure] != 5 {
+		if found := connstest.Outcomes(inv, 5); found[esm.OutcomeFailure] != 5 {
 			t.Errorf("%v", found)
 		}
 		if d := time.Since(since); d > 30*time.Second {
 			t.Errorf("it took %s", d)
 		}
-		if found := outcomes(inv, 5); found[esm.OutcomeSuccess] != 5 {
+		if found := connstest.Outcomes(inv, 5); found[esm.OutcomeSuccess] != 5 {
 			t.Errorf("afterwards: %v", found)
 		}
 	})
 }
 
 func TestAConnectionThatWasClosedIdleIsNoAttempt(t *testing.T) {
-	eachVersion(t, func(t *testing.T, version int) {
+	connstest.EachVersion(t, func(t *testing.T, version int) {
 		var calls atomic.Int64
 		inv, net := reached(t, version, func(_ http.ResponseWriter, r *http.Request) {
 			calls.Add(1)
@@ -116,10 +88,10 @@ func TestAConnectionThatWasClosedIdleIsNoAttempt(t *testing.T) {
 			}
 		}, esmhttp.WithFormat(esmhttp.CloudEventBatch))
 		for range 10 {
-			outcomes(inv, 5)
+			connstest.Outcomes(inv, 5)
 			net.CloseOnWrite(io.EOF)
 		}
-		if found := outcomes(inv, 10); found[esm.OutcomeSuccess] != 10 || calls.Load() != 60 {
+		if found := connstest.Outcomes(inv, 10); found[esm.OutcomeSuccess] != 10 || calls.Load() != 60 {
 			t.Errorf("%v, with %d calls", found, calls.Load())
 		}
 	})
@@ -128,10 +100,10 @@ func TestAConnectionThatWasClosedIdleIsNoAttempt(t *testing.T) {
 // A transport of the host is used as it is.
 func TestATransportOfTheHostStaysAsItIs(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		server := esmtest.NewTLSServer(t, http.HandlerFunc(aSecond))
+		server := esmtest.NewTLSServer(t, http.HandlerFunc(connstest.ASecond))
 		server.Transport().HTTP2 = &http.HTTP2Config{SendPingTimeout: time.Minute}
 		inv := invoker(t, server.URL, esmhttp.WithTransport(server.Transport()))
-		outcomes(inv, 3)
+		connstest.Outcomes(inv, 3)
 		if h := server.Transport().HTTP2; !reflect.DeepEqual(h, &http.HTTP2Config{SendPingTimeout: time.Minute}) {
 			t.Errorf("%+v", h)
 		}

@@ -81,10 +81,10 @@ import (
 	"time"
 
 	"github.com/seed429fd032/esm"
-	"github.com/seed429fd032/esm/internal/conns"
-	"github.com/seed429fd032/esm/internal/lambdaresult"
-	"github.com/seed429fd032/esm/internal/payload"
-	"github.com/seed429fd032/esm/internal/reach"
+	"github.com/seed429fd032/esm/internal/invokers/conns"
+	"github.com/seed429fd032/esm/internal/invokers/lambdaresult"
+	"github.com/seed429fd032/esm/internal/invokers/payload"
+	"github.com/seed429fd032/esm/internal/invokers/reach"
 	"github.com/seed429fd032/esm/internal/redact"
 )
 

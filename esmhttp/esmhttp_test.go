@@ -23,7 +23,7 @@ import (
 	"github.com/seed429fd032/esm"
 	"github.com/seed429fd032/esm/esmhttp"
 	"github.com/seed429fd032/esm/esmtest"
-	"github.com/seed429fd032/esm/internal/lambdatest"
+	"github.com/seed429fd032/esm/internal/testing/lambdatest"
 )
 
 // serve starts a server, which is closed after the test.
@@ -90,13 +90,13 @@ func handler(target esm.InvokerFunc, decode func(body []byte) (*esm.Batch, error
 
 func TestEventConforms(t *testing.T) {
 	esmtest.TestInvoker(t, func(t testing.TB, target esm.InvokerFunc) esm.Invoker {
-		return invoker(t, serve(t, handler(target, lambdatest.Decode)).URL, esmhttp.WithReportBatchItemFailures())
+		return invoker(t, serve(t, handler(target, lambdatest.Decode)).URL, esmhttp.WithReportBatchItemFailures(true))
 	}, esmtest.NoPermanent, esmtest.NoTooLarge, esmtest.NoStopAt)
 }
 
 func TestCloudEventBatchConforms(t *testing.T) {
 	esmtest.TestInvoker(t, func(t testing.TB, target esm.InvokerFunc) esm.Invoker {
-		return invoker(t, serve(t, handler(target, decodeBatch)).URL, esmhttp.WithReportBatchItemFailures(), esmhttp.WithFormat(esmhttp.CloudEventBatch))
+		return invoker(t, serve(t, handler(target, decodeBatch)).URL, esmhttp.WithReportBatchItemFailures(true), esmhttp.WithFormat(esmhttp.CloudEventBatch))
 	}, esmtest.NoPermanent, esmtest.NoTooLarge, esmtest.NoStopAt)
 }
 
@@ -243,14 +243,14 @@ func TestCloudEvent(t *testing.T) {
 		{nil, one, `{"specversion":"1.0","id":"orders/3/1099511627776","source":"kafka:orders","type":"esm.kafka.record","time":"2023-11-14T22:13:20.123Z",` +
 			`"partitionkey":"k","kafkatopic":"orders","kafkapartition":3,"kafkaoffset":"1099511627776","kafkakey":"aw==","kafkaheaders":"[{\"h\":[-1]}]",` +
 			`"datacontenttype":"application/octet-stream","data_base64":"eyJhIjoxfQ=="}`},
-		{[]esmhttp.Option{esmhttp.WithJSONData(), esmhttp.WithEventType("order.placed"), esmhttp.WithEventSource("/shop")}, one,
+		{[]esmhttp.Option{esmhttp.WithJSONData(true), esmhttp.WithEventType("order.placed"), esmhttp.WithEventSource("/shop")}, one,
 			`{"specversion":"1.0","id":"orders/3/1099511627776","source":"/shop","type":"order.placed","time":"2023-11-14T22:13:20.123Z",` +
 				`"partitionkey":"k","kafkatopic":"orders","kafkapartition":3,"kafkaoffset":"1099511627776","kafkakey":"aw==","kafkaheaders":"[{\"h\":[-1]}]",` +
 				`"datacontenttype":"application/json","data":{"a":1}}`},
-		{[]esmhttp.Option{esmhttp.WithJSONData()}, &kgo.Record{Topic: "orders", Timestamp: time.UnixMilli(-1), Key: []byte{0xff}, Value: []byte("no JSON")},
+		{[]esmhttp.Option{esmhttp.WithJSONData(true)}, &kgo.Record{Topic: "orders", Timestamp: time.UnixMilli(-1), Key: []byte{0xff}, Value: []byte("no JSON")},
 			`{"specversion":"1.0","id":"orders/0/0","source":"kafka:orders","type":"esm.kafka.record","kafkatopic":"orders","kafkapartition":0,"kafkaoffset":"0",` +
 				`"kafkakey":"/w==","datacontenttype":"application/octet-stream","data_base64":"bm8gSlNPTg=="}`},
-		{[]esmhttp.Option{esmhttp.WithJSONData()}, &kgo.Record{Topic: "orders", Timestamp: time.UnixMicro(1_700_000_000_123_456_000), Key: []byte{0, 0, 0, 5}, Value: []byte("{\"a\":\"\xff\"}")},
+		{[]esmhttp.Option{esmhttp.WithJSONData(true)}, &kgo.Record{Topic: "orders", Timestamp: time.UnixMicro(1_700_000_000_123_456_000), Key: []byte{0, 0, 0, 5}, Value: []byte("{\"a\":\"\xff\"}")},
 			`{"specversion":"1.0","id":"orders/0/0","source":"kafka:orders","type":"esm.kafka.record","kafkatopic":"orders","kafkapartition":0,"kafkaoffset":"0",` +
 				`"kafkakey":"AAAABQ==","datacontenttype":"application/octet-stream","data_base64":"eyJhIjoi/yJ9"}`},
 		{nil, &kgo.Record{Topic: "orders", Timestamp: time.UnixMilli(-1), Key: []byte{}},
@@ -388,7 +388,7 @@ func TestLimits(t *testing.T) {
 		}
 	})
 	defer close(release)
-	report := esmhttp.WithReportBatchItemFailures()
+	report := esmhttp.WithReportBatchItemFailures(true)
 	for _, tt := range []struct {
 		name string
 		inv  *esmhttp.Invoker
@@ -465,13 +465,13 @@ func TestServerThatIsNotThere(t *testing.T) {
 }
 
 func TestMistakesAreReportedAtOnce(t *testing.T) {
-	_, err := esmhttp.New("ftp://host", esmhttp.WithFormat(9), esmhttp.WithEventType(""), esmhttp.WithEventSource("a b"), esmhttp.WithTimeout(0), esmhttp.WithConnections(0),
+	_, err := esmhttp.New("ftp://host", esmhttp.WithFormat(9), esmhttp.WithEventType(""), esmhttp.WithEventSource("a b"), esmhttp.WithTimeout(0), esmhttp.WithMaxIdleConnections(0),
 		esmhttp.WithMaxRequest(1), esmhttp.WithMaxAnswer(1<<40), esmhttp.WithHeader("bad name", "x"), esmhttp.WithHeader("X", "a\nb"),
 		esmhttp.WithTransport(nil), esmhttp.WithTLS(&tls.Config{}), nil)
 	if err == nil {
 		t.Fatal("it took all of them")
 	}
-	for _, want := range []string{"ftp://host", "Format(9)", "WithEventType", "WithEventSource", "WithTimeout(0s)", "WithConnections(0)", "WithMaxRequest(1)",
+	for _, want := range []string{"ftp://host", "Format(9)", "WithEventType", "WithEventSource", "WithTimeout(0s)", "WithMaxIdleConnections(0)", "WithMaxRequest(1)",
 		"WithMaxAnswer(1099511627776)", "WithHeader: what is given as a name", `WithHeader("X")`, "WithTransport(nil)", "exclude each other", "nil Option"} {
 		if !strings.Contains(err.Error(), want) {
 			t.Errorf("%s is not in: %v", want, err)
@@ -485,7 +485,7 @@ func TestMistakesAreReportedAtOnce(t *testing.T) {
 	if _, err := esmhttp.New("http://host", esmhttp.WithTransport((*http.Transport)(nil))); err == nil || !strings.Contains(err.Error(), "WithTransport(nil)") {
 		t.Errorf("a transport that is a nil pointer: %v", err)
 	}
-	if _, err := esmhttp.New("http://host", esmhttp.WithFormat(esmhttp.CloudEvent), esmhttp.WithReportBatchItemFailures()); err == nil {
+	if _, err := esmhttp.New("http://host", esmhttp.WithFormat(esmhttp.CloudEvent), esmhttp.WithReportBatchItemFailures(true)); err == nil {
 		t.Error("it took item failures of single records")
 	}
 }

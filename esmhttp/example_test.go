@@ -26,7 +26,7 @@ func ExampleNew() {
 	inv, err := esmhttp.New(server.URL,
 		esmhttp.WithFormat(esmhttp.CloudEventBatch),
 		esmhttp.WithEventType("order.placed"),
-		esmhttp.WithJSONData(),
+		esmhttp.WithJSONData(true),
 		esmhttp.WithHeader("Authorization", "Bearer ..."),
 	)
 	if err != nil {

@@ -76,18 +76,18 @@ func WithEventType(t string) Option { return func(s *settings) { s.eventType = t
 func WithEventSource(source string) Option { return func(s *settings) { s.eventSource = source } }
 
 // WithJSONData has a CloudEvent carry a value that is JSON as JSON, in data,
-// with the datacontenttype application/json. Without it, and for a value that
-// is no JSON, it is data_base64, which is the value byte by byte.
-func WithJSONData() Option { return func(s *settings) { s.jsonData = true } }
+// with the datacontenttype application/json. Off, which is the default, and for a
+// value that is no JSON, it is data_base64, which is the value byte by byte.
+func WithJSONData(on bool) Option { return func(s *settings) { s.jsonData = on } }
 
 // WithTimeout is how long a request may take: 1 minute by default, 1 ms to 24
 // hours.
 func WithTimeout(d time.Duration) Option { return func(s *settings) { s.timeout = d } }
 
-// WithConnections is how many connections that are idle are kept open: 1,000 by
+// WithMaxIdleConnections is how many connections that are idle are kept open: 1,000 by
 // default, 1 to 100,000. As many requests as the Mapping makes at once are made
 // at once, whatever this says.
-func WithConnections(n int) Option { return func(s *settings) { s.connections = n } }
+func WithMaxIdleConnections(n int) Option { return func(s *settings) { s.connections = n } }
 
 // WithMaxRequest is how large a body may be that is sent: 64 MiB by default, 1
 // KiB to 1 GiB. A larger one is [esm.TooLarge]. Set it to what the server takes
@@ -131,8 +131,9 @@ func WithTransport(t http.RoundTripper) Option {
 // Those are tried again, the others are settled. The offset may be a string,
 // and the identifier too, as "orders-0-100". Nothing, null and an empty list
 // are a success. What cannot be understood and a record that the batch does not
-// have are a failure of all. The format [CloudEvent] has no use for it.
-func WithReportBatchItemFailures() Option { return func(s *settings) { s.report = true } }
+// have are a failure of all. Off by default. The format [CloudEvent] has no use for
+// it.
+func WithReportBatchItemFailures(on bool) Option { return func(s *settings) { s.report = on } }
 
 // validate reports every mistake.
 func (s *settings) validate() (errs []error) {
@@ -150,7 +151,7 @@ func (s *settings) validate() (errs []error) {
 		bad("WithTimeout(%s): must be 1ms to 24h", s.timeout)
 	}
 	if s.connections < 1 || s.connections > 100_000 {
-		bad("WithConnections(%d): must be 1 to 100000", s.connections)
+		bad("WithMaxIdleConnections(%d): must be 1 to 100000", s.connections)
 	}
 	for name, n := range map[string]int64{"WithMaxRequest": s.maxRequest, "WithMaxAnswer": s.maxAnswer} {
 		if n < 1<<10 || n > 1<<30 {

@@ -17,31 +17,14 @@ import (
 
 	"github.com/seed429fd032/esm"
 	"github.com/seed429fd032/esm/esmhttp"
-	"github.com/seed429fd032/esm/internal/secrettest"
+	"github.com/seed429fd032/esm/internal/testing/connstest"
+	"github.com/seed429fd032/esm/internal/testing/secrettest"
 )
 
 // raw is a server that reads a request, answers these bytes, and hangs up.
 func raw(t *testing.T, answer func(r *http.Request) string) *httptest.Server {
-	return rawBytes(t, func(r *http.Request) []byte { return []byte(answer(r)) })
+	return connstest.Raw(t, func(r *http.Request) []byte { return []byte(answer(r)) })
 }
-
-func rawBytes(t *testing.T, answer func(r *http.Request) []byte) *httptest.Server {
-	return serve(t, func(w http.ResponseWriter, r *http.Request) {
-		_, _ = io.Copy(io.Discard, r.Body)
-		c, _, err := http.NewResponseController(w).Hijack()
-		if err != nil {
-			t.Error(err)
-			return
-		}
-		defer c.Close()
-		_, _ = c.Write(answer(r)) // the client may have enough
-	})
-}
-
-// tripper is a transport of the host.
-type tripper func(r *http.Request) (*http.Response, error)
-
-func (t tripper) RoundTrip(r *http.Request) (*http.Response, error) { return t(r) }
 
 // TestSecretsOfTheURLAreNotSaid: the user, the path, the query and the headers of
 // a request, whatever becomes of it, and whatever the server says.
@@ -84,12 +67,12 @@ func TestSecretsOfTheURLAreNotSaid(t *testing.T) {
 		"no such name":         {target: "http://nobody.invalid", want: esm.OutcomeThrottled},
 		"an abort":             {target: raw(t, func(*http.Request) string { return "" }).URL, want: esm.OutcomeFailure},
 		"no HTTP":              {target: raw(t, func(r *http.Request) string { return echo(r) + "\r\n\r\n" }).URL, want: esm.OutcomeFailure},
-		"half an answer":       {target: raw(t, func(r *http.Request) string { return "HTTP/1.1 200 " + echo(r) + "\r\nContent-Length: 10\r\n\r\n{" }).URL, opts: []esmhttp.Option{esmhttp.WithReportBatchItemFailures()}, want: esm.OutcomeFailure},
-		"an answer of nothing": {target: raw(t, func(r *http.Request) string { return "HTTP/1.1 200 OK\r\n\r\n" + r.RequestURI }).URL, opts: []esmhttp.Option{esmhttp.WithReportBatchItemFailures()}, want: esm.OutcomeFailure},
+		"half an answer":       {target: raw(t, func(r *http.Request) string { return "HTTP/1.1 200 " + echo(r) + "\r\nContent-Length: 10\r\n\r\n{" }).URL, opts: []esmhttp.Option{esmhttp.WithReportBatchItemFailures(true)}, want: esm.OutcomeFailure},
+		"an answer of nothing": {target: raw(t, func(r *http.Request) string { return "HTTP/1.1 200 OK\r\n\r\n" + r.RequestURI }).URL, opts: []esmhttp.Option{esmhttp.WithReportBatchItemFailures(true)}, want: esm.OutcomeFailure},
 		"too large an answer": {target: raw(t, func(r *http.Request) string {
 			return "HTTP/1.1 200 " + r.RequestURI + "\r\n\r\n" + strings.Repeat("x", 2000)
 		}).URL,
-			opts: []esmhttp.Option{esmhttp.WithReportBatchItemFailures(), esmhttp.WithMaxAnswer(1024)}, want: esm.OutcomeFailure},
+			opts: []esmhttp.Option{esmhttp.WithReportBatchItemFailures(true), esmhttp.WithMaxAnswer(1024)}, want: esm.OutcomeFailure},
 		"a reason": {target: raw(t, func(r *http.Request) string { return "HTTP/1.1 500 " + echo(r) + "\r\n\r\n" }).URL, want: esm.OutcomeFailure},
 		"a redirect of ours": {target: raw(t, func(r *http.Request) string {
 			return "HTTP/1.1 307 \r\nLocation: https://elsewhere.test" + r.RequestURI + "\r\n\r\n"
@@ -120,7 +103,7 @@ func TestSecretsOfTheURLAreNotSaid(t *testing.T) {
 		"a proxy that refuses": {target: "https://billing.test", opts: []esmhttp.Option{esmhttp.WithTransport(&http.Transport{Proxy: func(*http.Request) (*url.URL, error) {
 			return url.Parse(strings.Replace(raw(t, func(r *http.Request) string { return "HTTP/1.1 407 " + echo(r) + "\r\n\r\n" }).URL, "//", "//"+user+":"+password+"@", 1))
 		}})}, want: esm.OutcomeFailure},
-		"a transport of the host": {target: "http://billing.test", opts: []esmhttp.Option{esmhttp.WithTransport(tripper(func(r *http.Request) (*http.Response, error) {
+		"a transport of the host": {target: "http://billing.test", opts: []esmhttp.Option{esmhttp.WithTransport(connstest.Tripper(func(r *http.Request) (*http.Response, error) {
 			return nil, fmt.Errorf("sending %s with %v: %w", r.URL, r.Header, &net.OpError{Op: "dial", Err: &url.Error{Op: "Get", URL: r.URL.String(), Err: io.ErrUnexpectedEOF}})
 		}))}, want: esm.OutcomeThrottled},
 	}
@@ -223,15 +206,15 @@ func TestOfALongAnswerLittleIsKept(t *testing.T) {
 		"a header":            {"HTTP/1.1 429 \r\nRetry-After: " + less + "\r\nX: " + less + "\r\n\r\n", []esmhttp.Option{unlimited()}, esm.OutcomeThrottled},
 		"a header, limited":   {"HTTP/1.1 429 \r\nX: " + less + "\r\n\r\n", nil, esm.OutcomeFailure},
 		"a body":              {"HTTP/1.1 500 \r\n\r\n" + long, nil, esm.OutcomeFailure},
-		"a success":           {"HTTP/1.1 200 " + less + "\r\n\r\n" + long, []esmhttp.Option{unlimited(), esmhttp.WithReportBatchItemFailures()}, esm.OutcomeFailure},
-		"items":               {"HTTP/1.1 200 OK\r\n\r\n{\"batchItemFailures\":[{\"itemIdentifier\":\"" + long[:5<<20] + "\"}]}", []esmhttp.Option{esmhttp.WithReportBatchItemFailures()}, esm.OutcomeFailure},
+		"a success":           {"HTTP/1.1 200 " + less + "\r\n\r\n" + long, []esmhttp.Option{unlimited(), esmhttp.WithReportBatchItemFailures(true)}, esm.OutcomeFailure},
+		"items":               {"HTTP/1.1 200 OK\r\n\r\n{\"batchItemFailures\":[{\"itemIdentifier\":\"" + long[:5<<20] + "\"}]}", []esmhttp.Option{esmhttp.WithReportBatchItemFailures(true)}, esm.OutcomeFailure},
 		"a redirect":          {"HTTP/1.1 307 \r\nLocation: http://" + less + "\r\n\r\n", []esmhttp.Option{unlimited()}, esm.OutcomeHalt},
 		"a redirect to a bad": {"HTTP/1.1 307 \r\nLocation: http://x:" + less + "\r\n\r\n", []esmhttp.Option{unlimited()}, esm.OutcomeFailure},
 		"no HTTP":             {less + "\r\n\r\n", []esmhttp.Option{unlimited()}, esm.OutcomeFailure},
 		"a bad status":        {"HTTP/1.1 " + less + "\r\n\r\n", []esmhttp.Option{unlimited()}, esm.OutcomeFailure},
 	} {
 		answer := []byte(tt.answer)
-		inv := invoker(t, rawBytes(t, func(*http.Request) []byte { return answer }).URL, tt.opts...)
+		inv := invoker(t, connstest.Raw(t, func(*http.Request) []byte { return answer }).URL, tt.opts...)
 		var before, after runtime.MemStats
 		runtime.GC()
 		runtime.ReadMemStats(&before)

@@ -15,7 +15,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/seed429fd032/esm"
-	"github.com/seed429fd032/esm/internal/kafkatest"
+	"github.com/seed429fd032/esm/internal/testing/kafkatest"
 	"github.com/seed429fd032/esm/kafkadest"
 )
 

@@ -13,7 +13,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/sasl/plain"
 
-	"github.com/seed429fd032/esm/internal/secrettest"
+	"github.com/seed429fd032/esm/internal/testing/secrettest"
 	"github.com/seed429fd032/esm/kafkadest"
 )
 

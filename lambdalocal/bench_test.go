@@ -6,7 +6,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/seed429fd032/esm"
-	"github.com/seed429fd032/esm/internal/lambdatest"
+	"github.com/seed429fd032/esm/internal/testing/lambdatest"
 	"github.com/seed429fd032/esm/lambdalocal"
 )
 
@@ -23,7 +23,7 @@ func BenchmarkProcess(b *testing.B) {
 			for i := range size.records {
 				batch.Records = append(batch.Records, &kgo.Record{Topic: "orders", Offset: int64(i), Value: make([]byte, size.each)})
 			}
-			p, err := lambdalocal.NewProcess([]string{lambdatest.Build(b, "function")}, lambdalocal.WithMaxProcesses(4), lambdalocal.WithLogger(silent()))
+			p, err := lambdalocal.NewProcess([]string{lambdatest.Build(b, "function")}, lambdalocal.WithMaxConcurrency(4), lambdalocal.WithLogger(silent()))
 			if err != nil {
 				b.Fatal(err)
 			}

@@ -38,9 +38,9 @@ func ExampleNewProcess() {
 	// What is deployed to Lambda, as it is: here a program in Python.
 	p, err := lambdalocal.NewProcess([]string{"python3", "-m", "awslambdaric", "app.handler"},
 		lambdalocal.WithDir("/srv/billing"),
-		lambdalocal.WithMaxProcesses(8),
+		lambdalocal.WithMaxConcurrency(8),
 		lambdalocal.WithTimeout(time.Minute),
-		lambdalocal.WithReportBatchItemFailures(),
+		lambdalocal.WithReportBatchItemFailures(true),
 	)
 	if err != nil {
 		log.Fatal(err)

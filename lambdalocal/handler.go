@@ -12,8 +12,8 @@ import (
 	"github.com/aws/aws-lambda-go/lambdacontext"
 
 	"github.com/seed429fd032/esm"
-	"github.com/seed429fd032/esm/internal/lambdapool"
-	"github.com/seed429fd032/esm/internal/lambdaresult"
+	"github.com/seed429fd032/esm/internal/invokers/lambdapool"
+	"github.com/seed429fd032/esm/internal/invokers/lambdaresult"
 )
 
 // Handler makes an Invoker of a handler in Go, for this process: anything that
@@ -27,13 +27,13 @@ import (
 // such as FunctionName, are empty: they come from the environment of Lambda.
 // Values that lambda.NewHandlerWithOptions adds to the context are not there.
 //
-// One invocation runs at a time unless [Concurrency] says otherwise. An error
+// One invocation runs at a time unless [WithMaxConcurrency] says otherwise. An error
 // that the handler returns is a failure; one of esm's kind, such as
 // [esm.Permanent], is what it says. A panic is a failure, and does not end this
 // process as it would end one in Lambda.
 func Handler(handler any, opts ...HandlerOption) (esm.Invoker, error) {
-	s := handlerSettings{concurrency: 1}
-	s.defaults()
+	var s handlerSettings
+	s.defaults(1)
 	var wrong mistakes
 	for _, o := range opts {
 		if o == nil {
@@ -47,7 +47,7 @@ func Handler(handler any, opts ...HandlerOption) (esm.Invoker, error) {
 		wrong.add("Handler(%T): %w", handler, err)
 	}
 	if s.report && s.concurrency > 1 && reflect.TypeOf(handler) == typeOfMade {
-		wrong.add("Handler(%T): with Concurrency and WithReportBatchItemFailures it must be the func, not what lambda.NewHandler made of it: that has one buffer for all answers", handler)
+		wrong.add("Handler(%T): with WithMaxConcurrency and WithReportBatchItemFailures it must be the func, not what lambda.NewHandler made of it: that has one buffer for all answers", handler)
 	}
 	if err := wrong.err(); err != nil {
 		return nil, err
@@ -102,7 +102,7 @@ func (h *inProcess) Invoke(ctx context.Context, b *esm.Batch) error {
 	case h.places <- struct{}{}:
 		defer func() { <-h.places }()
 	case <-ctx.Done():
-		return esm.Busy(0, fmt.Errorf("lambdalocal: %w before the handler was called: %d others run (Concurrency)", context.Cause(ctx), cap(h.places)))
+		return esm.Busy(0, fmt.Errorf("lambdalocal: %w before the handler was called: %d others run (WithMaxConcurrency)", context.Cause(ctx), cap(h.places)))
 	}
 	if ctx.Err() != nil {
 		return esm.Busy(0, fmt.Errorf("lambdalocal: %w before the handler was called", context.Cause(ctx)))

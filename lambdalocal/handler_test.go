@@ -16,7 +16,7 @@ import (
 	"github.com/aws/aws-lambda-go/lambdacontext"
 
 	"github.com/seed429fd032/esm"
-	"github.com/seed429fd032/esm/internal/lambdatest"
+	"github.com/seed429fd032/esm/internal/testing/lambdatest"
 	"github.com/seed429fd032/esm/lambdalocal"
 )
 
@@ -109,7 +109,7 @@ func TestHandlerIsSerialUnlessItSaysOtherwise(t *testing.T) {
 	for _, tt := range []struct {
 		opts []lambdalocal.HandlerOption
 		want int64
-	}{{nil, 1}, {[]lambdalocal.HandlerOption{lambdalocal.Concurrency(3)}, 3}} {
+	}{{nil, 1}, {[]lambdalocal.HandlerOption{lambdalocal.WithMaxConcurrency(3)}, 3}} {
 		var now, most atomic.Int64
 		full := make(chan struct{})
 		inv, err := lambdalocal.Handler(func() {
@@ -193,11 +193,11 @@ func TestHandlerErrors(t *testing.T) {
 }
 
 func TestOptionsOfHandler(t *testing.T) {
-	_, err := lambdalocal.Handler(5, lambdalocal.Concurrency(0), lambdalocal.WithTimeout(0), nil)
+	_, err := lambdalocal.Handler(5, lambdalocal.WithMaxConcurrency(0), lambdalocal.WithTimeout(0), nil)
 	if err == nil {
 		t.Fatal("it took all of them")
 	}
-	for _, want := range []string{"Handler(int)", "Concurrency(0)", "WithTimeout(0s)", "nil option"} {
+	for _, want := range []string{"Handler(int)", "WithMaxConcurrency(0)", "WithTimeout(0s)", "nil option"} {
 		if !strings.Contains(err.Error(), want) {
 			t.Errorf("%s is not in: %v", want, err)
 		}
@@ -211,7 +211,7 @@ func TestAnswersAreNotMixedUp(t *testing.T) {
 			return json.RawMessage(fmt.Sprintf(`{"batchItemFailures":[{"itemIdentifier":{"partition":%q,"offset":%d}}]}`, name, records[0].Offset)), nil
 		}
 		return nil, nil
-	}, lambdalocal.Concurrency(8), lambdalocal.WithReportBatchItemFailures())
+	}, lambdalocal.WithMaxConcurrency(8), lambdalocal.WithReportBatchItemFailures(true))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -227,7 +227,7 @@ func TestAnswersAreNotMixedUp(t *testing.T) {
 		})
 	}
 	group.Wait()
-	if _, err := lambdalocal.Handler(lambda.NewHandler(func() {}), lambdalocal.Concurrency(2), lambdalocal.WithReportBatchItemFailures()); err == nil {
+	if _, err := lambdalocal.Handler(lambda.NewHandler(func() {}), lambdalocal.WithMaxConcurrency(2), lambdalocal.WithReportBatchItemFailures(true)); err == nil {
 		t.Error("it took a handler that has one buffer for two")
 	}
 }

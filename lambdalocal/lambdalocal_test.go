@@ -12,7 +12,7 @@ import (
 
 	"github.com/seed429fd032/esm"
 	"github.com/seed429fd032/esm/esmtest"
-	"github.com/seed429fd032/esm/internal/lambdatest"
+	"github.com/seed429fd032/esm/internal/testing/lambdatest"
 	"github.com/seed429fd032/esm/lambdalocal"
 )
 
@@ -45,9 +45,9 @@ func process(t testing.TB, command []string, opts ...lambdalocal.ProcessOption) 
 
 // options are those of settings.
 func options(s lambdatest.Settings) []lambdalocal.ProcessOption {
-	opts := []lambdalocal.ProcessOption{lambdalocal.WithTimeout(s.Timeout), lambdalocal.WithMaxProcesses(s.Most), lambdalocal.WithEnv(s.Env...)}
+	opts := []lambdalocal.ProcessOption{lambdalocal.WithTimeout(s.Timeout), lambdalocal.WithMaxConcurrency(s.Most), lambdalocal.WithEnv(s.Env...)}
 	if s.Report {
-		opts = append(opts, lambdalocal.WithReportBatchItemFailures())
+		opts = append(opts, lambdalocal.WithReportBatchItemFailures(true))
 	}
 	return opts
 }
@@ -78,14 +78,14 @@ func TestNodeFunction(t *testing.T) {
 	}
 	lambdatest.Behave(t, func(t *testing.T, s lambdatest.Settings) esm.Invoker {
 		return process(t, []string{"node", ric},
-			append(options(s), lambdalocal.WithDir(lambdatest.Testdata()), lambdalocal.WithHandler("app.handler"), lambdalocal.WithPlainAddress())...)
+			append(options(s), lambdalocal.WithDir(lambdatest.Testdata()), lambdalocal.WithHandler("app.handler"), lambdalocal.WithPlainAddress(true))...)
 	})
 }
 
 func TestProcessConforms(t *testing.T) {
 	esmtest.TestInvoker(t, func(t testing.TB, target esm.InvokerFunc) esm.Invoker {
 		return process(t, []string{lambdatest.Build(t, "forward")}, lambdalocal.WithEnv("FUNCTION_ASKS="+lambdatest.Asked(t, target)),
-			lambdalocal.WithReportBatchItemFailures())
+			lambdalocal.WithReportBatchItemFailures(true))
 	}, esmtest.NoThrottle, esmtest.NoHalt, esmtest.NoPermanent, esmtest.NoTooLarge, esmtest.NoStopAt, esmtest.NoBatchInfo)
 }
 
@@ -101,7 +101,7 @@ func TestHandlerConforms(t *testing.T) {
 				return nil, err
 			}
 			return lambdatest.Items(b, err)
-		}, lambdalocal.WithReportBatchItemFailures())
+		}, lambdalocal.WithReportBatchItemFailures(true))
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -13,7 +13,7 @@ import (
 
 	"github.com/seed429fd032/esm"
 	"github.com/seed429fd032/esm/esmtest"
-	"github.com/seed429fd032/esm/internal/lambdatest"
+	"github.com/seed429fd032/esm/internal/testing/lambdatest"
 	"github.com/seed429fd032/esm/lambdalocal"
 )
 
@@ -51,7 +51,7 @@ func TestMappingWithProcess(t *testing.T) {
 	for _, kill := range []bool{false, true} {
 		t.Run(fmt.Sprintf("kill=%t", kill), func(t *testing.T) {
 			file := filepath.Join(t.TempDir(), "seen")
-			p := function(t, lambdalocal.WithMaxProcesses(4), lambdalocal.WithEnv("FUNCTION_SEEN="+file))
+			p := function(t, lambdalocal.WithMaxConcurrency(4), lambdalocal.WithEnv("FUNCTION_SEEN="+file))
 			group := fmt.Sprintf("billing-%t", kill)
 			m := esmtest.Start(t, k.Source("orders", group), p, esm.WithMaxConcurrency(4), esm.WithBackoff(esm.Constant(0)))
 			if kill {
@@ -112,7 +112,7 @@ func TestWaitingForAPlaceIsNoAttempt(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	p := function(t, lambdalocal.WithMaxProcesses(1))
+	p := function(t, lambdalocal.WithMaxConcurrency(1))
 	if err := p.Invoke(t.Context(), lambdatest.Tell("")); err != nil { // a cold start is not the subject
 		t.Fatal(err)
 	}

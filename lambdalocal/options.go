@@ -7,7 +7,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/seed429fd032/esm/internal/lambdapool"
+	"github.com/seed429fd032/esm/internal/invokers/lambdapool"
 )
 
 // A HandlerOption is a setting of [Handler].
@@ -24,19 +24,16 @@ type Option interface {
 
 // common are the settings that both have.
 type common struct {
-	name    string
-	timeout time.Duration
-	report  bool
-}
-
-type handlerSettings struct {
-	common
+	name        string
+	timeout     time.Duration
+	report      bool
 	concurrency int
 }
 
+type handlerSettings struct{ common }
+
 type processSettings struct {
 	common
-	most    int
 	idleFor time.Duration
 	start   time.Duration
 	memory  int64
@@ -51,10 +48,6 @@ type option func(*common)
 
 func (o option) setHandler(s *handlerSettings) { o(&s.common) }
 func (o option) setProcess(s *processSettings) { o(&s.common) }
-
-type handlerOption func(*handlerSettings)
-
-func (o handlerOption) setHandler(s *handlerSettings) { o(s) }
 
 type processOption func(*processSettings)
 
@@ -84,27 +77,24 @@ func WithTimeout(d time.Duration) Option {
 // Those are tried again, the others are settled. The offset may be a string,
 // and the identifier too, as "orders-0-100". Nothing, null and an empty list
 // are a success. What cannot be understood and a record that the batch does not
-// have are a failure of all. Without this option whatever a function returns is
-// a success. (AWS: FunctionResponseTypes, ReportBatchItemFailures.)
-func WithReportBatchItemFailures() Option {
-	return option(func(c *common) { c.report = true })
+// have are a failure of all. Off, which is the default, whatever a function
+// returns is a success. (AWS: FunctionResponseTypes, ReportBatchItemFailures.)
+func WithReportBatchItemFailures(on bool) Option {
+	return option(func(c *common) { c.report = on })
 }
 
-// Concurrency is how many invocations of a [Handler] run at once: 1 by default,
-// 1 to 100,000. In Lambda each environment runs one at a time, so a function may
-// keep what it likes in variables of its package; this says that it does not,
-// or guards them. The others wait, which no timeout counts ([esm.Waiting]);
-// [esm.WithMaxConcurrency] with the same number has them wait in the Mapping
-// instead, where they hold no partition.
-func Concurrency(n int) HandlerOption {
-	return handlerOption(func(s *handlerSettings) { s.concurrency = n })
-}
-
-// WithMaxProcesses is how many processes there are at most, and so how many
-// invocations run at once: 10 by default, 1 to 1,000. The others wait, which no
-// timeout counts ([esm.Waiting]). (AWS: the reserved concurrency of the function.)
-func WithMaxProcesses(n int) ProcessOption {
-	return processOption(func(s *processSettings) { s.most = n })
+// WithMaxConcurrency is how many invocations run at once at most. The others
+// wait, which no timeout counts ([esm.Waiting]); [esm.WithMaxConcurrency] with the
+// same number has them wait in the Mapping instead, where they hold no partition.
+// (AWS: the reserved concurrency of the function.)
+//
+// Of a [Process] each has a process of its own: 10 by default, 1 to 1,000. Of a
+// [Handler] all are in this process: 1 by default, 1 to 100,000. In Lambda each
+// environment runs one at a time, so a function may keep what it likes in
+// variables of its package; with more than 1 a Handler says that it does not, or
+// guards them.
+func WithMaxConcurrency(n int) Option {
+	return option(func(c *common) { c.concurrency = n })
 }
 
 // WithIdleTimeout is how long a process stays that has nothing to do: 5 minutes
@@ -151,9 +141,9 @@ func WithEnv(env ...string) ProcessOption {
 // WithPlainAddress leaves the secret out of the address that the process gets,
 // for a runtime client that takes nothing but a host and a port: that of Node.
 // On Linux nobody else can reach the function even so; on other systems every
-// user of the machine can. See [Process].
-func WithPlainAddress() ProcessOption {
-	return processOption(func(s *processSettings) { s.plain = true })
+// user of the machine can. Off by default. See [Process].
+func WithPlainAddress(on bool) ProcessOption {
+	return processOption(func(s *processSettings) { s.plain = on })
 }
 
 // WithLogger is where the output of the function goes, a line each, with the
@@ -178,8 +168,8 @@ func (m *mistakes) between(option string, d, least, most time.Duration) {
 
 func (m *mistakes) err() error { return errors.Join(*m...) }
 
-func (c *common) defaults() {
-	c.name, c.timeout = "function", 15*time.Minute
+func (c *common) defaults(concurrency int) {
+	c.name, c.timeout, c.concurrency = "function", 15*time.Minute, concurrency
 }
 
 func (c *common) validate(m *mistakes) {
@@ -192,14 +182,14 @@ func (c *common) validate(m *mistakes) {
 func (s *handlerSettings) validate(m *mistakes) {
 	s.common.validate(m)
 	if s.concurrency < 1 || s.concurrency > 100_000 {
-		m.add("Concurrency(%d): must be 1 to 100000", s.concurrency)
+		m.add("WithMaxConcurrency(%d): must be 1 to 100000", s.concurrency)
 	}
 }
 
 func (s *processSettings) validate(m *mistakes) {
 	s.common.validate(m)
-	if s.most < 1 || s.most > 1000 {
-		m.add("WithMaxProcesses(%d): must be 1 to 1000", s.most)
+	if s.concurrency < 1 || s.concurrency > 1000 {
+		m.add("WithMaxConcurrency(%d): must be 1 to 1000", s.concurrency)
 	}
 	m.between("WithIdleTimeout", s.idleFor, time.Second, 24*time.Hour)
 	m.between("WithStartTimeout", s.start, time.Millisecond, 15*time.Minute)

@@ -11,8 +11,8 @@ import (
 	"time"
 
 	"github.com/seed429fd032/esm"
-	"github.com/seed429fd032/esm/internal/lambdapool"
-	"github.com/seed429fd032/esm/internal/lambdaresult"
+	"github.com/seed429fd032/esm/internal/invokers/lambdapool"
+	"github.com/seed429fd032/esm/internal/invokers/lambdaresult"
 	"github.com/seed429fd032/esm/internal/redact"
 )
 
@@ -31,7 +31,7 @@ import (
 //	NewProcess([]string{"./bootstrap"})                                // Go, as for provided.al2023
 //	NewProcess([]string{"python3", "-m", "awslambdaric", "app.handler"}) // pip install awslambdaric
 //	NewProcess([]string{"node", "node_modules/aws-lambda-ric/index.mjs"}, // npm install aws-lambda-ric
-//		WithHandler("app.handler"), WithPlainAddress())
+//		WithHandler("app.handler"), WithPlainAddress(true))
 //
 // It has to speak Lambda's Runtime API to the address in AWS_LAMBDA_RUNTIME_API,
 // and finds the other variables of Lambda that say something here.
@@ -116,8 +116,8 @@ func (e *FunctionError) MarshalText() ([]byte, error) { return []byte(e.Error())
 // NewProcess makes an Invoker of a command: a program and its arguments. It
 // starts nothing yet.
 func NewProcess(command []string, opts ...ProcessOption) (*Process, error) {
-	s := processSettings{most: 10, idleFor: 5 * time.Minute, start: 10 * time.Second, logger: slog.Default()}
-	s.defaults()
+	s := processSettings{idleFor: 5 * time.Minute, start: 10 * time.Second, logger: slog.Default()}
+	s.defaults(10)
 	var wrong mistakes
 	for _, o := range opts {
 		if o == nil {
@@ -145,7 +145,7 @@ func NewProcess(command []string, opts ...ProcessOption) (*Process, error) {
 		return nil, err
 	}
 	return &Process{report: s.report, pool: lambdapool.New(lambdapool.Config{
-		Command: slices.Clone(command), Name: s.name, Most: s.most, Timeout: s.timeout, Start: s.start, Idle: s.idleFor,
+		Command: slices.Clone(command), Name: s.name, Most: s.concurrency, Timeout: s.timeout, Start: s.start, Idle: s.idleFor,
 		Memory: s.memory, Handler: s.handler, Dir: s.dir, Env: s.env, Plain: s.plain, Logger: s.logger,
 	})}, nil
 }

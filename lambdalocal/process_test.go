@@ -18,7 +18,7 @@ import (
 	"time"
 
 	"github.com/seed429fd032/esm"
-	"github.com/seed429fd032/esm/internal/lambdatest"
+	"github.com/seed429fd032/esm/internal/testing/lambdatest"
 	"github.com/seed429fd032/esm/lambdalocal"
 )
 
@@ -45,7 +45,7 @@ func until(t *testing.T, what string, is func() bool) {
 }
 
 func TestProcessesAreKeptAndLetGo(t *testing.T) {
-	p := function(t, lambdalocal.WithMaxProcesses(3), lambdalocal.WithIdleTimeout(time.Second))
+	p := function(t, lambdalocal.WithMaxConcurrency(3), lambdalocal.WithIdleTimeout(time.Second))
 	for range 5 {
 		if err := p.Invoke(t.Context(), lambdatest.Tell("")); err != nil {
 			t.Fatal(err)
@@ -210,7 +210,7 @@ func TestProgramThatIsNotThere(t *testing.T) {
 }
 
 func TestCloseWhileItRuns(t *testing.T) {
-	p := function(t, lambdalocal.WithMaxProcesses(1))
+	p := function(t, lambdalocal.WithMaxConcurrency(1))
 	errs := make(chan error, 2)
 	for range 2 {
 		go func() { errs <- p.Invoke(t.Context(), lambdatest.Tell("hang")) }()
@@ -234,7 +234,7 @@ func TestCloseWhileItRuns(t *testing.T) {
 func notReached(err error) bool { return errors.Is(err, esm.ErrThrottled) }
 
 func TestWaitingEndsWithItsContext(t *testing.T) {
-	p := function(t, lambdalocal.WithMaxProcesses(1))
+	p := function(t, lambdalocal.WithMaxConcurrency(1))
 	ctx, cancel := context.WithCancelCause(t.Context())
 	running := make(chan error, 1)
 	go func() { running <- p.Invoke(ctx, lambdatest.Tell("hang")) }()
@@ -270,7 +270,7 @@ func TestStrangersGetNothing(t *testing.T) {
 		}
 		var opts []lambdalocal.ProcessOption
 		if plain {
-			opts = append(opts, lambdalocal.WithPlainAddress())
+			opts = append(opts, lambdalocal.WithPlainAddress(true))
 		}
 		p := process(t, []string{"sh", "-c", script}, opts...)
 		done := make(chan error, 1)
@@ -316,12 +316,12 @@ func TestStrangersGetNothing(t *testing.T) {
 }
 
 func TestOptionsOfProcess(t *testing.T) {
-	_, err := lambdalocal.NewProcess(nil, lambdalocal.WithFunctionName(""), lambdalocal.WithTimeout(0), lambdalocal.WithMaxProcesses(0), lambdalocal.WithIdleTimeout(0),
+	_, err := lambdalocal.NewProcess(nil, lambdalocal.WithFunctionName(""), lambdalocal.WithTimeout(0), lambdalocal.WithMaxConcurrency(0), lambdalocal.WithIdleTimeout(0),
 		lambdalocal.WithStartTimeout(time.Hour), lambdalocal.WithMemory(1), lambdalocal.WithEnv("NAME"), lambdalocal.WithLogger(nil), nil)
 	if err == nil {
 		t.Fatal("it took all of them")
 	}
-	for _, want := range []string{"WithFunctionName", "WithTimeout(0s)", "WithMaxProcesses(0)", "WithIdleTimeout(0s)", "WithStartTimeout(1h0m0s)", "WithMemory(1)",
+	for _, want := range []string{"WithFunctionName", "WithTimeout(0s)", "WithMaxConcurrency(0)", "WithIdleTimeout(0s)", "WithStartTimeout(1h0m0s)", "WithMemory(1)",
 		"WithEnv: variable 1 has no name, or no =", "WithLogger(nil)", "nil option", "command is empty"} {
 		if !strings.Contains(err.Error(), want) {
 			t.Errorf("%s is not in: %v", want, err)

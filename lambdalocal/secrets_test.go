@@ -8,8 +8,8 @@ import (
 	"time"
 
 	"github.com/seed429fd032/esm"
-	"github.com/seed429fd032/esm/internal/lambdatest"
-	"github.com/seed429fd032/esm/internal/secrettest"
+	"github.com/seed429fd032/esm/internal/testing/lambdatest"
+	"github.com/seed429fd032/esm/internal/testing/secrettest"
 	"github.com/seed429fd032/esm/lambdalocal"
 )
 

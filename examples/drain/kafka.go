@@ -15,7 +15,8 @@ import (
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kgo"
 
-	"github.com/seed429fd032/esm/internal/kafkatest"
+	"github.com/seed429fd032/esm/examples/internal/demo"
+	"github.com/seed429fd032/esm/internal/testing/kafkatest"
 )
 
 // A kafka is the one that is read from, with a topic in it that is this
@@ -101,7 +102,7 @@ func (k *kafka) close() error {
 
 // fill writes the records, and says once a second how many are there.
 func (k *kafka) fill(ctx context.Context, s scenario, progress io.Writer) error {
-	fmt.Fprintf(progress, "writing %s records of %s bytes into %d partitions\n", grouped(s.Records), grouped(int64(s.Size)), s.Partitions)
+	fmt.Fprintf(progress, "writing %s records of %s bytes into %d partitions\n", demo.Grouped(s.Records), demo.Grouped(int64(s.Size)), s.Partitions)
 	began := time.Now()
 	var written atomic.Int64
 	shown, showing := make(chan struct{}), make(chan struct{})
@@ -114,7 +115,7 @@ func (k *kafka) fill(ctx context.Context, s scenario, progress io.Writer) error 
 			case <-showing:
 				return
 			case now := <-tick.C:
-				fmt.Fprintf(progress, "%4.0fs  %s written\n", now.Sub(began).Seconds(), grouped(written.Load()))
+				fmt.Fprintf(progress, "%4.0fs  %s written\n", now.Sub(began).Seconds(), demo.Grouped(written.Load()))
 			}
 		}
 	}()
@@ -123,7 +124,7 @@ func (k *kafka) fill(ctx context.Context, s scenario, progress io.Writer) error 
 	<-shown
 	switch {
 	case ctx.Err() != nil:
-		return fmt.Errorf("interrupted while writing: %s of %s records were written, none was read", grouped(written.Load()), grouped(s.Records))
+		return fmt.Errorf("interrupted while writing: %s of %s records were written, none was read", demo.Grouped(written.Load()), demo.Grouped(s.Records))
 	case err != nil:
 		return fmt.Errorf("write records: %w", err)
 	}
@@ -191,7 +192,7 @@ func (k *kafka) coordinated(ctx context.Context) error {
 		if err == nil {
 			return nil
 		}
-		if !kerr.IsRetriable(err) || wait(ctx, 250*time.Millisecond) != nil {
+		if !kerr.IsRetriable(err) || demo.Work(ctx, 250*time.Millisecond) != nil {
 			return fmt.Errorf("find out who coordinates groups: %w", err)
 		}
 	}

@@ -34,39 +34,30 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"flag"
 	"fmt"
 	"io"
 	"os"
-	"os/signal"
-	"sync"
-	"syscall"
 	"time"
 
 	"github.com/seed429fd032/esm"
+	"github.com/seed429fd032/esm/examples/internal/demo"
 )
 
 func main() {
 	if isChild() {
 		os.Exit(serve(os.Stdin, os.Stdout, os.Stderr))
 	}
-	ctx, cancel := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	context.AfterFunc(ctx, cancel) // a second Ctrl-C ends it at once
+	ctx, cancel := demo.Interrupted()
+	defer cancel()
 	os.Exit(run(ctx, os.Args[1:], os.Stdout, os.Stderr))
 }
 
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) (exitCode int) {
-	s, err := parse(args, stderr)
-	switch {
-	case errors.Is(err, flag.ErrHelp):
-		return 0
-	case errors.Is(err, errUsage):
-		return 2
-	case err != nil:
-		fmt.Fprintf(stderr, "drain: %v\n", err)
-		return 2
+	stderr = demo.Shared(stderr) // what the other process writes to it arrives whenever it likes
+	var s settings
+	if _, code, ok := demo.Parse("drain", args, stderr, s.flags); !ok {
+		return code
 	}
-	stderr = &shared{w: stderr}
 	progress := stdout
 	if s.json {
 		progress = stderr
@@ -79,19 +70,6 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) (exitCode
 		return 1
 	}
 	return 0
-}
-
-// shared is a writer for several goroutines: what the other process writes to
-// its stderr arrives whenever it likes.
-type shared struct {
-	mu sync.Mutex
-	w  io.Writer
-}
-
-func (s *shared) Write(p []byte) (int, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.w.Write(p)
 }
 
 // run does what main promises, and reports whether every check was passed.

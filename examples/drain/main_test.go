@@ -16,7 +16,9 @@ import (
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kgo"
 
-	"github.com/seed429fd032/esm/internal/kafkatest"
+	"github.com/seed429fd032/esm/examples/internal/demo"
+	"github.com/seed429fd032/esm/examples/internal/demotest"
+	"github.com/seed429fd032/esm/internal/testing/kafkatest"
 )
 
 // TestMain: the process of the Mapping is this program once more, and here that
@@ -149,12 +151,7 @@ func TestInterruptCommitsWhatWasHandled(t *testing.T) {
 	var said bytes.Buffer
 	// The first such line comes after a second, of ten; the one of writing ends
 	// otherwise.
-	watching := writerFunc(func(p []byte) (int, error) {
-		if bytes.Contains(p, []byte("records/s")) {
-			cancel()
-		}
-		return said.Write(p)
-	})
+	watching := demotest.OnText(&said, "records/s", cancel)
 	all, code := results(t, ctx, watching, "-records", "20000", "-partitions", "1", "-function", "50ms", "-mode", "all")
 	t.Log(said.String())
 	if code != 0 || len(all) != 1 {
@@ -174,12 +171,7 @@ func TestInterruptWhileWriting(t *testing.T) {
 	t.Parallel()
 	ctx, cancel := context.WithCancel(t.Context())
 	var errs bytes.Buffer
-	stderr := writerFunc(func(p []byte) (int, error) {
-		if bytes.HasPrefix(p, []byte("writing ")) {
-			cancel()
-		}
-		return errs.Write(p)
-	})
+	stderr := demotest.OnText(&errs, "writing ", cancel)
 	all, code := results(t, ctx, stderr, "-records", "1000000")
 	if code != 1 || len(all) != 0 || !strings.Contains(errs.String(), "interrupted while writing: ") {
 		t.Errorf("exit code %d, %+v: %s", code, all, errs.String())
@@ -190,10 +182,6 @@ func TestInterruptWhileWriting(t *testing.T) {
 		t.Errorf("exit code %d, %+v: %s", code, all, errs.String())
 	}
 }
-
-type writerFunc func(p []byte) (int, error)
-
-func (f writerFunc) Write(p []byte) (int, error) { return f(p) }
 
 // TestAnyKafka leaves nothing behind in a Kafka that was there before.
 func TestAnyKafka(t *testing.T) {
@@ -325,9 +313,9 @@ func TestBadFlags(t *testing.T) {
 
 func TestDefaultsAreThePublishedScenario(t *testing.T) {
 	for args, records := range map[string]int64{"": 200_000, "-kafka local": 2_000_000, "-kafka a:1,[::1]:2": 2_000_000} {
-		s, err := parse(strings.Fields(args), t.Output())
-		if err != nil {
-			t.Fatal(err)
+		var s settings
+		if _, _, ok := demo.Parse("drain", strings.Fields(args), t.Output(), s.flags); !ok {
+			t.FailNow()
 		}
 		want := scenario{Records: records, Size: 1024, Partitions: 100, Batch: 100, Function: 100 * time.Millisecond}
 		if s.scenario != want || len(s.modes) != 1 || s.modes[0] != (mode{Min: 1, Max: 200}) {

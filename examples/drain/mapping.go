@@ -2,18 +2,16 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"log/slog"
 	"sync/atomic"
 	"time"
 
-	"github.com/twmb/franz-go/pkg/kadm"
-	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/seed429fd032/esm"
+	"github.com/seed429fd032/esm/examples/internal/demo"
 	"github.com/seed429fd032/esm/scaling"
 )
 
@@ -31,17 +29,17 @@ func (j *job) mapping(handled func([]*kgo.Record), hooks esm.Hooks, logs io.Writ
 	options := []esm.Option{
 		esm.WithBatchSize(j.Scenario.Batch),
 		esm.WithHooks(hooks),
-		esm.WithLogger(slog.New(slog.NewTextHandler(logs, &slog.HandlerOptions{Level: slog.LevelWarn}))),
+		esm.WithLogger(demo.Logger(logs, slog.LevelWarn)),
 	}
 	if j.Mode.OnDemand {
-		options = append(options, esm.WithOnDemand())
+		options = append(options, esm.WithOnDemand(true))
 	} else {
 		options = append(options, esm.WithMinPollers(j.Mode.Min), esm.WithMaxPollers(j.Mode.Max))
 	}
 	return esm.New(
-		esm.Source{Brokers: j.Brokers, Topics: []string{j.Topic}, Group: j.Group, Start: esm.TrimHorizon},
+		esm.Source{Brokers: j.Brokers, Topics: []string{j.Topic}, Group: j.Group, Start: esm.TrimHorizon()},
 		esm.InvokerFunc(func(ctx context.Context, b *esm.Batch) error {
-			if err := wait(ctx, j.Scenario.Function); err != nil {
+			if err := demo.Work(ctx, j.Scenario.Function); err != nil {
 				return err
 			}
 			handled(b.Records)
@@ -49,18 +47,6 @@ func (j *job) mapping(handled func([]*kgo.Record), hooks esm.Hooks, logs io.Writ
 		}),
 		options...,
 	)
-}
-
-// wait is what the function does: it takes its time.
-func wait(ctx context.Context, d time.Duration) error {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return nil
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	}
 }
 
 // run drains the topic, and measures it.
@@ -100,7 +86,7 @@ func (j *job) run(ctx context.Context, line func(string), logs io.Writer) (*outc
 	st := m.Stats()
 	cpu, rss := usage() // before anything that is not the Mapping's
 
-	committed, err := j.committed()
+	committed, err := demo.Committed(context.Background(), j.Brokers, j.Topic, j.Group)
 	if err != nil {
 		return nil, err
 	}
@@ -120,31 +106,6 @@ func (j *job) run(ctx context.Context, line func(string), logs io.Writer) (*outc
 	return &outcome{Summary: *s, Samples: samples.all}, nil
 }
 
-// committed returns the committed offsets of the group.
-func (j *job) committed() (map[int32]int64, error) {
-	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
-	defer cancel()
-	client, err := kgo.NewClient(kgo.SeedBrokers(j.Brokers...))
-	if err != nil {
-		return nil, err
-	}
-	defer client.Close()
-	offsets, err := kadm.NewClient(client).FetchOffsets(ctx, j.Group)
-	if err == nil {
-		err = offsets.Error()
-	}
-	if err != nil && !errors.Is(err, kerr.GroupIDNotFound) { // if it was interrupted early
-		return nil, fmt.Errorf("find the offsets of the group %q: %w", j.Group, err)
-	}
-	at := map[int32]int64{}
-	offsets.Each(func(o kadm.OffsetResponse) {
-		if o.Topic == j.Topic {
-			at[o.Partition] = o.At
-		}
-	})
-	return at, nil
-}
-
 // watch shows what the Mapping does and keeps samples of it, until all is
 // settled, nothing is any more, or the Mapping ends (true), or ctx does.
 func watch(ctx context.Context, m *esm.Mapping, check *check, samples *recorder, began time.Time, line func(string)) bool {
@@ -154,12 +115,12 @@ func watch(ctx context.Context, m *esm.Mapping, check *check, samples *recorder,
 	show := func(now time.Time, st *esm.Stats) {
 		lag := "unknown"
 		if n, known := st.OffsetLag.Sum(); known {
-			lag = grouped(n)
+			lag = demo.Grouped(n)
 		}
 		rate := float64(st.SettledEventCount-shownSettled) / now.Sub(shown).Seconds()
 		shown, shownSettled = now, st.SettledEventCount
 		line(fmt.Sprintf("%4.0fs  lag %-9s  %7s records/s  %3d in flight  pollers %-3d  %s", now.Sub(began).Seconds(), lag,
-			grouped(int64(rate)), st.BusySlots, st.ProvisionedPollers, st.ScaleReason))
+			demo.Grouped(int64(rate)), st.BusySlots, st.ProvisionedPollers, st.ScaleReason))
 		for _, p := range m.State().Problems {
 			line(fmt.Sprintf("       %s: %v", p.With, p.Err))
 		}

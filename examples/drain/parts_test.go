@@ -245,14 +245,6 @@ func TestStep(t *testing.T) {
 	}
 }
 
-func TestGrouped(t *testing.T) {
-	for n, want := range map[int64]string{0: "0", 999: "999", 1000: "1,000", 1234567: "1,234,567", 12_000_000: "12,000,000"} {
-		if got := grouped(n); got != want {
-			t.Errorf("%d: %s", n, got)
-		}
-	}
-}
-
 // TestChildWithoutAJob ends, and says why.
 func TestChildWithoutAJob(t *testing.T) {
 	var out bytes.Buffer

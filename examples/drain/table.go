@@ -4,8 +4,9 @@ import (
 	"fmt"
 	"io"
 	"strconv"
-	"strings"
 	"unicode/utf8"
+
+	"github.com/seed429fd032/esm/examples/internal/demo"
 )
 
 // horizon is in how many seconds a Mapping means to be done with a backlog,
@@ -59,7 +60,7 @@ func cells(m mode, o *summary) (row []string, marked bool) {
 	}
 	return []string{
 		m.String(), time, aws, seconds(o.FloorSeconds), seconds(o.FirstSeconds),
-		"at most " + strconv.Itoa(o.PollersMax), grouped(o.Invocations), grouped(o.Rebalances), cpu, memory, ratio,
+		"at most " + strconv.Itoa(o.PollersMax), demo.Grouped(o.Invocations), demo.Grouped(o.Rebalances), cpu, memory, ratio,
 	}, marked
 }
 
@@ -67,7 +68,7 @@ func cells(m mode, o *summary) (row []string, marked bool) {
 func (s *summary) verdict(w io.Writer, mode string, records int64) {
 	fmt.Fprintf(w, "%s: ", mode)
 	if s.Interrupted {
-		fmt.Fprintf(w, "interrupted, %s of %s records handled; ", grouped(s.Records), grouped(records))
+		fmt.Fprintf(w, "interrupted, %s of %s records handled; ", demo.Grouped(s.Records), demo.Grouped(records))
 	}
 	fmt.Fprintf(w, "missing %d, duplicates %d, out of order %d, not committed %d: ", s.Missing, s.Duplicates, s.OutOfOrder, s.NotCommitted)
 	if s.good() {
@@ -104,16 +105,5 @@ func seconds(s float64) string {
 
 func (s scenario) String() string {
 	return fmt.Sprintf("%s records of %s bytes in %d partitions, batches of %s, a function of %s",
-		grouped(s.Records), grouped(int64(s.Size)), s.Partitions, grouped(int64(s.Batch)), s.Function)
-}
-
-// grouped writes a number with commas.
-func grouped(n int64) string {
-	digits := strconv.FormatInt(n, 10)
-	var groups []string
-	for len(digits) > 3 {
-		groups = append([]string{digits[len(digits)-3:]}, groups...)
-		digits = digits[:len(digits)-3]
-	}
-	return strings.Join(append([]string{digits}, groups...), ",")
+		demo.Grouped(s.Records), demo.Grouped(int64(s.Size)), s.Partitions, demo.Grouped(int64(s.Batch)), s.Function)
 }

@@ -26,119 +26,48 @@ package main
 import (
 	"cmp"
 	"context"
-	"encoding/json"
 	"errors"
-	"flag"
 	"fmt"
 	"io"
 	"log/slog"
 	"maps"
 	"net"
 	"net/http"
-	"os"
-	"os/signal"
 	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
-	"syscall"
 	"time"
 
-	"github.com/twmb/franz-go/pkg/kfake"
-	"github.com/twmb/franz-go/pkg/kgo"
-
 	"github.com/seed429fd032/esm"
+	"github.com/seed429fd032/esm/examples/internal/demo"
 )
 
-func main() {
-	ctx, cancel := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	context.AfterFunc(ctx, cancel) // a second signal ends it at once
-	os.Exit(run(ctx, os.Args[1:], os.Stdout, os.Stderr))
-}
+func main() { demo.Main("hostapp", new(settings)) }
 
-type settings struct {
-	listen                string
-	brokers, topic, group string
-	work, drain           time.Duration
-	haltAfter             int64
-}
-
-// run does all that main does, until ctx ends, and returns the exit code.
-func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
-	s, err := parse(args, stderr)
-	switch {
-	case errors.Is(err, flag.ErrHelp):
-		return 0
-	case err != nil:
-		fmt.Fprintf(stderr, "hostapp: %v\n", err)
-		return 2
-	}
-	if err := s.run(ctx, stdout, stderr); err != nil {
-		fmt.Fprintf(stderr, "hostapp: %v\n", err)
-		return 1
-	}
-	return 0
-}
-
-func parse(args []string, stderr io.Writer) (s settings, err error) {
-	f := flag.NewFlagSet("hostapp", flag.ContinueOnError)
-	f.SetOutput(stderr)
-	f.StringVar(&s.listen, "listen", "127.0.0.1:8080", "`address` of the HTTP server; port 0 takes a free one")
-	f.StringVar(&s.brokers, "brokers", "", "`addresses` of a Kafka, with commas between them (default: one in this process)")
-	f.StringVar(&s.topic, "topic", "", "the topic to read, with -brokers")
-	f.StringVar(&s.group, "group", "", "the consumer group, with -brokers")
-	f.DurationVar(&s.work, "work", 20*time.Millisecond, "how long the function takes for a batch")
-	f.DurationVar(&s.drain, "drain", 20*time.Second, "how long the Mapping may take to stop")
-	f.Int64Var(&s.haltAfter, "halt-after", 0, "have the function halt the Mapping after so many records (default: never)")
-	if err := f.Parse(args); err != nil {
-		if errors.Is(err, flag.ErrHelp) {
-			return s, err
-		}
-		return s, errors.New("see above for the flags that there are")
-	}
-	switch {
-	case f.NArg() > 0:
-		return s, fmt.Errorf("%q is not a flag", f.Arg(0))
-	case s.brokers == "" && (s.topic != "" || s.group != ""):
-		return s, errors.New("-topic and -group need -brokers, the Kafka that they are in")
-	case s.brokers != "" && s.topic == "":
-		return s, errors.New("-brokers needs -topic, what to read")
-	case s.brokers != "" && s.group == "":
-		return s, errors.New("-brokers needs -group, the consumer group that keeps the offsets")
-	case s.work < 0:
-		return s, fmt.Errorf("-work is %s, and must not be negative", s.work)
-	case s.drain < 100*time.Millisecond || s.drain > time.Hour:
-		return s, fmt.Errorf("-drain is %s, and must be 100ms to 1h", s.drain)
-	case s.haltAfter < 0:
-		return s, fmt.Errorf("-halt-after is %d, and must not be negative", s.haltAfter)
-	}
-	return s, nil
-}
-
-func (s *settings) run(ctx context.Context, stdout, stderr io.Writer) error {
+// Run serves until ctx ends, or the Mapping does.
+func (s *settings) Run(ctx context.Context, stdout, stderr io.Writer) (demo.Result, error) {
 	listener, err := net.Listen("tcp", s.listen)
 	if err != nil {
-		return fmt.Errorf("%w (choose another address with -listen)", err)
+		return nil, fmt.Errorf("%w (choose another address with -listen)", err)
 	}
 	defer listener.Close()
-	logger := slog.New(slog.NewTextHandler(stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))
-	if s.brokers == "" {
-		stop, err := s.embed(logger)
-		if err != nil {
-			return err
-		}
-		defer stop()
+	logger := demo.Logger(stderr, slog.LevelWarn)
+	stop, err := s.embed(ctx, logger)
+	if err != nil {
+		return nil, err
 	}
+	defer stop()
 	h := &host{committed: map[esm.TopicPartition]int64{}}
 	h.mapping, err = esm.New(
-		esm.Source{Brokers: strings.Split(s.brokers, ","), Topics: []string{s.topic}, Group: s.group},
+		esm.Source{Brokers: s.Brokers, Topics: []string{s.Topic}, Group: s.Group},
 		s.function(),
 		esm.WithStopTimeout(s.drain),
 		esm.WithLogger(logger),
 		esm.WithHooks(esm.Hooks{Committed: h.onCommitted}),
 	)
 	if err != nil {
-		return err
+		return nil, err
 	}
 
 	// The server comes first and goes last, so that the probes answer
@@ -151,7 +80,7 @@ func (s *settings) run(ctx context.Context, stdout, stderr io.Writer) error {
 
 	end, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 	defer cancel()
-	return errors.Join(failed, server.Shutdown(end))
+	return nil, errors.Join(failed, server.Shutdown(end))
 }
 
 // A host is the service: a Mapping, and what HTTP says of it.
@@ -203,114 +132,4 @@ func (h *host) printCommitted(w io.Writer) {
 	for _, tp := range slices.SortedFunc(maps.Keys(h.committed), byName) {
 		fmt.Fprintf(w, "  %s/%d at offset %d\n", tp.Topic, tp.Partition, h.committed[tp])
 	}
-}
-
-func (h *host) routes() http.Handler {
-	mux := http.NewServeMux()
-	mux.Handle("GET /healthz", probe(h.mapping.Healthy))
-	mux.Handle("GET /readyz", probe(func() error {
-		if h.draining.Load() {
-			return errors.New("draining")
-		}
-		return h.mapping.Ready()
-	}))
-	mux.HandleFunc("GET /stats", h.stats)
-	mux.HandleFunc("POST /pause", func(w http.ResponseWriter, r *http.Request) {
-		// It returns when no invocation runs any more. If the client goes
-		// away before, the Mapping is paused nevertheless.
-		answer(w, h.mapping.Pause(r.Context()), http.StatusConflict)
-	})
-	mux.HandleFunc("POST /resume", func(w http.ResponseWriter, _ *http.Request) {
-		answer(w, h.mapping.Resume(), http.StatusConflict)
-	})
-	return mux
-}
-
-// probe answers 200, or 503 and why.
-func probe(check func() error) http.HandlerFunc {
-	return func(w http.ResponseWriter, _ *http.Request) {
-		answer(w, check(), http.StatusServiceUnavailable)
-	}
-}
-
-func answer(w http.ResponseWriter, err error, status int) {
-	if err != nil {
-		http.Error(w, err.Error(), status)
-		return
-	}
-	fmt.Fprintln(w, "ok")
-}
-
-// stats answers with the numbers, and with what is wrong.
-func (h *host) stats(w http.ResponseWriter, _ *http.Request) {
-	out := struct {
-		esm.Stats
-		Problems []string
-	}{Stats: h.mapping.Stats(), Problems: []string{}}
-	for _, p := range h.mapping.State().Problems {
-		out.Problems = append(out.Problems, fmt.Sprintf("%s: %v", p.With, p.Err))
-	}
-	w.Header().Set("Content-Type", "application/json")
-	e := json.NewEncoder(w)
-	e.SetIndent("", "  ")
-	_ = e.Encode(out) // if it fails, the client is gone
-}
-
-// function is what the records go to: it takes its time.
-func (s *settings) function() esm.Invoker {
-	var handled atomic.Int64
-	return esm.InvokerFunc(func(ctx context.Context, b *esm.Batch) error {
-		if s.haltAfter > 0 && handled.Load() >= s.haltAfter {
-			return esm.Halt(fmt.Errorf("-halt-after: %d records were handled", handled.Load()))
-		}
-		t := time.NewTimer(s.work)
-		defer t.Stop()
-		select {
-		case <-t.C:
-		case <-ctx.Done():
-			return context.Cause(ctx)
-		}
-		handled.Add(int64(len(b.Records)))
-		return nil
-	})
-}
-
-// embed starts a Kafka in this process, and somebody who produces to it until
-// it is stopped.
-func (s *settings) embed(logger *slog.Logger) (stop func(), err error) {
-	s.topic, s.group = "orders", "billing"
-	cluster, err := kfake.NewCluster(kfake.NumBrokers(1), kfake.SeedTopics(4, s.topic))
-	if err != nil {
-		return nil, fmt.Errorf("start a Kafka in this process: %w", err)
-	}
-	s.brokers = strings.Join(cluster.ListenAddrs(), ",")
-	client, err := kgo.NewClient(kgo.SeedBrokers(cluster.ListenAddrs()...), kgo.DefaultProduceTopic(s.topic),
-		kgo.RecordPartitioner(kgo.RoundRobinPartitioner()))
-	if err != nil {
-		cluster.Close()
-		return nil, fmt.Errorf("connect to the Kafka in this process: %w", err)
-	}
-	ctx, cancel := context.WithCancel(context.Background())
-	var producer sync.WaitGroup
-	producer.Go(func() {
-		tick := time.NewTicker(20 * time.Millisecond)
-		defer tick.Stop()
-		for n := 1; ; n++ {
-			err := client.ProduceSync(ctx, kgo.StringRecord(fmt.Sprintf(`{"order":%d}`, n))).FirstErr()
-			if err != nil && ctx.Err() == nil {
-				logger.Error("produce", "err", err)
-			}
-			select {
-			case <-tick.C:
-			case <-ctx.Done():
-				return
-			}
-		}
-	})
-	return func() {
-		cancel()
-		producer.Wait()
-		client.Close()
-		cluster.Close()
-	}, nil
 }

@@ -10,7 +10,14 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/seed429fd032/esm/examples/internal/demo"
+	"github.com/seed429fd032/esm/examples/internal/demotest"
 )
+
+func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
+	return demo.Run(ctx, "hostapp", new(settings), args, stdout, stderr)
+}
 
 // An app is the program while it runs.
 type app struct {
@@ -208,24 +215,16 @@ func TestToldToEndWhileItStarts(t *testing.T) {
 }
 
 func TestWrongFlagsSayWhatToDo(t *testing.T) {
-	for args, want := range map[string]string{
+	demotest.Refuses(t, "hostapp", func() demo.Program { return new(settings) }, map[string]string{
 		"-brokers localhost:9092 -group g": "-brokers needs -topic",
 		"-brokers localhost:9092 -topic t": "-brokers needs -group",
 		"-group g":                         "need -brokers",
 		"-drain 1ms":                       "must be 100ms to 1h",
-		"-work -1s":                        "must not be negative",
-		"-halt-after -1":                   "must not be negative",
+		"-work -1s":                        "must be 0 to 24h",
+		"-halt-after -1":                   "must be 0 or more",
 		"more":                             "is not a flag",
 		"-nonsense":                        "not defined",
-	} {
-		var stdout, stderr strings.Builder
-		if code := run(t.Context(), strings.Fields(args), &stdout, &stderr); code != 2 {
-			t.Errorf("%s: exit code %d", args, code)
-		}
-		if !strings.Contains(stderr.String(), want) {
-			t.Errorf("%s: it says %q, want %q", args, &stderr, want)
-		}
-	}
+	})
 }
 
 func TestAnAddressThatIsTakenIsSaid(t *testing.T) {

@@ -1,23 +1,19 @@
 package main
 
 import (
-	"bytes"
-	"encoding/json"
 	"os"
 	"path/filepath"
-	"strings"
 	"testing"
+
+	"github.com/seed429fd032/esm/examples/internal/demo"
+	"github.com/seed429fd032/esm/examples/internal/demotest"
 )
 
 func TestEveryRecordReachesTheFunction(t *testing.T) {
-	var out bytes.Buffer
-	code := run(t.Context(), []string{"-json", "-records", "8000"}, &out, t.Output())
 	var s summary
-	if err := json.Unmarshal(out.Bytes(), &s); err != nil {
-		t.Fatalf("stdout %q: %v", out.String(), err)
-	}
+	code := demotest.JSON(t, t.Context(), "lambda", new(settings), t.Output(), &s, "-records", "8000")
 	if code != 0 || !s.Good || s.Records != 8000 || s.Calls < 80 || s.ColdStarts < 1 || s.Committed != 8000 {
-		t.Errorf("exit code %d: %s", code, out.String())
+		t.Errorf("exit code %d: %+v", code, s)
 	}
 }
 
@@ -43,17 +39,12 @@ func TestCheckSeesWhatIsWrong(t *testing.T) {
 func TestBadFlags(t *testing.T) {
 	t.Setenv("AWS_REGION", "")
 	t.Setenv("AWS_ACCESS_KEY_ID", "")
-	for args, want := range map[string]string{
+	demotest.Refuses(t, "lambda", func() demo.Program { return new(settings) }, map[string]string{
 		"-what":                          "flag provided but not defined",
 		"here":                           `"here" is not a flag`,
 		"-records 0":                     "must be 1 to 1,000,000",
 		"-endpoint http://localhost":     "-endpoint needs -function",
 		"-function f":                    "-function needs -region",
 		"-function f -region eu-north-1": "-function needs credentials",
-	} {
-		var out, errs bytes.Buffer
-		if code := run(t.Context(), strings.Fields(args), &out, &errs); code != 2 || !strings.Contains(errs.String(), want) || out.Len() > 0 {
-			t.Errorf("%s: exit code %d, %q, %q", args, code, errs.String(), out.String())
-		}
-	}
+	})
 }

@@ -83,8 +83,8 @@ func (p *track) note(offset int64, taken bool) {
 }
 
 // reached reports whether every partition is settled to its end.
-func (c *check) reached(rows []esm.PartitionStats) bool {
-	n := 0
+func (c *check) reached(m *esm.Mapping) bool {
+	n, rows := 0, m.AppendPartitions(nil)
 	for i := range rows {
 		if p := c.partitions[rows[i].Partition]; p != nil && rows[i].Frontier >= p.end {
 			n++
@@ -187,12 +187,13 @@ type summary struct {
 	interrupted bool
 }
 
-func (s *summary) good() bool {
+// OK reports whether all is well.
+func (s *summary) OK() bool {
 	return s.Missing == 0 && s.Duplicates == 0 && s.OutOfOrder == 0 && s.Unexpected == 0 && s.NotCommitted == 0 && s.Waited == 0
 }
 
-// print writes the summary for people.
-func (s *summary) print(w io.Writer) {
+// Print writes the summary for people.
+func (s *summary) Print(w io.Writer) {
 	if s.interrupted {
 		fmt.Fprintf(w, "\ninterrupted after %.1f s: offsets committed for %d of %d records\n", s.Seconds, s.committed, s.Records)
 	} else {
@@ -207,7 +208,7 @@ func (s *summary) print(w io.Writer) {
 		fmt.Fprintf(w, "while a partition with poison waited, those without it were invoked %d times; %d of them waited, too\n", s.Meanwhile, s.Waited)
 	}
 	fmt.Fprintf(w, "missing %d, duplicates %d, out of order %d, unexpected %d, not committed %d: ", s.Missing, s.Duplicates, s.OutOfOrder, s.Unexpected, s.NotCommitted)
-	if s.good() {
+	if s.OK() {
 		fmt.Fprintln(w, "all is well")
 	} else {
 		fmt.Fprintln(w, "THE CHECK FAILED")

@@ -5,9 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"sync"
-	"time"
 
 	"github.com/seed429fd032/esm"
+	"github.com/seed429fd032/esm/examples/internal/demo"
 )
 
 // errOrder is all that the function says: not which order it was.
@@ -17,12 +17,8 @@ var errOrder = errors.New("one of these orders makes no sense")
 // say, which takes its time and fails as a whole.
 func billing(check *check) esm.InvokerFunc {
 	return func(ctx context.Context, b *esm.Batch) error {
-		t := time.NewTimer(work)
-		defer t.Stop()
-		select {
-		case <-t.C:
-		case <-ctx.Done():
-			return context.Cause(ctx)
+		if err := demo.Work(ctx, work); err != nil {
+			return err
 		}
 		for _, r := range b.Records {
 			if string(r.Value) == poisoned {

@@ -3,36 +3,36 @@ package main
 import (
 	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"slices"
 	"strings"
-	"sync"
 	"testing"
 
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/seed429fd032/esm"
+	"github.com/seed429fd032/esm/examples/internal/demo"
+	"github.com/seed429fd032/esm/examples/internal/demotest"
 )
+
+func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
+	return demo.Run(ctx, "poison", new(settings), args, stdout, stderr)
+}
 
 // result runs the command with -json and returns what it says.
 func result(t *testing.T, ctx context.Context, stderr io.Writer, args ...string) (s summary, exitCode int) {
 	t.Helper()
-	var out bytes.Buffer
-	exitCode = run(ctx, append([]string{"-json"}, args...), &out, stderr)
-	if err := json.Unmarshal(out.Bytes(), &s); err != nil {
-		t.Fatalf("stdout %q: %v", out.String(), err)
-	}
+	exitCode = demotest.JSON(t, ctx, "poison", new(settings), stderr, &s, args...)
 	return s, exitCode
 }
 
 func TestPoisonIsFoundAndDeliveredAndTheRestIsHandled(t *testing.T) {
 	t.Parallel()
 	s, code := result(t, t.Context(), t.Output(), "-records", "4000")
-	if code != 0 || !s.good() || s.Records != 4000 || s.Poison != 3 || s.Handled != 3997 || s.Delivered != 3 {
+	if code != 0 || !s.OK() || s.Records != 4000 || s.Poison != 3 || s.Handled != 3997 || s.Delivered != 3 {
 		t.Errorf("exit code %d: %+v", code, s)
 	}
 	if s.SearchInvocations < 3*7 || s.SearchInvocations > 3*14 {
@@ -45,25 +45,16 @@ func TestPoisonIsFoundAndDeliveredAndTheRestIsHandled(t *testing.T) {
 
 func TestSummaryForPeople(t *testing.T) {
 	t.Parallel()
-	var out bytes.Buffer
-	if code := run(t.Context(), []string{"-records", "1001", "-poison", "1"}, &out, t.Output()); code != 0 {
-		t.Errorf("exit code %d", code)
-	}
-	for _, want := range []string{
+	demotest.Says(t, "poison", new(settings), "-records 1001 -poison 1",
 		"writing 1001 records into 4 partitions", "100 records  failed", "waits 400ms", "50 records  ok",
 		"orders/2  68                1 record   given up after 4 attempts (retries-exhausted), now in orders.poison",
-		"1001 records in ", "1000 handled by the function, 1 of 1 poison records", "2*log2(100) is 13.3", "0 of them waited", "all is well",
-	} {
-		if !strings.Contains(out.String(), want) {
-			t.Errorf("it does not say %q:\n%s", want, out.String())
-		}
-	}
+		"1001 records in ", "1000 handled by the function, 1 of 1 poison records", "2*log2(100) is 13.3", "0 of them waited", "all is well")
 }
 
 func TestNoPoison(t *testing.T) {
 	t.Parallel()
 	s, code := result(t, t.Context(), t.Output(), "-records", "1000", "-poison", "0")
-	if code != 0 || !s.good() || s.Handled != 1000 || s.Delivered != 0 || s.SearchInvocations != 0 {
+	if code != 0 || !s.OK() || s.Handled != 1000 || s.Delivered != 0 || s.SearchInvocations != 0 {
 		t.Errorf("exit code %d: %+v", code, s)
 	}
 }
@@ -76,16 +67,8 @@ func TestInterruptCommitsWhatWasDone(t *testing.T) {
 			t.Parallel()
 			ctx, cancel := context.WithCancel(t.Context())
 			defer cancel()
-			var mu sync.Mutex
 			var said bytes.Buffer
-			watching := writerFunc(func(p []byte) (int, error) {
-				mu.Lock()
-				defer mu.Unlock()
-				if bytes.Contains(p, []byte(moment)) {
-					cancel()
-				}
-				return said.Write(p)
-			})
+			watching := demotest.OnText(&said, moment, cancel)
 			if code := run(ctx, nil, watching, t.Output()); code != 0 {
 				t.Errorf("exit code %d", code)
 			}
@@ -98,28 +81,16 @@ func TestInterruptCommitsWhatWasDone(t *testing.T) {
 	}
 }
 
-type writerFunc func(p []byte) (int, error)
-
-func (f writerFunc) Write(p []byte) (int, error) { return f(p) }
-
 func TestBadFlags(t *testing.T) {
-	for _, tt := range []struct{ args, want string }{
-		{"-what", "flag provided but not defined"},
-		{"here", `"here" is not a flag`},
-		{"-records 999", "-records is 999, and must be 1,000 to 1,000,000"},
-		{"-records 1000001", "must be 1,000 to 1,000,000"},
-		{"-records many", "invalid value"},
-		{"-poison -1", "-poison is -1, and must be 0 to 100"},
-		{"-poison 101", "must be 0 to 100"},
-	} {
-		var out, errs bytes.Buffer
-		if code := run(t.Context(), strings.Fields(tt.args), &out, &errs); code != 2 || !strings.Contains(errs.String(), tt.want) || out.Len() > 0 {
-			t.Errorf("%s: exit code %d, %q, %q", tt.args, code, errs.String(), out.String())
-		}
-	}
-	if code := run(t.Context(), []string{"-h"}, io.Discard, io.Discard); code != 0 {
-		t.Errorf("-h: exit code %d", code)
-	}
+	demotest.Refuses(t, "poison", func() demo.Program { return new(settings) }, map[string]string{
+		"-what":            "flag provided but not defined",
+		"here":             `"here" is not a flag`,
+		"-records 999":     "-records is 999, and must be 1,000 to 1,000,000",
+		"-records 1000001": "must be 1,000 to 1,000,000",
+		"-records many":    "invalid value",
+		"-poison -1":       "-poison is -1, and must be 0 to 100",
+		"-poison 101":      "must be 0 to 100",
+	})
 }
 
 func TestPoisonIsInTwoPartitionsAndAtDifferentPlaces(t *testing.T) {
@@ -227,7 +198,7 @@ func TestCheckSeesWhatIsWrong(t *testing.T) {
 		bad := tt.want.Missing+tt.want.Duplicates+tt.want.OutOfOrder+tt.want.Unexpected+tt.want.NotCommitted > 0
 		tt.want.Records, tt.want.Poison, tt.want.interrupted = 5, 2, tt.interrupted
 		tt.want.committed = min(max(tt.committed, 0), 5)
-		if *got != tt.want || got.good() == bad {
+		if *got != tt.want || got.OK() == bad {
 			t.Errorf("%s: %+v, want %+v", tt.name, *got, tt.want)
 		}
 	}

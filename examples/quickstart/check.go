@@ -19,6 +19,7 @@ type span struct{ from, to int64 }
 type check struct {
 	mu         sync.Mutex
 	partitions map[int32]*seen
+	pollers    int // the most that were seen
 }
 
 type seen struct {
@@ -80,8 +81,9 @@ func (c *check) handled(records []*kgo.Record) {
 }
 
 // reached reports whether every partition is settled to the end of its span.
-func (c *check) reached(rows []esm.PartitionStats) bool {
-	n := 0
+func (c *check) reached(m *esm.Mapping) bool {
+	c.pollers = max(c.pollers, m.Stats().ProvisionedPollers)
+	n, rows := 0, m.AppendPartitions(nil)
 	for i := range rows {
 		if p := c.partitions[rows[i].Partition]; p != nil && rows[i].Frontier >= p.to {
 			n++
@@ -106,7 +108,8 @@ type summary struct {
 	interrupted bool
 }
 
-func (s *summary) good() bool {
+// OK reports whether all is well.
+func (s *summary) OK() bool {
 	return s.Missing == 0 && s.Duplicates == 0 && s.OutOfOrder == 0 && s.uncommitted == 0
 }
 
@@ -117,7 +120,7 @@ func (s *summary) good() bool {
 func (c *check) judge(committed map[int32]int64, interrupted bool, count func(partition int32, from, to int64, among func(int64) bool) (int64, error)) (*summary, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	s := &summary{interrupted: interrupted}
+	s := &summary{PollersMax: c.pollers, interrupted: interrupted}
 	for partition, p := range c.partitions {
 		s.Records += p.records
 		s.Duplicates += p.duplicates
@@ -153,8 +156,8 @@ func (c *check) judge(committed map[int32]int64, interrupted bool, count func(pa
 	return s, nil
 }
 
-// print writes the summary for people.
-func (s *summary) print(w io.Writer) {
+// Print writes the summary for people.
+func (s *summary) Print(w io.Writer) {
 	if s.interrupted {
 		fmt.Fprintf(w, "\ninterrupted: %d records handled, offsets committed for %d\n", s.Records, s.committed)
 	} else {
@@ -162,7 +165,7 @@ func (s *summary) print(w io.Writer) {
 	}
 	fmt.Fprintf(w, "at most %d pollers, %d rebalances\n", s.PollersMax, s.Rebalances)
 	fmt.Fprintf(w, "missing %d, duplicates %d, out of order %d, not committed %d: ", s.Missing, s.Duplicates, s.OutOfOrder, s.uncommitted)
-	if s.good() {
+	if s.OK() {
 		fmt.Fprintln(w, "all is well")
 	} else {
 		fmt.Fprintln(w, "THE CHECK FAILED")

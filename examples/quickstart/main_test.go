@@ -3,7 +3,6 @@ package main
 import (
 	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"io"
 	"strings"
@@ -12,23 +11,25 @@ import (
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kgo"
 
-	"github.com/seed429fd032/esm/internal/kafkatest"
+	"github.com/seed429fd032/esm/examples/internal/demo"
+	"github.com/seed429fd032/esm/examples/internal/demotest"
+	"github.com/seed429fd032/esm/internal/testing/kafkatest"
 )
+
+func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
+	return demo.Run(ctx, "quickstart", new(settings), args, stdout, stderr)
+}
 
 // result runs the command with -json and returns what it says.
 func result(t *testing.T, ctx context.Context, stderr io.Writer, args ...string) (s summary, exitCode int) {
 	t.Helper()
-	var out bytes.Buffer
-	exitCode = run(ctx, append([]string{"-json"}, args...), &out, stderr)
-	if err := json.Unmarshal(out.Bytes(), &s); err != nil {
-		t.Fatalf("stdout %q: %v", out.String(), err)
-	}
+	exitCode = demotest.JSON(t, ctx, "quickstart", new(settings), stderr, &s, args...)
 	return s, exitCode
 }
 
 func TestEveryRecordIsHandledOnceAndInOrder(t *testing.T) {
 	s, code := result(t, t.Context(), t.Output(), "-records", "20000", "-partitions", "4", "-work", "1ms")
-	if code != 0 || s.Records != 20000 || !s.good() || s.Rebalances != 0 || s.PollersMax < 1 {
+	if code != 0 || s.Records != 20000 || !s.OK() || s.Rebalances != 0 || s.PollersMax < 1 {
 		t.Errorf("exit code %d: %+v", code, s)
 	}
 	if s.FloorSeconds != 0.05 || s.Seconds < s.FloorSeconds {
@@ -37,15 +38,8 @@ func TestEveryRecordIsHandledOnceAndInOrder(t *testing.T) {
 }
 
 func TestSummaryForPeople(t *testing.T) {
-	var out bytes.Buffer
-	if code := run(t.Context(), []string{"-records", "500", "-partitions", "2", "-work", "0"}, &out, t.Output()); code != 0 {
-		t.Errorf("exit code %d", code)
-	}
-	for _, want := range []string{"writing 500 records", "500 records in ", "lag 0", "all is well"} {
-		if !strings.Contains(out.String(), want) {
-			t.Errorf("it does not say %q:\n%s", want, out.String())
-		}
-	}
+	demotest.Says(t, "quickstart", new(settings), "-records 500 -partitions 2 -work 0",
+		"writing 500 records", "500 records in ", "lag 0", "all is well")
 }
 
 // TestInterruptCommitsWhatWasHandled: Ctrl-C in the middle loses nothing and
@@ -54,21 +48,12 @@ func TestInterruptCommitsWhatWasHandled(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	// The first progress line comes after a second, of ten.
-	watching := writerFunc(func(p []byte) (int, error) {
-		if bytes.Contains(p, []byte("records/s")) {
-			cancel()
-		}
-		return t.Output().Write(p)
-	})
+	watching := demotest.OnText(t.Output(), "records/s", cancel)
 	s, code := result(t, ctx, watching, "-records", "20000", "-partitions", "1", "-work", "50ms")
-	if code != 0 || s.Records == 0 || s.Records == 20000 || !s.good() {
+	if code != 0 || s.Records == 0 || s.Records == 20000 || !s.OK() {
 		t.Errorf("exit code %d: %+v", code, s)
 	}
 }
-
-type writerFunc func(p []byte) (int, error)
-
-func (f writerFunc) Write(p []byte) (int, error) { return f(p) }
 
 // TestAnyKafka reads a topic that has holes, because transactions were
 // committed and aborted in it, and then finds nothing more to read.
@@ -119,33 +104,25 @@ func testAnyKafka(t *testing.T, brokers string) {
 		}
 	}
 	args := []string{"-brokers", brokers, "-topic", "orders", "-group", "billing", "-work", "0"}
-	if s, code := result(t, t.Context(), t.Output(), args...); code != 0 || s.Records != 100 || !s.good() {
+	if s, code := result(t, t.Context(), t.Output(), args...); code != 0 || s.Records != 100 || !s.OK() {
 		t.Errorf("exit code %d: %+v", code, s)
 	}
-	if s, code := result(t, t.Context(), t.Output(), args...); code != 0 || s.Records != 0 || !s.good() {
+	if s, code := result(t, t.Context(), t.Output(), args...); code != 0 || s.Records != 0 || !s.OK() {
 		t.Errorf("with nothing left, exit code %d: %+v", code, s)
 	}
 }
 
 func TestBadFlags(t *testing.T) {
-	for _, tt := range []struct{ args, want string }{
-		{"-what", "flag provided but not defined"},
-		{"here", `"here" is not a flag`},
-		{"-topic orders", "-topic and -group need -brokers"},
-		{"-brokers localhost:9092", "-brokers needs -topic"},
-		{"-brokers localhost:9092 -topic orders -records 5", "-records and -partitions are for"},
-		{"-records -1", "must be 0 to 10,000,000"},
-		{"-partitions 0", "must be 1 to 1,000"},
-		{"-work 2m", "must be 0 to 1m"},
-	} {
-		var out, errs bytes.Buffer
-		if code := run(t.Context(), strings.Fields(tt.args), &out, &errs); code != 2 || !strings.Contains(errs.String(), tt.want) || out.Len() > 0 {
-			t.Errorf("%s: exit code %d, %q, %q", tt.args, code, errs.String(), out.String())
-		}
-	}
-	if code := run(t.Context(), []string{"-h"}, io.Discard, io.Discard); code != 0 {
-		t.Errorf("-h: exit code %d", code)
-	}
+	demotest.Refuses(t, "quickstart", func() demo.Program { return new(settings) }, map[string]string{
+		"-what":                   "flag provided but not defined",
+		"here":                    `"here" is not a flag`,
+		"-topic orders":           "-topic and -group need -brokers",
+		"-brokers localhost:9092": "-brokers needs -topic",
+		"-brokers localhost:9092 -topic orders -records 5": "-records and -partitions are for",
+		"-records -1":   "must be 0 to 10,000,000",
+		"-partitions 0": "must be 1 to 1,000",
+		"-work 2m":      "must be 0 to 1m",
+	})
 }
 
 func TestMissingTopicIsNamed(t *testing.T) {

@@ -2,11 +2,18 @@ package main
 
 import (
 	"context"
+	"io"
 	"strings"
 	"testing"
 
 	"github.com/seed429fd032/esm"
+	"github.com/seed429fd032/esm/examples/internal/demo"
+	"github.com/seed429fd032/esm/examples/internal/demotest"
 )
+
+func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
+	return demo.Run(ctx, "wrap", new(settings), args, stdout, stderr)
+}
 
 func TestItShowsWhatEachLayerSawAndEndsByItself(t *testing.T) {
 	var stdout, stderr strings.Builder
@@ -33,22 +40,14 @@ func TestItShowsWhatEachLayerSawAndEndsByItself(t *testing.T) {
 }
 
 func TestWrongFlagsSayWhatToDo(t *testing.T) {
-	for args, want := range map[string]string{
+	demotest.Refuses(t, "wrap", func() demo.Program { return new(settings) }, map[string]string{
 		"-brokers localhost:9092 -group g":               "-brokers needs -topic",
 		"-brokers localhost:9092 -topic t":               "-brokers needs -group",
 		"-topic t":                                       "need -brokers",
 		"-records 0":                                     "must be 1 or more",
 		"-brokers localhost:9092 -topic t -group g more": "is not a flag",
 		"-nonsense":                                      "not defined",
-	} {
-		var stdout, stderr strings.Builder
-		if code := run(t.Context(), strings.Fields(args), &stdout, &stderr); code != 2 {
-			t.Errorf("%s: exit code %d", args, code)
-		}
-		if !strings.Contains(stderr.String(), want) {
-			t.Errorf("%s: it says %q, want %q", args, &stderr, want)
-		}
-	}
+	})
 }
 
 func TestWhatDoesNotAddUpIsSaid(t *testing.T) {
@@ -82,25 +81,11 @@ func TestWhatDoesNotAddUpIsSaid(t *testing.T) {
 	}
 }
 
-// onText calls f when a text is written.
-type onText struct {
-	strings.Builder
-	text string
-	f    func()
-}
-
-func (w *onText) Write(p []byte) (int, error) {
-	if strings.Contains(string(p), w.text) {
-		w.f()
-	}
-	return w.Builder.Write(p)
-}
-
 func TestInterruptedItStillAddsUp(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
-	stdout, stderr := &onText{text: "the service is down", f: cancel}, &strings.Builder{}
-	if code := run(ctx, nil, stdout, stderr); code != 0 {
+	stdout, stderr := &strings.Builder{}, &strings.Builder{}
+	if code := run(ctx, nil, demotest.OnText(stdout, "the service is down", cancel), stderr); code != 0 {
 		t.Errorf("exit code %d\n%s%s", code, stdout, stderr)
 	}
 	if s := stdout.String(); !strings.Contains(s, "interrupted: letting the invocations end") || !strings.Contains(s, "all adds up") {

@@ -12,6 +12,8 @@ import (
 
 	"github.com/aws/aws-lambda-go/events"
 	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/seed429fd032/esm/internal/testing/build"
 )
 
 // The event as encoding/json writes it, which is slow and easy to believe.
@@ -140,7 +142,7 @@ func TestEventIsWhatEncodingJSONWrites(t *testing.T) {
 
 // TestEncoderAllocatesNothing: with room for it, also for many partitions.
 func TestEncoderAllocatesNothing(t *testing.T) {
-	if raceEnabled {
+	if build.Race {
 		t.Skip("a sync.Pool forgets on purpose under the race detector")
 	}
 	for _, partitions := range []int32{1, 50} {

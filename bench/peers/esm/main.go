@@ -41,7 +41,7 @@ func settings(j *job.Job) (opts []esm.Option, said []string) {
 	case "encode":
 		add(esm.WithPollerByteRate(esm.Unlimited), "WithPollerByteRate(Unlimited): no peer has such a limit; the function makes the event of AWS Lambda of each batch first")
 	case "ondemand":
-		add(esm.WithOnDemand(), "WithOnDemand: scales once a minute, as AWS's does")
+		add(esm.WithOnDemand(true), "WithOnDemand: scales once a minute, as AWS's does")
 	default:
 		if j.Function > 0 { // otherwise one poller is more than enough
 			add(esm.WithMinPollers(min(100, j.Partitions)), "WithMinPollers(100, or as many as partitions): nothing to scale up first")

@@ -1,5 +1,0 @@
-//go:build race
-
-package awsevent
-
-const raceEnabled = true

@@ -1,5 +1,0 @@
-//go:build !synctests
-
-package main
-
-const virtualTime = false

@@ -1,0 +1,2 @@
+// Package build says how a test was built.
+package build

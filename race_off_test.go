@@ -1,5 +1,0 @@
-//go:build !race
-
-package esm_test
-
-const raceEnabled = false
