@@ -77,14 +77,14 @@ examples/lambda                | . awslambda examples/internal/demo internal/inv
 examples/migrate/function      |                                | aws-lambda-go
 examples/migrate/function/cmd  | examples/migrate/function      | aws-lambda-go
 examples/migrate               | . examples/internal/demo examples/migrate/function lambdalocal | kgo
-examples/drain                 | . examples/internal/demo internal/testing/kafkatest | kadm kerr kfake kgo
+examples/drain                 | . scaling examples/internal/demo internal/testing/kafkatest | kadm kerr kfake kgo
 examples/...                   | . examples/internal/demo       | kadm kgo
 
 # Modules of their own: they have the public packages, and a Kafka.
 bench/job                      |                                |
 bench/fill                     |                                | kadm kgo
 bench                          | bench/job internal/testing/kafkatest | kadm kgo
-bench/peers/esm                | . bench/job                    | kgo
+bench/peers/esm                | . scaling bench/job            | kgo
 bench/peers/...                | bench/job                      | *
 `
 

@@ -16,6 +16,7 @@ import (
 // the same order.
 func TestPlanSpeaksOfTheSame(t *testing.T) {
 	outcomes := constants(t, "outcome.go", "Outcome")
+	outcomes = slices.DeleteFunc(outcomes, func(name string) bool { return name == "OutcomeRunning" }) // no plan is made of that
 	if of := constants(t, "internal/plan/outcome.go", "Outcome"); !slices.Equal(of, outcomes) || len(of) < 8 {
 		t.Errorf("the outcomes of the plan are %v, and the public ones %v", of, outcomes)
 	}
