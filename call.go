@@ -59,7 +59,7 @@ func (c *call) shares() []share {
 
 // takenAway is why a call counts for nothing any more, nil if it does.
 func (c *call) takenAway() error {
-	if cause := context.Cause(c.ctx); cause == ErrStopping || cause == ErrRevoked {
+	if cause := context.Cause(c.ctx); cause == errStopping || cause == errRevoked {
 		return cause
 	}
 	return nil

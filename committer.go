@@ -99,12 +99,15 @@ func (c *committer) flush(ctx context.Context) error {
 		case <-lost:
 			return errSessionLost
 		case <-c.gone:
-			return ErrStopped
+			return errCommitterGone
 		case <-ctx.Done():
 			return fmt.Errorf("it takes too long: %w", context.Cause(ctx))
 		}
 	}
 }
+
+// errCommitterGone is told of a commit when no more are made.
+var errCommitterGone = errors.New("esm: the mapping was stopped")
 
 var errSessionLost = errors.New("the session with the group was lost")
 

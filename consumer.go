@@ -40,7 +40,7 @@ import (
 type consumer struct {
 	engine    *engine
 	watch     watcher // the engine's
-	source    *Source
+	source    *kafkaSource
 	client    *kgo.Client
 	committer *committer
 	pauser    *pauser
@@ -51,9 +51,6 @@ type consumer struct {
 	lagBell      bell
 	checkBell    bell
 	lateBell     bell
-
-	revokeTimeout time.Duration
-	checks        []func(context.Context) error // before it joins
 
 	mu       sync.Mutex // a leaf
 	topicIDs map[string][16]byte
@@ -97,16 +94,13 @@ const (
 	heartbeatInterval = time.Second
 )
 
-// newConsumer makes a consumer that waits for what runs when partitions are taken
-// away, for revokeTimeout at most, and whose start passes only if the checks do.
-func newConsumer(e *engine, s *Source, revokeTimeout time.Duration, checks []func(context.Context) error) *consumer {
+func newConsumer(e *engine, s *kafkaSource) *consumer {
 	return &consumer{
 		engine: e, watch: e.watch, source: s, lagBell: newBell(), checkBell: newBell(), lateBell: newBell(),
 		topicIDs: map[string][16]byte{}, suspects: map[string]bool{}, noEnds: refusals{}, noStarts: refusals{},
 		purged:  map[string]time.Time{},
 		started: make(chan error, 1), first: make(chan struct{}),
-		revokeTimeout: revokeTimeout, checks: checks,
-		positions: positions{start: s.Start, ends: map[partition.ID]int64{}},
+		positions: positions{start: s.start, ends: map[partition.ID]int64{}},
 	}
 }
 
@@ -114,10 +108,10 @@ func newConsumer(e *engine, s *Source, revokeTimeout time.Duration, checks []fun
 // they win. decompressor is the user's, or the client's own.
 func (c *consumer) options(decompressor kgo.Decompressor) []kgo.Opt {
 	wire, largest, each := c.engine.fetching()
-	opts := append([]kgo.Opt{kgo.MetadataMinAge(metadataMinAge), kgo.HeartbeatInterval(heartbeatInterval)}, c.source.Client...)
+	opts := append([]kgo.Opt{kgo.MetadataMinAge(metadataMinAge), kgo.HeartbeatInterval(heartbeatInterval)}, c.source.options...)
 	opts = append(opts,
-		kgo.SeedBrokers(c.source.Brokers...),
-		kgo.ConsumerGroup(c.source.Group),
+		kgo.SeedBrokers(c.source.brokers...),
+		kgo.ConsumerGroup(c.source.group),
 		kgo.DisableAutoCommit(),
 		// Markers of transactions move the frontier to the end.
 		kgo.KeepControlRecords(),
@@ -126,7 +120,7 @@ func (c *consumer) options(decompressor kgo.Decompressor) []kgo.Opt {
 		kgo.FetchMaxPartitionBytes(each),
 		kgo.WithDecompressor(allower{decompressor, wire}),
 		kgo.MetadataMaxAge(metadataMaxAge),
-		kgo.RebalanceTimeout(c.revokeTimeout+commitMargin),
+		kgo.RebalanceTimeout(c.source.revokeTimeout+commitMargin),
 		kgo.ConsumeStartOffset(kgo.NewOffset().AtStart()),
 		kgo.ConsumeResetOffset(kgo.RewindOffset(time.Minute)),
 		kgo.OnPartitionsAssigned(func(_ context.Context, _ *kgo.Client, m map[string][]int32) {
@@ -142,8 +136,8 @@ func (c *consumer) options(decompressor kgo.Decompressor) []kgo.Opt {
 		kgo.WithHooks(wireHooks{wire}, clientHooks{c}),
 		kgo.WithLogger(clientLog{c}),
 	)
-	if c.source.InstanceID != "" {
-		opts = append(opts, kgo.InstanceID(c.source.InstanceID))
+	if c.source.instanceID != "" {
+		opts = append(opts, kgo.InstanceID(c.source.instanceID))
 	}
 	return opts
 }
@@ -162,7 +156,7 @@ func partitionsOf(m map[string][]int32) []partition.ID {
 // returns when the first assignment was handled. If it fails, close must be
 // called all the same.
 func (c *consumer) start(ctx context.Context) error {
-	decompressor, err := c.source.conflicts(newProbe)
+	decompressor, err := c.source.decompressor()
 	if err != nil {
 		return err
 	}
@@ -202,18 +196,18 @@ func (c *consumer) start(ctx context.Context) error {
 	c.joining.Store(true)
 	defer c.joining.Store(false)
 	// Only now: joining the group disturbs its other members.
-	cl.AddConsumeTopics(c.source.Topics...)
+	cl.AddConsumeTopics(c.source.topics...)
 	select {
 	case <-c.first:
 	case err := <-c.started:
-		return &StartError{Doing: "join the group", Err: err}
+		return &startFailure{doing: "join the group", err: err}
 	case <-ctx.Done():
-		return &StartError{Doing: "join the group", Err: context.Cause(ctx), Last: c.lastProblem()}
+		return &startFailure{doing: "join the group", err: context.Cause(ctx), last: c.lastProblem()}
 	}
-	if c.source.Start.kind == startLatest {
+	if c.source.start.latest {
 		// What Start promises is promised only once it is written down.
 		if err := c.committer.flush(ctx); err != nil {
-			return &StartError{Doing: "commit the starting position", Err: err, Last: c.lastProblem()}
+			return &startFailure{doing: "commit the starting position", err: err, last: c.lastProblem()}
 		}
 	}
 	return nil
@@ -240,7 +234,7 @@ func (c *consumer) revoked(ctx context.Context, tps []partition.ID) {
 		c.readd(ctx, time.Now())
 		return // a session ends without losing anything
 	}
-	gone := c.engine.revoke(ctx, tps, c.revokeTimeout, func() error {
+	gone := c.engine.revoke(ctx, tps, c.source.revokeTimeout, func() error {
 		ctx, done := context.WithTimeout(ctx, flushTimeout)
 		defer done()
 		return c.committer.flush(ctx)

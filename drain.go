@@ -101,3 +101,28 @@ func (e *engine) settledAbove() (n int) {
 	}
 	return n
 }
+
+// stuckCalls lists the calls that still run, after it waited a moment for the
+// goroutines of those that do not.
+func (e *engine) stuckCalls() []callEvent {
+	grace, done := context.WithTimeout(context.Background(), cancelGrace)
+	defer done()
+	e.mu.Lock()
+	defer e.unlock()
+	for e.workers > len(e.leases) && grace.Err() == nil {
+		changed := e.changed.wait()
+		e.unlock()
+		select {
+		case <-changed:
+		case <-grace.Done():
+		}
+		e.mu.Lock()
+	}
+	var stuck []callEvent
+	now := time.Now()
+	for l := range e.leases {
+		running, _ := l.ran(now)
+		stuck = append(stuck, l.running(running, context.Cause(l.ctx)))
+	}
+	return stuck
+}

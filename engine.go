@@ -33,9 +33,6 @@ type engine struct {
 	base  context.Context // the parent of every invocation's
 	run   string          // makes batch ids differ between processes
 
-	group  string // for batches
-	origin origin // for their events
-
 	readCommitted bool // aborted and open transactions are not read
 
 	// Bells for the goroutines that serve the engine. Each holds one ring:

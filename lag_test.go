@@ -17,7 +17,7 @@ import (
 // the topic is here.
 func TestRefusedStartsAreAProblem(t *testing.T) {
 	e := engineOf(func(context.Context, *Batch) error { return nil })
-	c := newConsumer(e, &Source{}, time.Second, nil)
+	c := newConsumer(e, &kafkaSource{})
 	problems := func() (with []string) {
 		for _, p := range e.troubles() {
 			with = append(with, p.with)
@@ -54,7 +54,7 @@ func TestRefusedStartsAreAProblem(t *testing.T) {
 // has its Problem until none of its partitions is refused.
 func TestWhatOnePartitionIsRefusedNoOtherEnds(t *testing.T) {
 	e := engineOf(func(context.Context, *Batch) error { return nil })
-	c := newConsumer(e, &Source{}, time.Second, nil)
+	c := newConsumer(e, &kafkaSource{})
 	other := partition.ID{Topic: onlyPartition.Topic, Partition: onlyPartition.Partition + 1}
 	e.assign([]partition.ID{other}, time.Now())
 	no, yes := listed{offset: -1, err: kerr.UnknownServerError}, listed{offset: 0}

@@ -73,14 +73,14 @@ func (c *consumer) leave(ctx context.Context) error {
 	member, _ := c.client.GroupMetadata()
 	err := c.client.LeaveGroupContext(ctx)
 	byBroker, _ := c.client.OptValue(kgo.ServerSideBalancer).(bool) // then it speaks KIP-848, unless the broker does not
-	if c.source.InstanceID == "" && err == nil && member != "" && !byBroker {
+	if c.source.instanceID == "" && err == nil && member != "" && !byBroker {
 		return c.left(ctx, member)
 	}
-	if c.source.InstanceID == "" || !errors.Is(err, kerr.InvalidRequest) {
+	if c.source.instanceID == "" || !errors.Is(err, kerr.InvalidRequest) {
 		return err
 	}
 	req := kmsg.NewPtrConsumerGroupHeartbeatRequest()
-	req.Group, req.MemberID, req.InstanceID = c.source.Group, member, &c.source.InstanceID
+	req.Group, req.MemberID, req.InstanceID = c.source.group, member, &c.source.instanceID
 	req.MemberEpoch = staticMemberLeaves
 	resp, err := req.RequestWith(ctx, c.client)
 	if err != nil {
@@ -94,7 +94,7 @@ func (c *consumer) leave(ctx context.Context) error {
 // coordinator that does not know the member any more is what is wanted.
 func (c *consumer) left(ctx context.Context, member string) error {
 	req := kmsg.NewPtrLeaveGroupRequest()
-	req.Group, req.MemberID = c.source.Group, member
+	req.Group, req.MemberID = c.source.group, member
 	m := kmsg.NewLeaveGroupRequestMember()
 	m.MemberID = member
 	req.Members = append(req.Members, m)

@@ -140,7 +140,7 @@ func (c *consumer) reconnect(ctx context.Context, lost []string) {
 		at := hostPort(b.Host, b.Port)
 		brokers[at] = append(brokers[at], c.client.Broker(int(b.NodeID)))
 	}
-	for _, s := range c.source.Brokers {
+	for _, s := range c.source.brokers {
 		host, port, err := net.SplitHostPort(s)
 		if err != nil {
 			host, port = s, "9092" // as the client reads it

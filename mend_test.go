@@ -13,7 +13,7 @@ import (
 func TestAMemberWithoutPartitionsHasNoProblemForEver(t *testing.T) {
 	e := engineOf(func(context.Context, *Batch) error { return nil })
 	e.lose([]partition.ID{onlyPartition}, time.Now())
-	c := newConsumer(e, &Source{}, time.Second, nil)
+	c := newConsumer(e, &kafkaSource{})
 	e.mu.Lock()
 	e.problem("group", errors.New("the session was lost"), time.Now().Add(-time.Minute))
 	e.unlock()

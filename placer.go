@@ -97,7 +97,7 @@ func (c *consumer) placeThese(ctx context.Context, late []placement) {
 			continue
 		}
 		if a, ok := found[p.ID]; ok {
-			p.at, p.anchor = a.offset, c.positions.start.kind == startLatest
+			p.at, p.anchor = a.offset, c.positions.start.latest
 		} else {
 			p.err = cmp.Or(refused[p.ID], errNotAnswered)
 		}
@@ -120,7 +120,7 @@ func (c *consumer) commits(ctx context.Context, tps []partition.ID) map[partitio
 	req := kmsg.NewPtrOffsetFetchRequest()
 	req.RequireStable = true // as the client does: no offset of a transaction that is open
 	g := kmsg.NewOffsetFetchRequestGroup()
-	g.Group = c.source.Group
+	g.Group = c.source.group
 	if member, epoch := c.client.GroupMetadata(); member != "" {
 		g.MemberID, g.MemberEpoch = &member, epoch
 	}

@@ -62,7 +62,7 @@ import (
 // ends before it could commit a position, the group has commits of other partitions
 // and the next process takes this one for new: it is read from its start.
 type positions struct {
-	start         StartingPosition
+	start         startAt
 	readCommitted bool
 
 	mu   sync.Mutex
@@ -136,11 +136,11 @@ func (p *positions) ask(ctx context.Context, cl *kgo.Client, tps []partition.ID,
 		end, known := p.ends[tp]
 		owed, isOwed := p.owed[tp]
 		switch {
-		case p.start.kind == startAtTimestamp:
-			since[tp] = p.start.at
-		case p.start.kind == startLatest && known:
+		case !p.start.since.IsZero():
+			since[tp] = p.start.since
+		case p.start.latest && known:
 			answer[tp] = listed{offset: end, leaderEpoch: -1}
-		case p.start.kind == startLatest && isOwed:
+		case p.start.latest && isOwed:
 			since[tp] = owed.since.Add(-owedMargin)
 			if owed.epoch >= 0 {
 				epochs[tp] = owed.epoch
@@ -170,7 +170,7 @@ func (p *positions) ask(ctx context.Context, cl *kgo.Client, tps []partition.ID,
 
 // settle remembers ends that were owed.
 func (p *positions) settle(found map[partition.ID]listed) {
-	if p.start.kind != startLatest {
+	if !p.start.latest {
 		return
 	}
 	for tp, l := range found {
@@ -252,7 +252,7 @@ func (c *consumer) adjust(ctx context.Context, offsets map[string]map[int32]kgo.
 				continue
 			}
 			offsets[tp.Topic][tp.Partition] = kgo.NewOffset().At(at.offset)
-			placements = append(placements, placement{ID: tp, at: at.offset, leaderEpoch: -1, anchor: c.positions.start.kind == startLatest})
+			placements = append(placements, placement{ID: tp, at: at.offset, leaderEpoch: -1, anchor: c.positions.start.latest})
 		}
 	}
 	c.engine.place(placements, time.Now())

@@ -32,8 +32,8 @@ func (c *consumer) preflight(ctx context.Context) error {
 	}
 	var any bool
 	err = c.insist(ctx, "find the group", func() (err error) {
-		any, err = groupCommits(ctx, c.client, c.source.Group)
-		if unclear := (*refusal)(nil); errors.As(err, &unclear) && c.source.Start.kind != startLatest {
+		any, err = groupCommits(ctx, c.client, c.source.group)
+		if unclear := (*refusal)(nil); errors.As(err, &unclear) && !c.source.start.latest {
 			return nil // only Latest has to know whether there is any
 		}
 		return err
@@ -41,7 +41,7 @@ func (c *consumer) preflight(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := c.runChecks(ctx); err != nil || c.source.Start.kind != startLatest || any {
+	if err := c.runChecks(ctx); err != nil || !c.source.start.latest || any {
 		return err
 	}
 	return c.findEnds(ctx, partitions)
@@ -117,7 +117,7 @@ func (c *consumer) findEnds(ctx context.Context, open []partition.ID) error {
 
 // runChecks runs what the user wants checked.
 func (c *consumer) runChecks(ctx context.Context) error {
-	for _, check := range c.checks {
+	for _, check := range c.source.checks {
 		var err error
 		ended := make(chan *guard.Failure, 1)
 		guard.Go(func() { err = guard.Keep(check(ctx)) }, func(f *guard.Failure) { ended <- f })
@@ -127,10 +127,10 @@ func (c *consumer) runChecks(ctx context.Context) error {
 				err = errors.New(f.String())
 			}
 		case <-ctx.Done():
-			return &StartError{Doing: checkName, Err: context.Cause(ctx), Last: errors.New("it has not returned")}
+			return &startFailure{doing: checkName, err: context.Cause(ctx), last: errors.New("it has not returned")}
 		}
 		if err != nil {
-			return &StartError{Doing: checkName, Err: err}
+			return &startFailure{doing: checkName, err: err}
 		}
 	}
 	return nil
@@ -144,7 +144,7 @@ func (c *consumer) checkTopics(ctx context.Context) ([]partition.ID, error) {
 	var partitions []partition.ID
 	missing, hungUp, strange := 0, 0, 0
 	err := c.insist(ctx, "read the topics", func() error {
-		topics, err := c.metadata(ctx, c.source.Topics)
+		topics, err := c.metadata(ctx, c.source.topics)
 		if eof := (*kgo.ErrFirstReadEOF)(nil); errors.As(err, &eof) {
 			// The brokers may want TLS or a login, and say so only by ending
 			// the connection. One that is cut off looks the same, once. When
@@ -267,13 +267,13 @@ func (c *consumer) insist(ctx context.Context, doing string, f func() error) err
 			} else if last == nil {
 				last = c.lastProblem()
 			}
-			return &StartError{Doing: doing, Err: context.Cause(ctx), Last: last}
+			return &startFailure{doing: doing, err: context.Cause(ctx), last: last}
 		}
 		if final(err) {
 			if r := (*refusal)(nil); errors.As(err, &r) {
 				err = r.err
 			}
-			return &StartError{Doing: doing, Err: c.network.of(err)}
+			return &startFailure{doing: doing, err: c.network.of(err)}
 		}
 		last = err
 		if !c.disconnected() {

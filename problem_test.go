@@ -22,7 +22,7 @@ func TestProblemsDoNotWaitForTheEngine(t *testing.T) {
 			told = append(told, hook+" "+p.With)
 		}
 	})))
-	c := newConsumer(e, &Source{}, time.Second, nil)
+	c := newConsumer(e, &kafkaSource{})
 	no := errors.New("no")
 	e.mu.Lock()
 	done := make(chan struct{})

@@ -212,6 +212,16 @@ func (s *Source) conflicts(newClient func(...kgo.Opt) (*kgo.Client, error)) (kgo
 	return decompressor, errors.Join(errs...)
 }
 
+// kafka is the Source as the Kafka side knows it.
+func (s *Source) kafka(c *config) *kafkaSource {
+	return &kafkaSource{
+		brokers: s.Brokers, topics: s.Topics, group: s.Group, instanceID: s.InstanceID,
+		start:   startAt{latest: s.Start.kind == startLatest, since: s.Start.at},
+		options: s.Client, decompressor: func() (kgo.Decompressor, error) { return s.conflicts(newProbe) },
+		revokeTimeout: c.revokeTimeout, checks: c.startChecks,
+	}
+}
+
 // ours is the group of a client that only answers questions.
 const ours = "esm-probe"
 

@@ -66,7 +66,7 @@ func (m *Mapping) Start(ctx context.Context) error {
 	w := newTeller(m.watch, &m.source)
 	discards := &deliveries{mapping: m.watch.name, source: &m.source, destination: func() Destination { return m.cfg.Load().destination }}
 	e := newEngine(&cfg.settings, world{invoke: m.caller().invoke, deliver: discards.deliver, halted: m.onHalt, unreadable: newUnreadableError}, w, base)
-	r := &run{engine: e, consumer: newConsumer(e, &m.source, cfg.revokeTimeout, cfg.startChecks), scaling: startScaling(e, w, cfg.onDemand), watch: w}
+	r := &run{engine: e, consumer: newConsumer(e, m.source.kafka(cfg)), scaling: startScaling(e, w, cfg.onDemand), watch: w}
 	if m.paused {
 		e.hold(holdPause) // with mu, since nobody else has the engine yet
 	}
@@ -80,8 +80,8 @@ func (m *Mapping) Start(ctx context.Context) error {
 	done()
 	reason := ""
 	if err != nil {
-		if failed := (*StartError)(nil); errors.As(err, &failed) {
-			failed.Err, failed.Last = guard.Keep(failed.Err), guard.Keep(failed.Last)
+		if failed := (*startFailure)(nil); errors.As(err, &failed) {
+			err = &StartError{Doing: failed.doing, Err: guard.Keep(failed.err), Last: guard.Keep(failed.last)}
 		}
 		reason = guard.Text(err) // not with the lock
 	}

@@ -203,7 +203,7 @@ var (
 	ErrStarted = errors.New("esm: the mapping was started already")
 	// ErrStopped: the Mapping was stopped; it cannot be started again. Make a
 	// new one.
-	ErrStopped = errors.New("esm: the mapping was stopped")
+	ErrStopped = errCommitterGone
 	// ErrInsideInvocation: Stop or Pause was called with the context of an
 	// invocation of the same Mapping, and would wait for itself. Call it on a
 	// goroutine with a context of its own, or return [Halt].
