@@ -309,7 +309,7 @@ func (c *consumer) observeStarts(led []partition.ID, answers map[partition.ID]li
 	starts := map[partition.ID]logStart{}
 	for id, a := range answers {
 		if a.err == nil {
-			starts[id] = logStart{a.offset, a.leaderEpoch}
+			starts[id] = logStart{offset: a.offset, leaderEpoch: a.leaderEpoch}
 		}
 	}
 	c.mu.Lock()

@@ -108,13 +108,13 @@ func (p *probe) read(tp partition.ID, position int64, answer *kmsg.FetchResponse
 	switch {
 	case len(got.Records) > 0: // it can be read
 	case errors.As(got.Err, &tooLarge):
-		f.unreadable = &unreadable{next, max(tooLarge.NextOffset, next+1), got.Err}
+		f.unreadable = &unreadable{from: next, to: max(tooLarge.NextOffset, next+1), err: got.Err}
 	case got.Err != nil:
 		to := batchEnd(sent, next)
 		if end := answer.HighWatermark; end > next {
 			to = min(to, end) // however corrupt it is, it holds nothing that was not written
 		}
-		f.unreadable = &unreadable{next, to, got.Err}
+		f.unreadable = &unreadable{from: next, to: to, err: got.Err}
 	case next > position:
 		f.to = next
 	case f.end > position:

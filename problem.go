@@ -45,7 +45,7 @@ func (r *registry) note(with string, err error, now time.Time) (news *trouble, o
 		was.err, was.last = err, now
 		return nil, false
 	case err != nil:
-		p := trouble{with, err, now, now}
+		p := trouble{with: with, err: err, since: now, last: now}
 		r.known[with] = &p
 		r.many.Add(1)
 		first := p
