@@ -15,12 +15,12 @@ import (
 // the public ones as the numbers that they are, so the constants are the same, in
 // the same order.
 func TestPlanSpeaksOfTheSame(t *testing.T) {
-	outcomes := constants(t, "outcome.go", "Outcome")
+	outcomes := constants(t, "retry.go", "Outcome")
 	outcomes = slices.DeleteFunc(outcomes, func(name string) bool { return name == "OutcomeRunning" }) // no plan is made of that
 	if of := constants(t, "internal/plan/outcome.go", "Outcome"); !slices.Equal(of, outcomes) || len(of) < 8 {
 		t.Errorf("the outcomes of the plan are %v, and the public ones %v", of, outcomes)
 	}
-	reasons := constants(t, "discard.go", "Reason")
+	reasons := constants(t, "destination.go", "Reason")
 	if of := constants(t, "internal/plan/outcome.go", "Reason"); of[0] != "ReasonNone" || reasons[0] != "_" || !slices.Equal(of[1:], reasons[1:]) || len(of) < 6 {
 		t.Errorf("the reasons of the plan are %v, and the public ones %v", of, reasons)
 	}

@@ -1,11 +1,16 @@
 package esm
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
+	"slices"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/seed429fd032/esm/internal/guard"
+	"github.com/seed429fd032/esm/internal/partition"
 	"github.com/seed429fd032/esm/internal/plan"
 )
 
@@ -241,4 +246,147 @@ func (e *StartError) Unwrap() []error {
 		return []error{e.Err}
 	}
 	return []error{e.Err, e.Last}
+}
+
+// A Problem is something that keeps a [Mapping] from working as it should.
+type Problem struct {
+	Mapping string
+	// With is what it is about: "connection to host:9092", "group", "commit",
+	// "topic orders", "topic orders partition 3", "end of topic orders",
+	// "start of topic orders",
+	// "client", "start", "function" and "destination" for those, "hooks" and
+	// "log" for what does not return, or "lag" for a limit under which the lag
+	// grows.
+	With string
+	// Err is what the broker, the client or the function said last.
+	Err error
+	// Since is when it began, and Last when it was seen last.
+	Since, Last time.Time
+}
+
+// A registry has the problems of a run. Its lock is a leaf: the engine notes
+// problems with its own lock held, so that they are in the order in which they
+// were seen, and reads do not wait for the engine.
+type registry struct {
+	many atomic.Int32 // how many there are
+
+	mu    sync.Mutex
+	known map[string]*trouble
+}
+
+// note books a problem, or with a nil error its end. It returns what it was
+// when that is news, and whether it is over.
+func (r *registry) note(with string, err error, now time.Time) (news *trouble, over bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	was := r.known[with]
+	switch {
+	case err != nil && was != nil:
+		was.err, was.last = err, now
+		return nil, false
+	case err != nil:
+		p := trouble{with: with, err: err, since: now, last: now}
+		r.known[with] = &p
+		r.many.Add(1)
+		first := p
+		return &first, false
+	case was != nil:
+		delete(r.known, with)
+		r.many.Add(-1)
+		return was, true
+	}
+	return nil, false
+}
+
+// over books the end of a problem, unless it was seen again since it was listed.
+func (r *registry) over(p trouble) (ended *trouble) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	was := r.known[p.with]
+	if was == nil || !was.last.Equal(p.last) {
+		return nil
+	}
+	delete(r.known, p.with)
+	r.many.Add(-1)
+	return was
+}
+
+func (r *registry) troubles() []trouble {
+	if r.many.Load() == 0 {
+		return nil
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	ps := make([]trouble, 0, len(r.known))
+	for _, p := range r.known {
+		ps = append(ps, *p)
+	}
+	slices.SortFunc(ps, func(a, b trouble) int { return cmp.Or(a.since.Compare(b.since), cmp.Compare(a.with, b.with)) })
+	return ps
+}
+
+func (r *registry) trouble(with string) *trouble {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if p := r.known[with]; p != nil {
+		found := *p
+		return &found
+	}
+	return nil
+}
+
+func (r *registry) anyTrouble() bool { return r.many.Load() > 0 }
+
+// An UnreadableError says that records of a partition cannot be read, however
+// often that is tried: their batch is corrupt, or expands beyond what the client
+// may decompress at once (kgo.MaxDecompressBatchBytes, 1 GiB unless
+// [Source].Client says otherwise). It is the Err of a [Problem] and in what
+// [Mapping.Healthy] returns. The partition waits; no other does. Its leader is
+// asked again now and then, in case that another broker has a copy that can be
+// read. [Mapping.SkipUnreadable] passes over the records.
+type UnreadableError struct {
+	TopicPartition
+	// From is the first offset that cannot be read, and To the one after the
+	// last of its batch. Between them may be fewer records than offsets.
+	From, To int64
+	// Err is what is wrong with it.
+	Err error
+}
+
+// Error says what cannot be read and what to do.
+func (e *UnreadableError) Error() string {
+	return fmt.Sprintf("offsets %d to %d of %s/%d cannot be read: %s; Mapping.SkipUnreadable passes over them", e.From, e.To-1, e.Topic, e.Partition, guard.Text(e.Err))
+}
+
+// MarshalText is Error, for JSON and logs.
+func (e *UnreadableError) MarshalText() ([]byte, error) { return []byte(guard.Text(e)), nil }
+
+// Unwrap returns what is wrong.
+func (e *UnreadableError) Unwrap() error { return e.Err }
+
+// SkipUnreadable passes over records of a partition that cannot be read, from an
+// offset on: [UnreadableError].From, so that nobody passes over others than he
+// has looked at. It only asks for that, and it has to be asked for again if what
+// comes before is read again meanwhile: the Problem is then there again. Once all
+// that comes before is settled, the [Destination] gets one [Discard] for all of
+// them, with [ReasonUnreadable], the *UnreadableError as its Err, and a Record that
+// has only coordinates. Without a Destination they are dropped. Until that was done
+// and committed another member of the group, or this one after a crash, meets them
+// again.
+//
+// It returns an error if the partition is not this process's, or if no
+// unreadable records begin at that offset.
+func (m *Mapping) SkipUnreadable(tp TopicPartition, from int64) error {
+	m.mu.Lock()
+	r := m.run
+	m.mu.Unlock()
+	if r == nil {
+		return errors.New("esm: skip: the mapping was not started")
+	}
+	return r.engine.skip(partition.ID(tp), from, time.Now())
+}
+
+// newUnreadableError makes an error of what cannot be read of a partition.
+func newUnreadableError(id partition.ID, u *unreadable) error {
+	return &UnreadableError{TopicPartition(id), u.from, u.to, u.err}
 }
