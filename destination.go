@@ -135,7 +135,7 @@ func (r Reason) MarshalText() ([]byte, error) { return []byte(r.String()), nil }
 type Discard struct {
 	// Record is what is given up. With [ReasonUnreadable] it stands for all
 	// records of a batch and has only the coordinates of the first; Err then has
-	// an [*UnreadableError], for errors.As, which says up to where.
+	// a [*Gap], for errors.As, which says up to where.
 	Record *kgo.Record
 	Reason Reason
 	// Attempts is how many attempts failed: 0 if it was too old for the first.

@@ -621,7 +621,7 @@ func (d *driver) deliver(ctx context.Context, got *Discard) error {
 		bad("no error")
 	}
 	if plan.Reason(got.Reason) == plan.ReasonUnreadable {
-		if u := (*UnreadableError)(nil); !errors.As(got.Err, &u) || int(u.To) != m.bad || got.Record.Value != nil {
+		if u := (*Gap)(nil); !errors.As(got.Err, &u) || int(u.To) != m.bad || got.Record.Value != nil {
 			bad("not what cannot be read")
 		}
 	} else if err := d.judgeContent(tp, at, m, got.Record); err != nil && d.trouble == nil {

@@ -45,7 +45,7 @@ func ExampleMapping_SkipUnreadable() {
 	if err := m.Start(ctx); err != nil {
 		log.Fatal(err)
 	}
-	var unreadable *esm.UnreadableError
+	var unreadable *esm.Gap
 	for p := range problems {
 		if errors.As(p.Err, &unreadable) {
 			fmt.Printf("%s: offsets %d to %d\n", p.With, unreadable.From, unreadable.To-1)

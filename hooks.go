@@ -11,6 +11,7 @@ import (
 
 	"golang.org/x/time/rate"
 
+	"github.com/seed429fd032/esm/internal/guard"
 	"github.com/seed429fd032/esm/internal/partition"
 	"github.com/seed429fd032/esm/scaling"
 )
@@ -141,17 +142,38 @@ type Rebalance struct {
 	Again int
 }
 
-// A Gap is where the position of a partition moved other than by reading.
+// A Gap is a range of offsets of one partition that is not read in its turn:
+// retention took the records ([Hooks].RecordsLost), the position moved backward
+// ([Hooks].PositionReset), or they cannot be read.
+//
+// A *Gap is the error of what cannot be read, however often that is tried: the batch
+// is corrupt, or expands beyond what the client may decompress at once
+// (kgo.MaxDecompressBatchBytes, 1 GiB unless [Source].Client says otherwise). It is
+// the Err of a [Problem] and in what [Mapping.Healthy] returns. The partition waits;
+// no other does. Its leader is asked again now and then, in case another broker has a
+// copy that can be read. [Mapping.SkipUnreadable] passes over the records.
 type Gap struct {
 	Mapping string
 	TopicPartition
-	// From and To are offsets. Of records that were lost From is the first, and
-	// To the one after the last. Where the position moved backward From is what
-	// would have been read next, and To what will be.
+	// From and To are offsets: From is the first, and To the one after the last.
+	// Where the position moved backward, From is what would have been read next,
+	// and To what will be. In a batch that cannot be read there may be fewer
+	// records than offsets.
 	From, To int64
 	// Err is what the client said of it, or nil.
 	Err error
 }
+
+// Error says what cannot be read and what to do.
+func (g *Gap) Error() string {
+	return fmt.Sprintf("offsets %d to %d of %s/%d cannot be read: %s; Mapping.SkipUnreadable passes over them", g.From, g.To-1, g.Topic, g.Partition, guard.Text(g.Err))
+}
+
+// MarshalText is Error, for JSON and logs of a *Gap that is an error.
+func (g *Gap) MarshalText() ([]byte, error) { return []byte(guard.Text(g)), nil }
+
+// Unwrap returns what is wrong.
+func (g *Gap) Unwrap() error { return g.Err }
 
 // A Poll is what a poll brought, or what stands in its way.
 type Poll struct {

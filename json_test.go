@@ -20,7 +20,7 @@ func TestErrorsThatTheLibraryMakesAreTextInJSON(t *testing.T) {
 		&esm.StartError{Doing: "join the group", Err: errBilling},
 		&esm.DrainError{CommitErr: errBilling},
 		&esm.OptionError{Option: "WithName", Value: func() {}, Bound: "must be short"},
-		&esm.UnreadableError{TopicPartition: esm.TopicPartition{Topic: "orders"}, Err: errBilling},
+		&esm.Gap{TopicPartition: esm.TopicPartition{Topic: "orders"}, Err: errBilling},
 	}
 	for _, err := range made {
 		text, failed := json.Marshal(struct{ Err error }{err})

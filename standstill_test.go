@@ -169,7 +169,7 @@ func unreadable(t *testing.T, k *esmtest.Kafka, source esm.Source, from, to int6
 	}
 	waitFor(t, 30*time.Second, "named", func() bool {
 		p := problemWith(m, "topic orders partition 0")
-		var u *esm.UnreadableError
+		var u *esm.Gap
 		return p != nil && errors.As(p.Err, &u) && u.From == from && u.To == to
 	})
 	fetches := k.Cluster().Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.Fetch}, Observe: true, Count: -1, When: func(r kmsg.Request) bool {
@@ -186,7 +186,7 @@ func unreadable(t *testing.T, k *esmtest.Kafka, source esm.Source, from, to int6
 	for range 30 {
 		time.Sleep(time.Minute)
 		p := problemWith(m, "topic orders partition 0")
-		var u *esm.UnreadableError
+		var u *esm.Gap
 		if err := m.Healthy(); p == nil || err == nil || !errors.As(err, &u) {
 			t.Fatalf("it is not named any more: %v, healthy says %v", p, err)
 		}
@@ -215,7 +215,7 @@ func unreadable(t *testing.T, k *esmtest.Kafka, source esm.Source, from, to int6
 		t.Fatalf("it was delivered %d times", len(all))
 	}
 	for i, d := range all {
-		var u *esm.UnreadableError
+		var u *esm.Gap
 		if d.Reason != esm.ReasonUnreadable || d.Delivery != i+1 || d.Record.Topic != "orders" || !errors.As(d.Err, &u) || u.From != from || u.To != to {
 			t.Errorf("delivered: %+v", d)
 		}
