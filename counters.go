@@ -2,10 +2,6 @@ package esm
 
 import (
 	"time"
-
-	"github.com/seed429fd032/esm/scaling"
-
-	"github.com/seed429fd032/esm/internal/plan"
 )
 
 // counters count since the start.
@@ -17,45 +13,6 @@ type counters struct {
 	retries, commitErrors, rebalances, resets int64
 	evicted, reread                           int64
 	delivered, undelivered, dropped           int64
-}
-
-// tally counts what became of an invocation.
-func (e *engine) tally(l *lease, v plan.Verdict, took time.Duration, now time.Time) {
-	e.progress = now
-	e.function.ended = now
-	if v.Outcome != plan.OutcomeAbandoned {
-		e.function.last, e.function.lastErr, e.function.lastAt = v.Outcome, "", now
-		if v.Err != nil {
-			e.function.lastErr = v.Err.Error() // which keep made
-		}
-	}
-	if v.Outcome != plan.OutcomeThrottled && v.Outcome != plan.OutcomeHalt && v.Outcome != plan.OutcomeAbandoned && !v.Blamed {
-		e.evidence.Answered()
-	}
-	if v.Outcome == plan.OutcomeSuccess || v.Outcome == plan.OutcomePartial && len(v.Failures) < l.count {
-		e.function.succeeded(now, e.pool.Busy() > 0)
-	}
-	switch v.Outcome {
-	case plan.OutcomeFailure:
-		e.counts.errors++
-		e.counts.failed += int64(l.count)
-	case plan.OutcomeAbandoned:
-		e.counts.abandoned++
-		return
-	case plan.OutcomePartial:
-		e.counts.errors++
-		e.counts.failed += int64(len(v.Failures))
-	case plan.OutcomePermanent, plan.OutcomeTooLarge:
-		e.counts.errors++
-		e.counts.failed += int64(l.count)
-	case plan.OutcomeThrottled, plan.OutcomeHalt:
-		return
-	}
-	full := 2*l.count >= e.cfg.batchSize || 2*l.bytes >= int64(e.cfg.batchBytes)
-	e.pace.ended(took, l.count, l.bytes, full)
-	if e.pace.completed == scaling.Completions {
-		e.scaleBell.ring()
-	}
 }
 
 // A byteRate is at which rate bytes are polled.

@@ -133,19 +133,6 @@ func runID() string {
 	return hex.EncodeToString(b[:]) + "-"
 }
 
-// A bell wakes a goroutine that looks at everything when it wakes, so that one
-// ring is as good as many.
-type bell chan struct{}
-
-func newBell() bell { return make(bell, 1) }
-
-func (b bell) ring() {
-	select {
-	case b <- struct{}{}:
-	default:
-	}
-}
-
 // unlock gives up the lock and does what was left for that moment.
 func (e *engine) unlock() {
 	events := e.events
@@ -158,23 +145,6 @@ func (e *engine) unlock() {
 
 // later does something once the lock is given up.
 func (e *engine) later(f func()) { e.events = append(e.events, f) }
-
-// A signal wakes all that wait for it. It belongs to the engine's lock.
-type signal struct{ ch chan struct{} }
-
-func (s *signal) wait() <-chan struct{} {
-	if s.ch == nil {
-		s.ch = make(chan struct{})
-	}
-	return s.ch
-}
-
-func (s *signal) fire() {
-	if s.ch != nil {
-		close(s.ch)
-		s.ch = nil
-	}
-}
 
 // alarm makes sure that the timekeeper wakes at that time.
 func (e *engine) alarm(at time.Time) {
@@ -209,130 +179,6 @@ func (e *engine) keepTime(ctx context.Context) {
 		case <-e.timeBell:
 		}
 	}
-}
-
-// follow does what a decision says of one partition.
-func (e *engine) follow(p *part, s plan.Sequel, now time.Time) {
-	l := p.lane
-	e.settle(p, s.Settled)
-	p.left = plan.Remaining(p.left, s)
-	if len(p.left) == 0 {
-		e.finish(p, now)
-		return
-	}
-	if l.since.IsZero() {
-		l.since = now
-	}
-	for i := range s.Left {
-		r := &s.Left[i]
-		if r.Reason != plan.ReasonNone && r.Deliveries == 0 && r.Account.LastAt.Equal(now) {
-			e.givenUp(l, r)
-		}
-		if r.Due.After(time.Time{}) && r.Account.LastAt.Equal(now) {
-			e.counts.retries++
-			b := l.heldBy(r)
-			b.next = r.Due
-			e.later(func() { e.watch.retryScheduled(b) })
-		}
-	}
-	l.state, l.work = laneIdle, p.alone()
-	if !l.ending { // one that ends keeps its work, which nobody starts again
-		e.schedule(l, now)
-	}
-}
-
-// givenUp says that records will not be tried again.
-func (e *engine) givenUp(l *lane, r *plan.Portion) {
-	b := l.heldBy(r)
-	e.later(func() { e.watch.givenUp(b) })
-}
-
-// settle marks records of a part as done with.
-func (e *engine) settle(p *part, records []plan.Record) {
-	if len(records) == 0 {
-		return
-	}
-	if p.lane.settle(p, records) {
-		e.soil(p.lane)
-	}
-	e.counts.settled += int64(len(records))
-}
-
-// finish gives up a part of which all is settled, and lets the lane go on.
-func (e *engine) finish(p *part, now time.Time) {
-	l := p.lane
-	e.free(p)
-	l.state, l.work, l.since, l.told = laneIdle, nil, time.Time{}, false
-	if l.paused {
-		e.reviewPause(l)
-	}
-	e.schedule(l, now)
-}
-
-// split queues the halves of a work of several lanes. Those that the Mapping waits
-// for are not held up by what they hold.
-func (e *engine) split(w *work, v plan.Verdict, now time.Time) {
-	half := (len(w.parts) + 1) / 2
-	for _, parts := range [][]*part{w.parts[:half:half], w.parts[half:]} {
-		if len(parts) == 0 {
-			continue
-		}
-		h := &work{parts: parts}
-		for _, p := range parts {
-			p.lane.work = h
-			p.left[0].Suspicion = p.left[0].Suspicion.Part()
-			if v.Outcome == plan.OutcomeThrottled && !v.Apart {
-				continue
-			}
-			p.left[0].Account = p.left[0].Account.Failed(v.Err, now)
-			if p.lane.since.IsZero() {
-				p.lane.since = now
-			}
-		}
-		e.requeue(h, now)
-	}
-}
-
-// requeue queues a work to be tried at once.
-func (e *engine) requeue(w *work, now time.Time) {
-	var kept []*part
-	for _, p := range w.parts {
-		if p.lane.ending {
-			p.lane.state, p.lane.work = laneIdle, p.alone()
-			continue
-		}
-		kept = append(kept, p)
-	}
-	w.parts = kept
-	switch {
-	case len(kept) == 0:
-	case len(kept) == 1:
-		kept[0].lane.state = laneIdle
-		e.schedule(kept[0].lane, now)
-	default:
-		e.queue.addGroup(w)
-	}
-}
-
-// throttled keeps the Mapping from invoking for a while.
-func (e *engine) throttled(d time.Duration, round int, call callEvent, now time.Time) {
-	e.throttles = round
-	until := now.Add(d)
-	if !until.After(e.throttledUntil) {
-		return
-	}
-	e.throttledUntil = until
-	e.alarm(until)
-	call.pause = d
-	e.later(func() { e.watch.throttled(call) })
-}
-
-// free gives back the memory of a part.
-func (e *engine) free(p *part) {
-	for _, m := range p.pieces {
-		e.memory.Release(m.chunk, m.records)
-	}
-	p.pieces = nil
 }
 
 // freeQueue gives back the memory of all that a lane has queued.
