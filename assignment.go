@@ -239,10 +239,10 @@ func (e *engine) reset(l *lane, to int64, err error, now time.Time) *lane {
 	switch {
 	case n.committed > at:
 		n.anchor = true // backward, so that a crash does not skip what is read again
-		e.soil(n)
+		e.markDirty(n)
 		e.books.bell.ring()
 	case n.committed >= 0 && n.committed < at, n.committed < 0 && l.next >= 0 && at > l.start:
-		e.soil(n) // what the earlier lane settled and did not commit
+		e.markDirty(n) // what the earlier lane settled and did not commit
 	}
 	e.schedule(n, now)
 	e.counts.resets++

@@ -53,8 +53,8 @@ type commitAnswer struct {
 	passing bool  // the error is of a kind that goes away by itself
 }
 
-// soil has the frontier of a lane committed.
-func (e *engine) soil(l *lane) {
+// markDirty has the frontier of a lane committed.
+func (e *engine) markDirty(l *lane) {
 	if !l.dirty {
 		l.dirty = true
 		e.books.dirty = append(e.books.dirty, l)
@@ -112,7 +112,7 @@ func (b *books) committed(fs []frontier, answers []commitAnswer, took time.Durat
 				why = a.err
 			}
 			b.refuse(l.ID, a, took, now)
-			e.soil(l)
+			e.markDirty(l)
 			continue
 		}
 		delete(b.refusals, l.ID)

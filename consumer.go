@@ -302,7 +302,7 @@ func (c *consumer) pollOnce(ctx context.Context, p permit) bool {
 	failed, refused := false, false
 	fetches.EachError(func(_ string, _ int32, err error) {
 		refused = refused || memory.Refused(err)
-		failed = failed || !ended(err) && !memory.Refused(err)
+		failed = failed || !wasCut(err) && !memory.Refused(err)
 	})
 	if failed {
 		c.troubles(fetches)
@@ -314,8 +314,8 @@ func (c *consumer) pollOnce(ctx context.Context, p permit) bool {
 	return !failed || !fetches.Empty()
 }
 
-// ended reports whether a poll came back because it was told to.
-func ended(err error) bool {
+// wasCut reports whether a poll came back because it was told to.
+func wasCut(err error) bool {
 	return errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) || errors.Is(err, kgo.ErrClientClosed)
 }
 

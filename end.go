@@ -7,7 +7,18 @@ import (
 	"github.com/seed429fd032/esm/scaling"
 )
 
-// end notes what became of an invocation.
+// end books what became of an invocation. User code is asked first, without the
+// lock: what it returned became a verdict before the call counted as returned, and
+// consult asks for the back-off. The rest happens under one hold of the lock, so
+// that nobody sees a lane between its call and what follows it:
+//
+//   - account: the poller is free, and the outcome is counted;
+//   - decide: plan says what follows, from what was tried;
+//   - release: the lanes come back from the call, and those that died meanwhile
+//     leave the work, so that nothing of theirs is settled;
+//   - apply: what follows happens to the lanes that are left;
+//   - react: a throttle or a halt concerns the whole Mapping;
+//   - report: whoever listens is told once the lock is given up.
 func (e *engine) end(l *lease, v plan.Verdict) {
 	v, w := e.consult(l, v)
 
@@ -230,7 +241,7 @@ func (e *engine) settle(p *part, records []plan.Record) {
 		return
 	}
 	if p.lane.settle(p, records) {
-		e.soil(p.lane)
+		e.markDirty(p.lane)
 	}
 	e.counts.settled += int64(len(records))
 }

@@ -28,10 +28,10 @@ import (
 // and that no goroutine is left by workers, which counts every one that runs
 // user code.
 type engine struct {
-	watch watcher
-	world world
-	base  context.Context // the parent of every invocation's
-	run   string          // makes batch ids differ between processes
+	watch    watcher
+	world    world
+	base     context.Context // the parent of every invocation's
+	idPrefix string          // makes batch ids differ between processes
 
 	readCommitted bool // aborted and open transactions are not read
 
@@ -98,7 +98,7 @@ type engine struct {
 
 func newEngine(c *settings, out world, w watcher, base context.Context) *engine {
 	e := &engine{
-		watch: w, world: out, base: base, run: runID(), cfg: c,
+		watch: w, world: out, base: base, idPrefix: newIDPrefix(), cfg: c,
 		lanes: map[partition.ID]*lane{}, busy: map[partition.ID]*lease{}, leases: map[*lease]struct{}{},
 		pool: pollers.New(c.pollerConcurrency, c.pollerByteRate), memory: memory.NewAccount(c.memoryBudget), evidence: plan.NewEvidence(), stood: map[partition.ID]standstill{},
 		gateBell: newBell(), scaleBell: newBell(), timeBell: newBell(),
@@ -126,8 +126,8 @@ func (e *engine) fetching() (wire *memory.Wire, largest, each int32) {
 	return e.memory.Wire(), largest, each
 }
 
-// runID is the part of a batch's id that differs between processes.
-func runID() string {
+// newIDPrefix is the part of a batch's id that differs between processes.
+func newIDPrefix() string {
 	var b [5]byte
 	_, _ = rand.Read(b[:]) // never fails: see its documentation
 	return hex.EncodeToString(b[:]) + "-"

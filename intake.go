@@ -304,7 +304,7 @@ func (e *engine) receive(l *lane, a *arrival, now time.Time) (in *lane, kept boo
 			m.lo = l.next
 		}
 		if l.settled.Settle(m.lo, m.hi, 0) {
-			e.soil(l)
+			e.markDirty(l)
 		}
 		l.leaderEpoch = max(l.leaderEpoch, m.epoch)
 	}

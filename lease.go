@@ -184,7 +184,7 @@ func (e *engine) expire(w *work, now time.Time) bool {
 // newLease makes a lease of a work, whose lanes it takes.
 func (e *engine) newLease(w *work, now time.Time) *lease {
 	e.ids++
-	l := &lease{call: call{work: w, id: e.run + strconv.FormatUint(e.ids, 36)}, started: now, lanes: len(w.parts)}
+	l := &lease{call: call{work: w, id: e.idPrefix + strconv.FormatUint(e.ids, 36)}, started: now, lanes: len(w.parts)}
 	for _, p := range w.parts {
 		p.lane.ticket = 0
 		p.lane.state = laneLeased

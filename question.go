@@ -93,7 +93,7 @@ func (e *engine) found(q question, f finding, now time.Time) {
 	case f.to > 0:
 		// No record comes that would say so.
 		if l.settled.Settle(l.next, f.to, 0) {
-			e.soil(l)
+			e.markDirty(l)
 		}
 		l.next = f.to
 		if l.unreadable != nil {

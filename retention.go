@@ -81,7 +81,7 @@ func (e *engine) startsAt(l *lane, start int64, leaderEpoch int32, now time.Time
 		return
 	}
 	if moved {
-		e.soil(l)
+		e.markDirty(l)
 	}
 	if l.unreadable != nil || l.skipping != nil { // it is gone, or begins elsewhere now
 		l.unreadable, l.skipping, l.nudge = nil, nil, true

@@ -29,7 +29,7 @@ func (c *consumer) troubles(fetches kgo.Fetches) {
 		switch {
 		case errors.As(err, &session):
 			c.raise("group", session.Err)
-		case topic == "" && ended(err), memory.Refused(err):
+		case topic == "" && wasCut(err), memory.Refused(err):
 		case errors.As(err, &loss):
 			c.engine.diverged(partition.ID{Topic: loss.Topic, Partition: loss.Partition}, loss.ResetTo, loss, time.Now())
 		case errors.As(err, &tooLarge):

@@ -58,7 +58,7 @@ func (e *engine) place(ps []placement, now time.Time) {
 		}
 		if p.anchor {
 			l.anchor, anchors = true, true
-			e.soil(l)
+			e.markDirty(l)
 		}
 	}
 	if anchors {
