@@ -2,6 +2,7 @@ package esm
 
 import (
 	"errors"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -11,8 +12,12 @@ import (
 	"github.com/seed429fd032/esm/internal/partition"
 )
 
+// refusedFor is how long commits are refused with what passes, or not answered,
+// before that is a Problem. It is the engine's passingFor.
+const refusedFor = 30 * time.Second
+
 // problem is the Problem "commit", or nil.
-func (d *commitDesk) problem() *trouble { return d.e.trouble("commit") }
+func (d *commitDesk) problem() *trouble { return d.w.trouble("commit") }
 
 // TestTransientRefusalThatLastsIsAProblem: a rebalance is over in seconds.
 func TestTransientRefusalThatLastsIsAProblem(t *testing.T) {
@@ -20,9 +25,9 @@ func TestTransientRefusalThatLastsIsAProblem(t *testing.T) {
 		d := newCommitDesk(t)
 		d.set(nil, kerr.RebalanceInProgress)
 		d.begin(0, 10)
-		pass(passingFor - 3*time.Second)
+		pass(refusedFor - 3*time.Second)
 		if p := d.problem(); p != nil {
-			t.Errorf("after %s: %+v", passingFor-3*time.Second, p)
+			t.Errorf("after %s: %+v", refusedFor-3*time.Second, p)
 		}
 		pass(6 * time.Second)
 		p := d.problem()
@@ -33,19 +38,14 @@ func TestTransientRefusalThatLastsIsAProblem(t *testing.T) {
 			d.settleMore(10+i, 1)
 			pass(20 * time.Second)
 		}
-		if err := (&run{engine: d.e, watch: d.e.watch.(*teller)}).healthy(time.Now()); !errors.Is(err, kerr.RebalanceInProgress) {
-			t.Errorf("healthy: %v", err)
-		}
-		if p := d.problem(); p == nil {
-			t.Error("it was forgotten")
+		// A Mapping is not healthy that has it for five minutes.
+		if p := d.problem(); p == nil || !errors.Is(p.err, kerr.RebalanceInProgress) || time.Since(p.since) < 6*time.Minute {
+			t.Errorf("after seven minutes: %+v", p)
 		}
 		d.set(nil, nil)
 		pass(2 * time.Second)
 		if p := d.problem(); p != nil {
 			t.Errorf("after it was committed: %+v", p)
-		}
-		if err := (&run{engine: d.e, watch: d.e.watch.(*teller)}).healthy(time.Now()); err != nil {
-			t.Error(err)
 		}
 	})
 }
@@ -59,13 +59,13 @@ func TestRefusedCommitsOfASessionThatIsLostAgainAndAgain(t *testing.T) {
 		for range 5 {
 			d.begin(0, 10)
 			pass(8 * time.Second)
-			d.e.lose([]partition.ID{deskPartition}, time.Now())
+			d.e.lose([]partition.ID{orders0}, time.Now())
 			pass(2 * time.Second)
 		}
 		if p := d.problem(); p == nil {
 			t.Error("fifty seconds without a commit are no problem")
 		}
-		pass(2 * passingFor)
+		pass(2 * refusedFor)
 		if p := d.problem(); p != nil {
 			t.Errorf("a minute after the partition went: %+v", p)
 		}
@@ -79,20 +79,20 @@ func TestCommitWithoutAnAnswerIsAProblem(t *testing.T) {
 		stalled := make(chan struct{})
 		d.set(stalled, nil)
 		d.begin(0, 10)
-		pass(passingFor - 3*time.Second)
+		pass(refusedFor - 3*time.Second)
 		if p := d.problem(); p != nil {
-			t.Errorf("after %s: %+v", passingFor-3*time.Second, p)
+			t.Errorf("after %s: %+v", refusedFor-3*time.Second, p)
 		}
 		pass(6 * time.Second)
-		if p := d.problem(); p == nil || !errors.Is(p.err, errNoAnswer) {
+		if p := d.problem(); p == nil || !strings.HasPrefix(p.err.Error(), "the request has no answer since ") {
 			t.Errorf("after half a minute: %+v", p)
 		}
 		for i := range int64(20) {
 			d.settleMore(10+i, 1)
 			pass(20 * time.Second)
 		}
-		if err := (&run{engine: d.e, watch: d.e.watch.(*teller)}).healthy(time.Now()); !errors.Is(err, errNoAnswer) {
-			t.Errorf("healthy: %v", err)
+		if p := d.problem(); p == nil || !strings.HasPrefix(p.err.Error(), "the request has no answer since ") || time.Since(p.since) < 6*time.Minute {
+			t.Errorf("after seven minutes: %+v", p)
 		}
 		d.set(nil, nil)
 		close(stalled)
@@ -110,11 +110,11 @@ func TestUnansweredCommitOfALostPartition(t *testing.T) {
 		stalled := make(chan struct{})
 		d.set(stalled, nil)
 		d.begin(0, 10)
-		pass(passingFor + 3*time.Second)
+		pass(refusedFor + 3*time.Second)
 		if p := d.problem(); p == nil {
 			t.Error("no problem")
 		}
-		d.e.lose([]partition.ID{deskPartition}, time.Now())
+		d.e.lose([]partition.ID{orders0}, time.Now())
 		pass(3 * time.Second)
 		if p := d.problem(); p != nil {
 			t.Errorf("of what is somebody else's: %+v", p)
@@ -138,8 +138,8 @@ func TestRefusedCommitOfALostPartitionIsOver(t *testing.T) {
 		if p := d.problem(); p == nil || !errors.Is(p.err, kerr.GroupAuthorizationFailed) {
 			t.Fatalf("%+v", p)
 		}
-		d.e.lose([]partition.ID{deskPartition}, time.Now())
-		pass(passingFor + 3*time.Second)
+		d.e.lose([]partition.ID{orders0}, time.Now())
+		pass(refusedFor + 3*time.Second)
 		if p := d.problem(); p != nil {
 			t.Errorf("%+v", p)
 		}

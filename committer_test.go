@@ -3,14 +3,11 @@ package esm
 import (
 	"context"
 	"errors"
-	"log/slog"
 	"slices"
 	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
-
-	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/seed429fd032/esm/internal/partition"
 )
@@ -18,6 +15,7 @@ import (
 // A commitDesk is an engine with a committer whose requests go nowhere.
 type commitDesk struct {
 	e *engine
+	w *problemBook
 	c *committer
 
 	mu   sync.Mutex
@@ -47,10 +45,8 @@ func (d *commitDesk) committed() (at int64) {
 }
 
 func newCommitDesk(t *testing.T) *commitDesk {
-	c := defaults("g").with([]Option{WithLogger(slog.New(slog.DiscardHandler)), WithBatchWindow(0)})
 	d := &commitDesk{}
-	d.e = newEngine(&c.settings, world{invoke: func(*call) {}, unreadable: newUnreadableError}, silentWatch(&c), context.Background())
-	d.e.pool.Resize(1, time.Now())
+	d.e, d.w = ordersEngine()
 	d.c = newCommitter(&d.e.books, func(_ context.Context, fs []frontier, check func(partition.ID) bool) (map[partition.ID]error, error) {
 		d.mu.Lock()
 		wait, fail := d.wait, d.fail
@@ -78,22 +74,15 @@ func newCommitDesk(t *testing.T) *commitDesk {
 	return d
 }
 
-var deskPartition = partition.ID{Topic: "orders", Partition: 0}
-
 // begin assigns the partition at an offset and settles some records of it.
 func (d *commitDesk) begin(at, records int64) {
-	d.e.assign([]partition.ID{deskPartition}, time.Now())
-	d.e.place([]placement{{ID: deskPartition, at: at, leaderEpoch: -1, committed: true}}, time.Now())
+	begins(d.e, orders0, at)
 	d.settleMore(at, records)
 }
 
 // settleMore has records arrive and settles them.
 func (d *commitDesk) settleMore(at, records int64) {
-	p := kgo.FetchPartition{HighWatermark: at + records}
-	for o := at; o < at+records; o++ {
-		p.Records = append(p.Records, &kgo.Record{Topic: "orders", Offset: o})
-	}
-	d.e.enqueue(kgo.Fetches{{Topics: []kgo.FetchTopic{{Topic: "orders", Partitions: []kgo.FetchPartition{p}}}}}, time.Now())
+	arrive(d.e, at, records)
 	synctest.Wait()
 }
 
@@ -108,17 +97,17 @@ func TestDescheduledCommitterOverALostAndRegainedPartition(t *testing.T) {
 		stalled := make(chan struct{})
 		d.set(stalled, nil)
 		pass(2 * time.Second) // the request is put together
-		d.e.lose([]partition.ID{deskPartition}, time.Now())
+		d.e.lose([]partition.ID{orders0}, time.Now())
 		d.begin(500, 5) // somebody else came to 500
 		d.set(nil, nil)
 		close(stalled)
 		pass(5 * time.Second)
 		for i, sent := range d.requests() {
-			if at, ok := sent[deskPartition]; ok && at < 500 {
+			if at, ok := sent[orders0]; ok && at < 500 {
 				t.Errorf("request %d rewinds to %d", i, at)
 			}
 		}
-		if last := d.requests()[len(d.requests())-1]; last[deskPartition] != 505 {
+		if last := d.requests()[len(d.requests())-1]; last[orders0] != 505 {
 			t.Errorf("the last one says %v", last)
 		}
 		if got := d.committed(); got != 505 {
@@ -176,7 +165,7 @@ func TestFlushWaitsForWhatIsSettledAndNotForEver(t *testing.T) {
 		}
 		go func() {
 			pass(time.Second)
-			d.e.lose([]partition.ID{deskPartition}, time.Now())
+			d.e.lose([]partition.ID{orders0}, time.Now())
 		}()
 		if err := d.c.flush(t.Context()); !errors.Is(err, errSessionLost) {
 			t.Errorf("%v", err)
@@ -185,10 +174,4 @@ func TestFlushWaitsForWhatIsSettledAndNotForEver(t *testing.T) {
 		close(stalled)
 		synctest.Wait()
 	})
-}
-
-// pass lets time pass, and what happens in it happen before what comes next.
-func pass(d time.Duration) {
-	time.Sleep(d)
-	synctest.Wait()
 }

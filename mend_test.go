@@ -1,7 +1,6 @@
 package esm
 
 import (
-	"context"
 	"errors"
 	"testing"
 	"time"
@@ -11,12 +10,9 @@ import (
 
 // TestAMemberWithoutPartitionsHasNoProblemForEver: there is none to ask about.
 func TestAMemberWithoutPartitionsHasNoProblemForEver(t *testing.T) {
-	e := engineOf(func(context.Context, *Batch) error { return nil })
-	e.lose([]partition.ID{onlyPartition}, time.Now())
-	c := newConsumer(e, &kafkaSource{})
-	e.mu.Lock()
-	e.problem("group", errors.New("the session was lost"), time.Now().Add(-time.Minute))
-	e.unlock()
+	c, e, w := ordersConsumer()
+	e.lose([]partition.ID{orders0}, time.Now())
+	w.note("group", errors.New("the session was lost"), time.Now().Add(-time.Minute))
 	c.reviewProblems(t.Context())
 	if c.lastProblem() == nil {
 		t.Error("it is over although it is not in the group")
