@@ -1,61 +1,74 @@
 package esm
 
 import (
-	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"slices"
 	"sync"
 	"testing"
 	"time"
 )
 
-// TestProblemsDoNotWaitForTheEngine: a dialer or a broker raises them, and State
-// reads them, whatever the engine does.
-func TestProblemsDoNotWaitForTheEngine(t *testing.T) {
+// TestListOfProblemsDoesNotWaitForTheEngine: State lists them, and hooks hear of
+// them, whatever the engine does.
+func TestListOfProblemsDoesNotWaitForTheEngine(t *testing.T) {
 	var mu sync.Mutex
 	var told []string
-	e := engineOf(func(context.Context, *Batch) error { return nil }, WithHooks(AllHooks(func(hook string, info any) {
+	c := defaults("g").with([]Option{WithLogger(slog.New(slog.DiscardHandler)), WithHooks(AllHooks(func(hook string, info any) {
 		if p, ok := info.(Problem); ok {
 			mu.Lock()
 			defer mu.Unlock()
 			told = append(told, hook+" "+p.With)
 		}
-	})))
-	c := newConsumer(e, &kafkaSource{})
-	no := errors.New("no")
-	e.mu.Lock()
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		c.raise("group", no)
-		c.raise(connectionProblem+"b:9092", no)
-		if !c.disconnected() || c.lastProblem() == nil {
-			t.Error("they are not known")
-		}
-		c.clear("group")
-	}()
-	select {
-	case <-done:
-	case <-time.After(10 * time.Second):
-		t.Error("they wait for the engine's lock")
+	}))})
+	hooks, err := newWatch(&c)
+	if err != nil {
+		t.Fatal(err)
 	}
-	e.problem("lag", no, time.Now())
-	if e.trouble("lag") == nil {
+	w := newTeller(hooks, &Source{})
+	r := &run{engine: newEngine(&c.settings, world{}, w, t.Context()), watch: w}
+	no := errors.New("no")
+	note := func(with string, err error) {
+		if tell := w.note(with, err, time.Now()); tell != nil {
+			tell()
+		}
+	}
+	r.engine.reconfigure(func() *settings { // it asks with its lock
+		done := make(chan struct{})
+		go func() {
+			defer close(done)
+			note("group", no)
+			note("connection to b:9092", no)
+			if ps := r.problems(); len(ps) != 2 || ps[0].With != "group" {
+				t.Errorf("listed %+v", ps)
+			}
+			note("group", nil)
+		}()
+		select {
+		case <-done:
+		case <-time.After(10 * time.Second):
+			t.Error("they wait for the engine's lock")
+		}
+		return &c.settings
+	}, time.Now())
+	tell := w.note("lag", no, time.Now())
+	if w.trouble("lag") == nil {
 		t.Error("a problem is not known before it is told")
 	}
-	mu.Lock()
 	want := []string{"ProblemRaised group", "ProblemRaised connection to b:9092", "ProblemCleared group"}
-	if !slices.Equal(told, want) {
-		t.Errorf("told %q, want %q", told, want)
+	heard := func() {
+		t.Helper()
+		mu.Lock()
+		defer mu.Unlock()
+		if !slices.Equal(told, want) {
+			t.Errorf("told %q, want %q", told, want)
+		}
 	}
-	mu.Unlock()
-	e.unlock()
-	mu.Lock()
-	defer mu.Unlock()
-	if want = append(want, "ProblemRaised lag"); !slices.Equal(told, want) {
-		t.Errorf("told %q, want %q", told, want)
-	}
+	heard()
+	tell()
+	want = append(want, "ProblemRaised lag")
+	heard()
 }
 
 // TestRegistryOfProblems tells each once, keeps what was said last, and when it
