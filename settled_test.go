@@ -151,9 +151,12 @@ func TestSettledOfAgreesWithTheEngine(t *testing.T) {
 				}
 			}
 			if len(all) > 0 {
-				s := number(all)
-				shares = append(shares, share{partition.ID{Topic: "orders", Partition: n}, s.records, all})
-				tried = append(tried, plan.Portion{Records: s.records})
+				numbers := make([]plan.Record, len(all))
+				for i, r := range all {
+					numbers[i].Offset = r.Offset
+				}
+				shares = append(shares, share{ID: partition.ID{Topic: "orders", Partition: n}, records: numbers, kafka: all})
+				tried = append(tried, plan.Portion{Records: numbers})
 			}
 		}
 		v.resolve(shares)
