@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -104,19 +105,31 @@ func TestWhatStandsStillIsNamedForAsLongAsItDoes(t *testing.T) {
 	}
 }
 
+// A newestClient is the last client that was made with it as a hook: that which
+// reads, since those that only look at options come before.
+type newestClient struct{ atomic.Pointer[kgo.Client] }
+
+var _ kgo.HookNewClient = (*newestClient)(nil)
+
+// OnNewClient keeps the client.
+func (c *newestClient) OnNewClient(cl *kgo.Client) { c.Store(cl) }
+
 // TestAClientThatStopsReadingIsSetBack: whatever made it: here it is told to read
 // from the end of a partition.
 func TestAClientThatStopsReadingIsSetBack(t *testing.T) {
 	virtual(t, func(t *testing.T) {
 		k := esmtest.NewKafka(t, esmtest.Topic("orders", 3))
 		inv := esmtest.NewInvoker(t)
-		m := esmtest.Start(t, quick(k.Source("orders", "billing")), inv, quiet())
+		source := quick(k.Source("orders", "billing"))
+		var client newestClient
+		source.Client = append(source.Client, kgo.WithHooks(&client))
+		m := esmtest.Start(t, source, inv, quiet())
 		time.Sleep(time.Second)
 		if err := m.Pause(t.Context()); err != nil {
 			t.Fatal(err)
 		}
 		fill(k, "orders", 3, 10)
-		esm.ClientOf(m).SetOffsets(map[string]map[int32]kgo.EpochOffset{"orders": {0: {Epoch: -1, Offset: 10}, 1: {Epoch: -1, Offset: 10}}})
+		client.Load().SetOffsets(map[string]map[int32]kgo.EpochOffset{"orders": {0: {Epoch: -1, Offset: 10}, 1: {Epoch: -1, Offset: 10}}})
 		time.Sleep(time.Second)
 		if err := m.Resume(); err != nil {
 			t.Fatal(err)
