@@ -35,7 +35,9 @@ func (e *engine) end(l *lease, v plan.Verdict) {
 		}
 		tried = append(tried, r)
 	}
-	d := plan.After(v, tried, e.cfg.policy(w.backoff), now)
+	policy := e.cfg.policy(w.backoff)
+	policy.Room = l.sequels[:]
+	d := plan.After(v, tried, policy, now)
 	all := e.unlease(l)
 	switch d.Step {
 	case plan.Settle:
@@ -188,8 +190,8 @@ func (e *engine) unlease(l *lease) (all []*part) {
 	l.cancel(nil)
 	delete(e.leases, l)
 	w := l.work
-	all = w.parts
-	w.parts = nil
+	all = append(l.all[:0], w.parts...)
+	w.parts = w.parts[:0]
 	for _, p := range all {
 		p.renewed = nil
 		delete(e.busy, p.lane.ID)

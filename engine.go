@@ -186,7 +186,7 @@ func (e *engine) freeQueue(l *lane) {
 	for _, s := range l.queue {
 		e.memory.Release(s.chunk, len(s.records))
 	}
-	l.queue, l.count, l.bytes, l.cost = nil, 0, 0, 0
+	l.queue, l.room, l.count, l.bytes, l.cost = nil, nil, 0, 0, 0
 }
 
 // reconfigure makes the newest settings hold.

@@ -23,7 +23,8 @@ type arrival struct {
 
 	all      segment // what is to be handed over, uncopied
 	segments []segment
-	markers  []marker // control records, which are settled as they arrive
+	one      [1]segment // room for them
+	markers  []marker   // control records, which are settled as they arrive
 }
 
 // A response is what one broker sent: its memory stays as long as one of its
@@ -124,6 +125,7 @@ func (a *arrival) pack() {
 	if a.lane == nil || n == 0 {
 		return
 	}
+	a.segments = a.one[:0]
 	stay := max(0, n-a.tail)
 	if a.copied {
 		stay = 0

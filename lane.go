@@ -51,6 +51,7 @@ type lane struct {
 	ending bool
 
 	queue []segment // what arrived and is in no work yet
+	room  []segment // where the next one begins: most have one segment
 	count int       // records in queue
 	bytes int64     // what they weigh,
 	cost  int64     // and what they cost in memory
@@ -217,7 +218,16 @@ func (l *lane) full(c *settings) bool {
 
 // push queues records that arrived.
 func (l *lane) push(s segment) {
+	switch {
+	case len(l.queue) == 0:
+		l.queue = l.room[:0]
+	case len(l.queue) == cap(l.queue):
+		l.room = nil // it would keep alive what moves to a larger one
+	}
 	l.queue = append(l.queue, s)
+	if len(l.queue) == 1 {
+		l.room = l.queue[:0]
+	}
 	l.count += len(s.records)
 	l.bytes += s.bytes
 	l.cost += s.cost

@@ -21,7 +21,10 @@ type lease struct {
 	told    time.Duration // after how long it was mentioned last
 	stuck   bool          // that it goes on after its context ended
 
-	tried [1]plan.Portion // room for what end looks at
+	// Room for what end looks at, where there is one lane.
+	tried   [1]plan.Portion
+	sequels [1]plan.Sequel
+	all     [1]*part
 }
 
 // runnable reports whether an invocation could start now.
@@ -184,7 +187,8 @@ func (e *engine) expire(w *work, now time.Time) bool {
 // newLease makes a lease of a work, whose lanes it takes.
 func (e *engine) newLease(w *work, now time.Time) *lease {
 	e.ids++
-	l := &lease{call: call{work: w, id: e.idPrefix + strconv.FormatUint(e.ids, 36)}, started: now, lanes: len(w.parts)}
+	id := append(make([]byte, 0, 32), e.idPrefix...)
+	l := &lease{call: call{work: w, id: string(strconv.AppendUint(id, e.ids, 36))}, started: now, lanes: len(w.parts)}
 	for _, p := range w.parts {
 		p.lane.ticket = 0
 		p.lane.state = laneLeased

@@ -45,6 +45,9 @@ type remark struct {
 // up are a plain failure: to settle the others would lose them. So is an error
 // whose own methods panic, or that holds itself.
 func judge(err, cause error) judgement {
+	if err == nil {
+		return judgement{} // success; the rest costs an allocation
+	}
 	left := maxErrors
 	return judgeWithin(err, cause, &left)
 }

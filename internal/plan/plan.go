@@ -53,6 +53,7 @@ type Policy struct {
 	Bisect     bool
 	Discards   bool          // there is a destination: records may be given up
 	Backoff    time.Duration // after this failure, if it is one
+	Room       []Sequel      // for what follows, if it is as long as what was tried: zero values
 }
 
 // A Sequel is what follows from an invocation for one partition.
@@ -119,7 +120,10 @@ func After(v Verdict, tried []Portion, p Policy, now time.Time) Decision {
 	case (v.Outcome == OutcomeThrottled || v.Outcome == OutcomeHalt) && v.Failures == nil, v.Outcome == OutcomeAbandoned:
 		return Decision{Step: Again}
 	}
-	d := Decision{Sequels: make([]Sequel, len(tried))}
+	d := Decision{Sequels: p.Room}
+	if len(d.Sequels) != len(tried) {
+		d.Sequels = make([]Sequel, len(tried))
+	}
 	for i, r := range tried {
 		s := &d.Sequels[i]
 		switch v.Outcome {
