@@ -59,7 +59,7 @@ func TestRefusedCommitsOfASessionThatIsLostAgainAndAgain(t *testing.T) {
 		for range 5 {
 			d.begin(0, 10)
 			pass(8 * time.Second)
-			d.e.lose([]partition.ID{orders0}, time.Now())
+			d.e.lose([]partition.ID{order0}, time.Now())
 			pass(2 * time.Second)
 		}
 		if p := d.problem(); p == nil {
@@ -114,7 +114,7 @@ func TestUnansweredCommitOfALostPartition(t *testing.T) {
 		if p := d.problem(); p == nil {
 			t.Error("no problem")
 		}
-		d.e.lose([]partition.ID{orders0}, time.Now())
+		d.e.lose([]partition.ID{order0}, time.Now())
 		pass(3 * time.Second)
 		if p := d.problem(); p != nil {
 			t.Errorf("of what is somebody else's: %+v", p)
@@ -138,7 +138,7 @@ func TestRefusedCommitOfALostPartitionIsOver(t *testing.T) {
 		if p := d.problem(); p == nil || !errors.Is(p.err, kerr.GroupAuthorizationFailed) {
 			t.Fatalf("%+v", p)
 		}
-		d.e.lose([]partition.ID{orders0}, time.Now())
+		d.e.lose([]partition.ID{order0}, time.Now())
 		pass(refusedFor + 3*time.Second)
 		if p := d.problem(); p != nil {
 			t.Errorf("%+v", p)

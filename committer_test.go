@@ -76,7 +76,7 @@ func newCommitDesk(t *testing.T) *commitDesk {
 
 // begin assigns the partition at an offset and settles some records of it.
 func (d *commitDesk) begin(at, records int64) {
-	begins(d.e, orders0, at)
+	begins(d.e, order0, at)
 	d.settleMore(at, records)
 }
 
@@ -97,17 +97,17 @@ func TestDescheduledCommitterOverALostAndRegainedPartition(t *testing.T) {
 		stalled := make(chan struct{})
 		d.set(stalled, nil)
 		pass(2 * time.Second) // the request is put together
-		d.e.lose([]partition.ID{orders0}, time.Now())
+		d.e.lose([]partition.ID{order0}, time.Now())
 		d.begin(500, 5) // somebody else came to 500
 		d.set(nil, nil)
 		close(stalled)
 		pass(5 * time.Second)
 		for i, sent := range d.requests() {
-			if at, ok := sent[orders0]; ok && at < 500 {
+			if at, ok := sent[order0]; ok && at < 500 {
 				t.Errorf("request %d rewinds to %d", i, at)
 			}
 		}
-		if last := d.requests()[len(d.requests())-1]; last[orders0] != 505 {
+		if last := d.requests()[len(d.requests())-1]; last[order0] != 505 {
 			t.Errorf("the last one says %v", last)
 		}
 		if got := d.committed(); got != 505 {
@@ -165,7 +165,7 @@ func TestFlushWaitsForWhatIsSettledAndNotForEver(t *testing.T) {
 		}
 		go func() {
 			pass(time.Second)
-			d.e.lose([]partition.ID{orders0}, time.Now())
+			d.e.lose([]partition.ID{order0}, time.Now())
 		}()
 		if err := d.c.flush(t.Context()); !errors.Is(err, errSessionLost) {
 			t.Errorf("%v", err)

@@ -8,7 +8,6 @@ import (
 	"flag"
 	"fmt"
 	"iter"
-	"log/slog"
 	"maps"
 	"math/rand/v2"
 	"runtime"
@@ -30,6 +29,9 @@ var (
 	scenarios = flag.Int("scenarios", 2_000, "how many random scenarios the engine is driven through")
 	replay    = flag.String("replay", "", "SEED:STEPS:LEFT-OUT of a scenario to run alone, as a failure prints it")
 )
+
+// errTooLong is why a call is cancelled that took too long.
+var errTooLong = errors.New("the call took too long")
 
 // A driver moves an engine in virtual time, and compares each step with a model
 // of it that is too simple to be wrong: it knows records one by one, and looks
@@ -115,32 +117,25 @@ type naiveFailure struct {
 func newDriver(seed uint64) *driver {
 	rng := rand.New(rand.NewPCG(seed, 7))
 	d := &driver{rng: rng, lanes: map[partition.ID]*naiveLane{}}
-	opts := []Option{
-		WithBatchSize(1 + rng.IntN(20)), WithBatchBytes(1 + rng.IntN(2000)),
-		WithBatchWindow(time.Duration(rng.IntN(3)) * time.Second),
-		WithPollerConcurrency(1 + rng.IntN(4)), WithPollerByteRate(Unlimited),
-		WithLogger(slog.New(slog.DiscardHandler)), WithBackoff(Constant(time.Duration(rng.IntN(3)) * time.Second)),
-		WithBisect(rng.IntN(2) == 0),
-		WithHooks(Hooks{RecordsLost: d.lose}),
-	}
+	s := usual()
+	s.batchSize, s.batchBytes = 1+rng.IntN(20), 1+rng.IntN(2000)
+	s.batchWindow = time.Duration(rng.IntN(3)) * time.Second
+	s.pollerConcurrency, s.pollerByteRate = 1+rng.IntN(4), -1
+	s.backoff = always(time.Duration(rng.IntN(3)) * time.Second)
+	s.bisect = rng.IntN(2) == 0
+	out := outside{told: d.hear}
 	if rng.IntN(3) > 0 {
-		opts = append(opts, WithDestination(DestinationFunc(d.deliver)))
+		out.destination = d.deliver
 		if rng.IntN(3) > 0 {
-			opts = append(opts, WithMaxRetries(rng.IntN(4)))
+			s.maxRetries = rng.IntN(4)
 		}
 		if rng.IntN(3) == 0 {
-			opts = append(opts, WithMaxRecordAge(time.Minute))
+			s.maxRecordAge = time.Minute
 		}
-	}
-	c := defaults("g").with(opts)
-	if err := c.validate(); err != nil && c.memoryBudget >= 1<<20 {
-		panic(err)
 	}
 	base, stop := context.WithCancel(context.Background())
 	d.stop = stop
-	out := worldOf(&c)
-	out.invoke = func(*call) { panic("nobody calls this") }
-	d.e = newEngine(&c.settings, out, silentWatch(&c), base)
+	d.e = out.engine(s, base)
 	d.e.spawning = true // no workers: the driver is the only one
 	d.e.evidence.Others, d.e.evidence.Fail, d.ill = int64(1+rng.IntN(2)), 2+rng.IntN(3), rng.IntN(3) == 0
 	d.e.pool.Resize(1+rng.IntN(3), time.Now())
@@ -150,23 +145,6 @@ func newDriver(seed uint64) *driver {
 		d.assign(tp)
 	}
 	return d
-}
-
-// worldOf is the world of an engine whose Destination is that of a
-// configuration.
-func worldOf(c *config) world {
-	d := &deliveries{mapping: c.name, source: &Source{Group: "g"}, destination: func() Destination { return c.destination }}
-	return world{deliver: d.deliver, halted: func(error) {}, unreadable: newUnreadableError}
-}
-
-// silentWatch is a watcher that nobody listens to, but for the hooks of the
-// configuration.
-func silentWatch(c *config) *teller {
-	w, err := newWatch(c)
-	if err != nil {
-		panic(err)
-	}
-	return newTeller(w, &Source{Group: "g"})
 }
 
 // partitions lists them in order: the order of a map would make each run
@@ -410,15 +388,22 @@ func (d *driver) pass(tp partition.ID) {
 	d.position(tp)
 }
 
+// hear is told what happens.
+func (d *driver) hear(event string, args ...any) {
+	if event == "recordsLost" {
+		d.lose(args[0].(partition.ID), int(args[1].(int64)), int(args[2].(int64)))
+	}
+}
+
 // lose hears what retention took.
-func (d *driver) lose(i Gap) {
+func (d *driver) lose(tp partition.ID, from, to int) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	n := d.lanes[partition.ID(i.TopicPartition)]
-	for at := int(i.From); at < int(i.To); at++ {
+	n := d.lanes[tp]
+	for at := from; at < to; at++ {
 		r := &n.records[at]
 		if d.trouble == nil && (at >= n.logStart || at < n.arrived || r.done && !r.hole) {
-			d.trouble = fmt.Errorf("%v offset %d is told as lost; the log starts at %d, it was read to %d, and it is %+v", i.TopicPartition, at, n.logStart, n.arrived, *r)
+			d.trouble = fmt.Errorf("%v offset %d is told as lost; the log starts at %d, it was read to %d, and it is %+v", tp, at, n.logStart, n.arrived, *r)
 		}
 		r.done = true
 		d.lost++
@@ -590,17 +575,17 @@ func (d *driver) tooOld(m *naiveRecord, now time.Time) bool {
 }
 
 // deliver is the destination.
-func (d *driver) deliver(ctx context.Context, got *Discard) error {
-	tp, at := partition.ID{Topic: got.Record.Topic, Partition: got.Record.Partition}, int(got.Record.Offset)
+func (d *driver) deliver(ctx context.Context, record *kgo.Record, got plan.Portion) error {
+	tp, at := partition.ID{Topic: record.Topic, Partition: record.Partition}, int(record.Offset)
 	d.mu.Lock()
 	n := d.lanes[tp]
-	if plan.Reason(got.Reason) == plan.ReasonUnreadable {
+	if got.Reason == plan.ReasonUnreadable {
 		at = n.badAt(at)
 	}
 	m, epoch := &n.records[at], n.epoch
 	bad := func(what string) {
 		if d.trouble == nil {
-			d.trouble = fmt.Errorf("%v offset %d: %s: discard %s after %d attempts, and it is %+v", tp, at, what, got.Reason, got.Attempts, *m)
+			d.trouble = fmt.Errorf("%v offset %d: %s: given up as %s after %d attempts, and it is %+v", tp, at, what, got.Reason, got.Attempts, *m)
 		}
 	}
 	switch {
@@ -613,23 +598,23 @@ func (d *driver) deliver(ctx context.Context, got *Discard) error {
 		bad(fmt.Sprintf("delivered before %d is settled", n.frontier()))
 	case m.done:
 		bad("done already")
-	case plan.Reason(got.Reason) == plan.ReasonTooOld && (m.reason != 0 || !d.tooOld(m, time.Now())):
+	case got.Reason == plan.ReasonTooOld && (m.reason != 0 || !d.tooOld(m, time.Now())):
 		bad("not too old")
-	case plan.Reason(got.Reason) != plan.ReasonTooOld && m.reason != plan.Reason(got.Reason), got.Attempts != m.attempts:
+	case got.Reason != plan.ReasonTooOld && m.reason != got.Reason, got.Attempts != m.attempts:
 		bad("not so")
-	case got.Attempts > 0 && got.Err == nil, got.Delivery < 1:
+	case got.Attempts > 0 && got.Account.LastErr == nil, got.Deliveries < 0:
 		bad("no error")
 	}
-	if plan.Reason(got.Reason) == plan.ReasonUnreadable {
-		if u := (*Gap)(nil); !errors.As(got.Err, &u) || int(u.To) != m.bad || got.Record.Value != nil {
+	if got.Reason == plan.ReasonUnreadable {
+		if c := (*corruption)(nil); !errors.As(got.Account.LastErr, &c) || int(c.to) != m.bad || record.Value != nil {
 			bad("not what cannot be read")
 		}
-	} else if err := d.judgeContent(tp, at, m, got.Record); err != nil && d.trouble == nil {
+	} else if err := d.judgeContent(tp, at, m, record); err != nil && d.trouble == nil {
 		d.trouble = err
 	}
 	m.taken, n.inFlight = true, true
 	// What becomes of it depends on nothing but which it is.
-	dice := rand.New(rand.NewPCG(uint64(at), uint64(got.Delivery)*31+uint64(tp.Partition)))
+	dice := rand.New(rand.NewPCG(uint64(at), uint64(got.Deliveries+1)*31+uint64(tp.Partition)))
 	d.mu.Unlock()
 	taken := false
 	defer func() {
@@ -641,7 +626,7 @@ func (d *driver) deliver(ctx context.Context, got *Discard) error {
 			d.told++
 		}
 	}()
-	scribble(dice, got.Record)
+	scribble(dice, record)
 	switch dice.IntN(8) {
 	case 0:
 		return errors.New("no")
@@ -754,11 +739,11 @@ func (d *driver) outcome(call *naiveCall) (said []naiveFailure, v plan.Verdict, 
 	case 3:
 		return nil, one(len(kinds)), nil
 	case 4:
-		cause = []error{ErrInvokeTimeout, ErrRevoked, ErrStopping}[d.rng.IntN(3)]
+		cause = []error{errTooLong, errRevoked, errStopping}[d.rng.IntN(3)]
 		return nil, failed, cause
 	case 5:
 		if d.rng.IntN(4) == 0 {
-			return nil, kinds[4], ErrInvokeTimeout
+			return nil, kinds[4], errTooLong
 		}
 		fallthrough
 	case 6, 7:
@@ -839,11 +824,11 @@ func (d *driver) end(i int, v plan.Verdict, cause error, said []naiveFailure) {
 	// time failed, unless the function was not reached.
 	switch cause := context.Cause(l.ctx); {
 	case v.Outcome == plan.OutcomeSuccess:
-	case cause == ErrRevoked, cause == ErrStopping:
+	case cause == errRevoked, cause == errStopping:
 		v = plan.Verdict{Outcome: plan.OutcomeAbandoned, Err: cause}
-	case cause == ErrInvokeTimeout && v.Outcome == plan.OutcomeThrottled && v.Failures == nil:
+	case cause == errTooLong && v.Outcome == plan.OutcomeThrottled && v.Failures == nil:
 		v = plan.Verdict{Outcome: plan.OutcomeAbandoned, Err: v.Err}
-	case cause == ErrInvokeTimeout:
+	case cause == errTooLong:
 		v = plan.Verdict{Outcome: plan.OutcomeFailure, Err: cause}
 	}
 	d.mu.Lock()
@@ -1415,9 +1400,9 @@ func (d *driver) giveUp(tp partition.ID, most time.Duration) {
 			ours = append(ours, d.e.lanes[tp])
 			close(began)
 			return ours
-		}, ErrRevoked)
+		}, errRevoked)
 		d.e.mu.Lock()
-		d.e.kill(ours[0], ErrRevoked)
+		d.e.kill(ours[0], errRevoked)
 		d.e.unlock()
 		d.mu.Lock()
 		defer d.mu.Unlock()

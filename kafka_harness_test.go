@@ -18,8 +18,8 @@ import (
 // What follows is an engine as the Kafka side has it: records come and go by what
 // this side calls, and a watcher hears what becomes of them. No test looks inside.
 
-// orders0 is the partition that most tests are about.
-var orders0 = partition.ID{Topic: "orders", Partition: 0}
+// order0 is the partition that most tests are about.
+var order0 = partition.ID{Topic: "orders", Partition: 0}
 
 // ordersEngine is an engine whose function takes whatever it gets, with one poller
 // as soon as it has a partition.
@@ -32,10 +32,10 @@ func ordersEngine() (*engine, *problemBook) {
 	}, world{invoke: func(*call) {}}, w, context.Background()), w
 }
 
-// ordersConsumer is a consumer without a client, of an engine that has orders0.
+// ordersConsumer is a consumer without a client, of an engine that has order0.
 func ordersConsumer() (*consumer, *engine, *problemBook) {
 	e, w := ordersEngine()
-	begins(e, orders0, 0)
+	begins(e, order0, 0)
 	return newConsumer(e, &kafkaSource{}), e, w
 }
 
@@ -45,13 +45,13 @@ func begins(e *engine, id partition.ID, at int64) {
 	e.place([]placement{{ID: id, at: at, leaderEpoch: -1, committed: true}}, time.Now())
 }
 
-// arrive is a poll of n records of orders0, from an offset on.
+// arrive is a poll of n records of order0, from an offset on.
 func arrive(e *engine, at, n int64) {
-	p := kgo.FetchPartition{Partition: orders0.Partition, HighWatermark: at + n}
+	p := kgo.FetchPartition{Partition: order0.Partition, HighWatermark: at + n}
 	for o := at; o < at+n; o++ {
-		p.Records = append(p.Records, &kgo.Record{Topic: orders0.Topic, Partition: orders0.Partition, Offset: o})
+		p.Records = append(p.Records, &kgo.Record{Topic: order0.Topic, Partition: order0.Partition, Offset: o})
 	}
-	e.enqueue(kgo.Fetches{{Topics: []kgo.FetchTopic{{Topic: orders0.Topic, Partitions: []kgo.FetchPartition{p}}}}}, time.Now())
+	e.enqueue(kgo.Fetches{{Topics: []kgo.FetchTopic{{Topic: order0.Topic, Partitions: []kgo.FetchPartition{p}}}}}, time.Now())
 }
 
 // pass lets time pass, and what happens in it happen before what comes next.

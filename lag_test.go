@@ -28,22 +28,22 @@ func TestRefusedStartsAreAProblem(t *testing.T) {
 			t.Errorf("%q, want %q", got, want)
 		}
 	}
-	led := []partition.ID{orders0}
-	no := map[partition.ID]listed{orders0: {offset: -1, err: kerr.UnknownServerError}}
+	led := []partition.ID{order0}
+	no := map[partition.ID]listed{order0: {offset: -1, err: kerr.UnknownServerError}}
 	c.observeStarts(led, no, time.Now())
 	want("start of topic orders")
-	c.observeStarts(led, map[partition.ID]listed{orders0: {leaderEpoch: -1}}, time.Now())
+	c.observeStarts(led, map[partition.ID]listed{order0: {leaderEpoch: -1}}, time.Now())
 	want("")
 	c.observeStarts(led, no, time.Now())
 	c.observeStarts(led, nil, time.Now())
 	want("")
 	c.observeStarts(led, no, time.Now())
-	c.observe(led, map[partition.ID]listed{orders0: {offset: -1, err: errors.New("no")}}, time.Now())
+	c.observe(led, map[partition.ID]listed{order0: {offset: -1, err: errors.New("no")}}, time.Now())
 	c.forgetEnds()
 	if got := problems(); len(got) != 2 {
 		t.Errorf("%q", got)
 	}
-	e.lose([]partition.ID{orders0}, time.Now())
+	e.lose([]partition.ID{order0}, time.Now())
 	c.forgetEnds()
 	want("")
 }
@@ -52,19 +52,19 @@ func TestRefusedStartsAreAProblem(t *testing.T) {
 // has its Problem until none of its partitions is refused.
 func TestWhatOnePartitionIsRefusedNoOtherEnds(t *testing.T) {
 	c, e, w := ordersConsumer()
-	other := partition.ID{Topic: orders0.Topic, Partition: orders0.Partition + 1}
+	other := partition.ID{Topic: order0.Topic, Partition: order0.Partition + 1}
 	e.assign([]partition.ID{other}, time.Now())
 	no, yes := listed{offset: -1, err: kerr.UnknownServerError}, listed{offset: 0}
 	for _, tt := range []struct {
 		of   partition.ID
 		says listed
 		want bool
-	}{{orders0, no, true}, {other, yes, true}, {other, no, true}, {orders0, yes, true}, {other, yes, false}} {
+	}{{order0, no, true}, {other, yes, true}, {other, no, true}, {order0, yes, true}, {other, yes, false}} {
 		led, answer := []partition.ID{tt.of}, map[partition.ID]listed{tt.of: tt.says}
 		c.observe(led, answer, time.Now())
 		c.observeStarts(led, answer, time.Now())
 		for _, problem := range []string{endProblem, startProblem} {
-			got := slices.ContainsFunc(w.troubles(), func(p trouble) bool { return p.with == problem+orders0.Topic })
+			got := slices.ContainsFunc(w.troubles(), func(p trouble) bool { return p.with == problem+order0.Topic })
 			if got != tt.want {
 				t.Errorf("partition %d says %v: the problem %q is there: %v", tt.of.Partition, tt.says.err, problem, got)
 			}
@@ -74,7 +74,7 @@ func TestWhatOnePartitionIsRefusedNoOtherEnds(t *testing.T) {
 	c.observe([]partition.ID{other}, map[partition.ID]listed{other: no}, time.Now())
 	e.lose([]partition.ID{other}, time.Now())
 	c.forgetEnds()
-	c.observe([]partition.ID{orders0}, map[partition.ID]listed{orders0: yes}, time.Now())
+	c.observe([]partition.ID{order0}, map[partition.ID]listed{order0: yes}, time.Now())
 	if got := w.troubles(); len(got) != 0 {
 		t.Errorf("after it was taken away: %v", got)
 	}

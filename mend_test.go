@@ -11,7 +11,7 @@ import (
 // TestAMemberWithoutPartitionsHasNoProblemForEver: there is none to ask about.
 func TestAMemberWithoutPartitionsHasNoProblemForEver(t *testing.T) {
 	c, e, w := ordersConsumer()
-	e.lose([]partition.ID{orders0}, time.Now())
+	e.lose([]partition.ID{order0}, time.Now())
 	w.note("group", errors.New("the session was lost"), time.Now().Add(-time.Minute))
 	c.reviewProblems(t.Context())
 	if c.lastProblem() == nil {

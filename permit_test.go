@@ -1,7 +1,6 @@
 package esm
 
 import (
-	"context"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -14,12 +13,12 @@ import (
 func TestAPollIsCutShort(t *testing.T) {
 	for name, cut := range map[string]func(e *engine){
 		"by a hold":        func(e *engine) { e.hold(holdPause) },
-		"by a rewind":      func(e *engine) { e.mu.Lock(); defer e.unlock(); e.rewind(e.lanes[onlyPartition]) },
+		"by a rewind":      func(e *engine) { e.mu.Lock(); defer e.unlock(); e.rewind(e.lanes[orders0]) },
 		"by an assignment": func(e *engine) { go e.endPoll() },
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				e := engineOf(func(context.Context, *Batch) error { return nil })
+				e := oneLane(succeeds)
 				p := e.permit(t.Context(), 0, time.Now())
 				if !p.poll || p.ctx.Err() != nil {
 					t.Fatalf("no poll is permitted: %+v", p)
@@ -38,7 +37,7 @@ func TestAPollIsCutShort(t *testing.T) {
 // TestAnAssignmentWaitsForTheEndOfThePoll, and not for one that begins after it.
 func TestAnAssignmentWaitsForTheEndOfThePoll(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		e := engineOf(func(context.Context, *Batch) error { return nil })
+		e := oneLane(succeeds)
 		e.endPoll() // there is none
 		p := e.permit(t.Context(), 0, time.Now())
 		waited := make(chan struct{})
@@ -61,7 +60,7 @@ func TestAnAssignmentWaitsForTheEndOfThePoll(t *testing.T) {
 
 // TestNothingIsPermittedWhileHeld, for as long as one reason is left.
 func TestNothingIsPermittedWhileHeld(t *testing.T) {
-	e := engineOf(func(context.Context, *Batch) error { return nil })
+	e := oneLane(succeeds)
 	e.hold(holdPause)
 	e.hold(holdHalt)
 	for range 2 {
@@ -79,11 +78,11 @@ func TestNothingIsPermittedWhileHeld(t *testing.T) {
 // TestRevokeCommitsBeforeItGivesUp: what was settled is committed by flush, and
 // what is sent later finds its lane dead.
 func TestRevokeCommitsBeforeItGivesUp(t *testing.T) {
-	e := engineOf(func(context.Context, *Batch) error { return nil }, WithBatchSize(10))
+	e := oneLane(succeeds, batchesOf(10))
 	e.enqueue(brings(0, numbered(0, 10)...), time.Now())
 	e.until(func(l *lane) bool { return l.frontier() == 10 })
 	var fs []frontier
-	e.revoke(t.Context(), []partition.ID{onlyPartition}, time.Second, func() error {
+	e.revoke(t.Context(), []partition.ID{orders0}, time.Second, func() error {
 		fs = e.books.frontiers(time.Now())
 		if len(fs) != 1 || fs[0].at != 10 || !e.books.mayCommit(fs[0]) {
 			t.Errorf("the flush may commit %+v", fs)

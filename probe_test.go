@@ -57,7 +57,7 @@ func FuzzBatchEnd(f *testing.F) {
 // be passed over than was written.
 func TestWhatCannotBeReadEndsWithThePartition(t *testing.T) {
 	p := probe{}
-	f := p.read(orders0, 10, &kmsg.FetchResponseTopicPartition{HighWatermark: 12, LastStableOffset: 12, RecordBatches: batches([3]int64{10, 1 << 30, 0})})
+	f := p.read(order0, 10, &kmsg.FetchResponseTopicPartition{HighWatermark: 12, LastStableOffset: 12, RecordBatches: batches([3]int64{10, 1 << 30, 0})})
 	if u := f.unreadable; u == nil || u.from != 10 || u.to != 12 {
 		t.Errorf("found %+v, want offsets 10 and 11", f)
 	}

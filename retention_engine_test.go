@@ -1,33 +1,40 @@
 package esm
 
 import (
-	"context"
 	"slices"
 	"testing"
 	"time"
 
 	"github.com/seed429fd032/esm/internal/partition"
+	"github.com/seed429fd032/esm/internal/plan"
 )
 
 // startsAtOffset is what a broker says of where the only partition starts.
 func startsAtOffset(at int64) map[partition.ID]logStart {
-	return map[partition.ID]logStart{onlyPartition: {offset: at, leaderEpoch: -1}}
+	return map[partition.ID]logStart{orders0: {offset: at, leaderEpoch: -1}}
 }
 
 // TestLossWhileACallRuns: what the call has and what is queued is handled, and
 // what was never read is lost at once.
 func TestLossWhileACallRuns(t *testing.T) {
-	var lost []Gap
+	var lost []span
 	release, called := make(chan struct{}), make(chan struct{}, 10)
 	var handled []int64
-	e := engineOf(func(_ context.Context, b *Batch) error {
-		called <- struct{}{}
-		<-release
-		for _, r := range b.Records {
-			handled = append(handled, r.Offset)
-		}
-		return nil
-	}, WithBatchSize(10), WithHooks(Hooks{RecordsLost: func(i Gap) { lost = append(lost, i) }}))
+	e := outside{
+		function: func(c *call) plan.Verdict {
+			called <- struct{}{}
+			<-release
+			for _, r := range c.records {
+				handled = append(handled, r.Offset)
+			}
+			return succeeded
+		},
+		told: func(event string, args ...any) {
+			if event == "recordsLost" {
+				lost = append(lost, span{args[1].(int64), args[2].(int64)})
+			}
+		},
+	}.oneLane(batchesOf(10))
 	e.enqueue(brings(0, numbered(0, 20)...), time.Now())
 	<-called
 	e.observeStarts(startsAtOffset(50), time.Now())
@@ -36,14 +43,14 @@ func TestLossWhileACallRuns(t *testing.T) {
 	e.observeStarts(startsAtOffset(50), time.Now())
 	e.enqueue(brings(50, numbered(55, 5)...), time.Now())
 	e.mu.Lock()
-	if f := e.lanes[onlyPartition].frontier(); f != 0 {
+	if f := e.lanes[orders0].frontier(); f != 0 {
 		t.Errorf("the frontier is %d while the call runs", f)
 	}
 	e.unlock()
 	close(release)
 	e.until(func(l *lane) bool { return l.frontier() == 60 })
 	e.idle()
-	if len(lost) != 1 || lost[0].From != 20 || lost[0].To != 50 || e.counts.lost != 30 || e.counts.resets != 0 {
+	if len(lost) != 1 || lost[0] != (span{20, 50}) || e.counts.lost != 30 || e.counts.resets != 0 {
 		t.Errorf("lost %+v, counted %d, %d resets", lost, e.counts.lost, e.counts.resets)
 	}
 	// 50 to 54 were read: they came with what was under way.
@@ -61,7 +68,7 @@ func TestLossWhileACallRuns(t *testing.T) {
 // one, and who begins there would believe that the broker lost it.
 func TestCommitAfterALossDoesNotNameAnOlderEpoch(t *testing.T) {
 	for _, tt := range []struct{ said, want int32 }{{-1, -1}, {7, 7}, {2, 3}} {
-		l := newLane(onlyPartition)
+		l := newLane(orders0)
 		l.place(0, 3)
 		if _, moved := l.expire(10, tt.said); !moved || l.frontier() != 10 || l.leaderEpoch != tt.want {
 			t.Errorf("a log that starts in epoch %d: frontier %d, epoch %d, want %d", tt.said, l.frontier(), l.leaderEpoch, tt.want)

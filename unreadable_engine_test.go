@@ -8,39 +8,45 @@ import (
 	"testing"
 	"time"
 
+	"github.com/twmb/franz-go/pkg/kgo"
+
 	"github.com/seed429fd032/esm/internal/partition"
+	"github.com/seed429fd032/esm/internal/plan"
 )
 
 // corrupt says that a lane cannot be read from an offset to another one.
 func (e *engine) corrupt(from, to int64) {
 	e.mu.Lock()
 	defer e.unlock()
-	e.unread(e.lanes[onlyPartition], &unreadable{from, to, errors.New("corrupt")}, time.Now())
+	e.unread(e.lanes[orders0], &unreadable{from, to, errors.New("corrupt")}, time.Now())
 }
 
 // TestWhatIsPassedOverKeepsItsPlace: what comes before it is still being handled
 // when that is asked for. What comes after it is not even fetched until then.
 func TestWhatIsPassedOverKeepsItsPlace(t *testing.T) {
 	order, release := make(chan string, 10), make(chan struct{})
-	e := engineOf(func(_ context.Context, b *Batch) error {
-		<-release
-		order <- fmt.Sprint("handled ", b.Records[0].Offset)
-		return nil
-	}, WithBatchSize(5), WithDestination(DestinationFunc(func(_ context.Context, d *Discard) error {
-		order <- fmt.Sprint("discarded ", d.Record.Offset)
-		return nil
-	})))
+	e := outside{
+		function: func(c *call) plan.Verdict {
+			<-release
+			order <- fmt.Sprint("handled ", c.records[0].Offset)
+			return succeeded
+		},
+		destination: func(_ context.Context, r *kgo.Record, _ plan.Portion) error {
+			order <- fmt.Sprint("discarded ", r.Offset)
+			return nil
+		},
+	}.oneLane(batchesOf(5))
 	e.enqueue(brings(0, numbered(0, 5)...), time.Now())
 	e.until(func(l *lane) bool { return l.state == laneLeased })
 	e.corrupt(5, 7)
-	if err := e.skip(onlyPartition, 5, time.Now()); err != nil {
+	if err := e.skip(orders0, 5, time.Now()); err != nil {
 		t.Fatal(err)
 	}
 	e.mu.Lock()
 	e.evict(e.rewound())
 	e.unlock()
 	e.enqueue(brings(0, numbered(7, 10)...), time.Now())
-	if !e.pauses()[onlyPartition] {
+	if !e.pauses()[orders0] {
 		t.Error("it is fetched")
 	}
 	close(release)
@@ -67,19 +73,19 @@ func TestWhatIsPassedOverKeepsItsPlace(t *testing.T) {
 // TestWhatIsPassedOverIsNotWhatWasEvicted: between the position, which an eviction
 // lowered, and what cannot be read are records.
 func TestWhatIsPassedOverIsNotWhatWasEvicted(t *testing.T) {
-	e := engineOf(func(_ context.Context, b *Batch) error { return errors.New("no") }, WithBatchSize(5))
+	e := oneLane(func(*call) plan.Verdict { return failed("no") }, batchesOf(5))
 	e.enqueue(brings(0, numbered(0, 10)...), time.Now())
 	e.until(func(l *lane) bool { return l.state == laneWaiting })
 	e.corrupt(10, 12)
 	e.mu.Lock()
 	_, back := e.evict(e.evictable(1))
-	l := e.lanes[onlyPartition]
+	l := e.lanes[orders0]
 	l.paused = false // as when memory is there again
 	e.unlock()
 	if got := back["orders"][0].Offset; got != 5 {
 		t.Fatalf("set back to %d", got)
 	}
-	if err := e.skip(onlyPartition, 10, time.Now()); err == nil || e.pauses()[onlyPartition] {
+	if err := e.skip(orders0, 10, time.Now()); err == nil || e.pauses()[orders0] {
 		t.Errorf("offset 5 is not read again: position %d, skip says %v", l.next, err)
 	}
 }
@@ -93,33 +99,33 @@ func TestRecordsAreReadAgainThoughWhatFollowsCannotBeRead(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			release := make(chan struct{})
-			e := engineOf(func(_ context.Context, b *Batch) error {
+			e := oneLane(func(c *call) plan.Verdict {
 				<-release
-				for _, r := range b.Records {
+				for _, r := range c.records {
 					r.Value = []byte("mine")
 				}
-				return errors.New("no")
-			}, WithBatchSize(5), WithBackoff(Constant(0)))
+				return failed("no")
+			}, batchesOf(5), atOnce)
 			e.enqueue(brings(0, numbered(0, 5)...), time.Now())
 			e.until(func(l *lane) bool { return l.state == laneLeased })
 			if at.before {
 				e.corrupt(5, 7)
 			}
 			if at.skipped {
-				if err := e.skip(onlyPartition, 5, time.Now()); err != nil {
+				if err := e.skip(orders0, 5, time.Now()); err != nil {
 					t.Fatal(err)
 				}
 			}
 			close(release)
 			e.until(func(l *lane) bool { return l.rewinding })
 			if at.after {
-				e.said(onlyPartition, errors.New("corrupt"), 7)
+				e.said(orders0, errors.New("corrupt"), 7)
 			}
-			err := e.skip(onlyPartition, 5, time.Now())
+			err := e.skip(orders0, 5, time.Now())
 			if err == nil {
 				t.Error("it is passed over before what comes before it")
 			}
-			if e.skip(onlyPartition, 0, time.Now()) == nil {
+			if e.skip(orders0, 0, time.Now()) == nil {
 				t.Error("what is to be read again is passed over")
 			}
 			e.mu.Lock()
@@ -128,7 +134,7 @@ func TestRecordsAreReadAgainThoughWhatFollowsCannotBeRead(t *testing.T) {
 			if got := back["orders"][0].Offset; got != 0 {
 				t.Errorf("set back to %d", got)
 			}
-			if e.pauses()[onlyPartition] {
+			if e.pauses()[orders0] {
 				t.Error("it is not fetched, so that its records do not come again")
 			}
 		})
@@ -137,12 +143,12 @@ func TestRecordsAreReadAgainThoughWhatFollowsCannotBeRead(t *testing.T) {
 
 // TestNothingToReadWhereItCouldNotBeRead: compaction took what was unreadable.
 func TestNothingToReadWhereItCouldNotBeRead(t *testing.T) {
-	e := engineOf(func(context.Context, *Batch) error { return nil }, WithBatchSize(5))
+	e := oneLane(succeeds, batchesOf(5))
 	e.corrupt(0, 2)
 	e.mu.Lock()
-	l := e.lanes[onlyPartition]
+	l := e.lanes[orders0]
 	e.unlock()
-	e.found(question{ID: onlyPartition, lane: l}, finding{to: 4, end: 4}, time.Now())
+	e.found(question{ID: orders0, lane: l}, finding{to: 4, end: 4}, time.Now())
 	e.mu.Lock()
 	defer e.unlock()
 	nudged, back := e.evict(e.rewound())
@@ -153,17 +159,17 @@ func TestNothingToReadWhereItCouldNotBeRead(t *testing.T) {
 
 // TestRetentionTakesWhatCannotBeRead: the next question may be minutes away.
 func TestRetentionTakesWhatCannotBeRead(t *testing.T) {
-	e := engineOf(func(context.Context, *Batch) error { return nil }, WithBatchSize(5))
+	e := oneLane(succeeds, batchesOf(5))
 	e.corrupt(0, 2)
 	now := time.Now()
 	e.observeStarts(startsAtOffset(3), now)
 	e.mu.Lock()
 	_, back := e.evict(e.rewound())
 	e.unlock()
-	if at := back["orders"][0].Offset; at != 3 || e.pauses()[onlyPartition] {
+	if at := back["orders"][0].Offset; at != 3 || e.pauses()[orders0] {
 		t.Errorf("it is read from %d, or not at all", at)
 	}
-	if e.skip(onlyPartition, 0, now) == nil {
+	if e.skip(orders0, 0, now) == nil {
 		t.Error("it passed over what is gone")
 	}
 }
@@ -171,20 +177,20 @@ func TestRetentionTakesWhatCannotBeRead(t *testing.T) {
 // TestALatePlacementIsOfItsLane: the answer to a question that was asked for an
 // earlier lane of the partition comes after somebody else had it.
 func TestALatePlacementIsOfItsLane(t *testing.T) {
-	e := engineOf(func(context.Context, *Batch) error { return nil })
+	e := oneLane(succeeds)
 	e.mu.Lock()
-	e.kill(e.lanes[onlyPartition], ErrRevoked)
+	e.kill(e.lanes[orders0], errRevoked)
 	e.unlock()
-	e.assign([]partition.ID{onlyPartition}, time.Now())
-	e.postpone([]partition.ID{onlyPartition})
+	e.assign([]partition.ID{orders0}, time.Now())
+	e.postpone([]partition.ID{orders0})
 	asked := e.late()
-	e.lose([]partition.ID{onlyPartition}, time.Now())
-	e.assign([]partition.ID{onlyPartition}, time.Now())
-	e.postpone([]partition.ID{onlyPartition})
+	e.lose([]partition.ID{orders0}, time.Now())
+	e.assign([]partition.ID{orders0}, time.Now())
+	e.postpone([]partition.ID{orders0})
 	asked[0].at, asked[0].committed = 100, true
 	e.place(asked, time.Now())
 	e.mu.Lock()
-	l := e.lanes[onlyPartition]
+	l := e.lanes[orders0]
 	if !l.unplaced || l.next >= 0 {
 		t.Errorf("it begins at %d, where it was committed before somebody else had it", l.next)
 	}
@@ -201,14 +207,14 @@ func TestALatePlacementIsOfItsLane(t *testing.T) {
 
 // TestAPartitionOfATopicThatSeemedGoneIsPlaced: nobody would ask again for it.
 func TestAPartitionOfATopicThatSeemedGoneIsPlaced(t *testing.T) {
-	e := engineOf(func(context.Context, *Batch) error { return nil })
+	e := oneLane(succeeds)
 	e.mu.Lock()
-	e.kill(e.lanes[onlyPartition], ErrRevoked)
+	e.kill(e.lanes[orders0], errRevoked)
 	e.unlock()
-	e.assign([]partition.ID{onlyPartition}, time.Now())
-	e.postpone([]partition.ID{onlyPartition})
+	e.assign([]partition.ID{orders0}, time.Now())
+	e.postpone([]partition.ID{orders0})
 	e.mu.Lock()
-	e.lanes[onlyPartition].gone = true
+	e.lanes[orders0].gone = true
 	e.unlock()
 	if len(e.late()) != 1 {
 		t.Error("the loop that places it ends for good")
@@ -217,10 +223,10 @@ func TestAPartitionOfATopicThatSeemedGoneIsPlaced(t *testing.T) {
 
 // TestWhatIsNotFetchedDoesNotStarve: others would give their records back for it.
 func TestWhatIsNotFetchedDoesNotStarve(t *testing.T) {
-	e := engineOf(func(context.Context, *Batch) error { return nil })
+	e := oneLane(succeeds)
 	now := time.Now()
 	e.mu.Lock()
-	l := e.lanes[onlyPartition]
+	l := e.lanes[orders0]
 	l.end, l.endAt = 100, now
 	if !e.starved(l, 10, now) {
 		t.Error("it does not starve while it is fetched")

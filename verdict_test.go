@@ -1,6 +1,7 @@
 package esm
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -216,5 +217,88 @@ func TestRecordsAreFoundInACall(t *testing.T) {
 	}
 	if strangers < 100 {
 		t.Errorf("%d of the calls named a stranger: the test proves nothing of them", strangers)
+	}
+}
+
+// inOrder are n records of one partition.
+func inOrder(n int) (records []*kgo.Record) {
+	for i := range n {
+		records = append(records, &kgo.Record{Topic: "orders", Value: []byte(fmt.Sprint("v", i)), Offset: int64(i), Timestamp: time.UnixMilli(1), LeaderEpoch: -1})
+	}
+	return records
+}
+
+// TestLongReasonOfARecord does not make it another kind of failure.
+func TestLongReasonOfARecord(t *testing.T) {
+	long := errors.New(strings.Repeat("x", 5000))
+	records := inOrder(2)
+	for name, err := range map[string]error{"permanent": Permanent(long), "too large": TooLarge(long), "throttled": Throttled(time.Second, long)} {
+		var f Failures
+		f.Add(records[0], err)
+		shares, _ := sharesOf(&Batch{Records: records})
+		v := judge(f.Err(), nil)
+		v.resolve(shares)
+		if got := Outcome(v.Failures[0].Outcome); got != Classify(context.Background(), err) {
+			t.Errorf("%s with a long reason: %v", name, got)
+		}
+		if n := len(v.Failures[0].Err.Error()); n > 5000 {
+			t.Errorf("%s: %d bytes are kept", name, n)
+		}
+	}
+}
+
+type panicsInIs struct{}
+
+func (panicsInIs) Error() string { return "nasty" }
+func (panicsInIs) Is(error) bool { panic("no") }
+
+type holdsItself struct{}
+
+func (holdsItself) Error() string   { return "round" }
+func (h holdsItself) Unwrap() error { return h }
+
+type holdsItselfTwice struct{}
+
+func (holdsItselfTwice) Error() string     { return "round and round" }
+func (h holdsItselfTwice) Unwrap() []error { return []error{h, h} }
+
+// TestNastyErrorOfARecord is a failure of that record, and of no other one.
+func TestNastyErrorOfARecord(t *testing.T) {
+	for _, nasty := range []error{panicsInIs{}, holdsItself{}, holdsItselfTwice{}} {
+		records := inOrder(9)
+		var f Failures
+		for _, r := range records[:5] {
+			f.Add(r, nasty)
+		}
+		f.Add(records[5], errors.New("plain"))
+		if got := len(SettledOf(context.Background(), &Batch{Records: records}, f.Err())); got != 3 {
+			t.Errorf("%T: %d of 9 are settled, where 6 were said to fail", nasty, got)
+		}
+	}
+}
+
+// TestWhatAPanicMeans: it is a failure, but for what it may say of the function.
+func TestWhatAPanicMeans(t *testing.T) {
+	var f Failures
+	f.Add(inOrder(1)[0], errors.New("plain"))
+	for err, want := range map[error]Outcome{Permanent(nil): OutcomeFailure, Halt(nil): OutcomeHalt, Throttled(time.Second, nil): OutcomeThrottled, f.Err(): OutcomeFailure} {
+		v := judge(&PanicError{Value: err}, nil)
+		if Outcome(v.Outcome) != want || v.said != nil {
+			t.Errorf("panic(%v): %v, and of records %v", err, v.Outcome, v.said)
+		}
+	}
+}
+
+// TestSettledOfRecordsWithOneOffset, as a client leaves them that is asked to
+// produce without acks.
+func TestSettledOfRecordsWithOneOffset(t *testing.T) {
+	records := inOrder(3)
+	for _, r := range records {
+		r.Offset = -1
+	}
+	var f Failures
+	f.Add(records[0], errors.New("plain"))
+	if got := SettledOf(context.Background(), &Batch{Records: records}, f.Err()); !slices.Equal(got, records[1:]) {
+		t.Errorf("%v", got)
 	}
 }
