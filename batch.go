@@ -10,6 +10,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/seed429fd032/esm/internal/awsevent"
+	"github.com/seed429fd032/esm/internal/engine"
 	"github.com/seed429fd032/esm/internal/partition"
 	"github.com/seed429fd032/esm/internal/plan"
 )
@@ -160,7 +161,7 @@ func SettledOf(ctx context.Context, b *Batch, err error) []*kgo.Record {
 	var settled []*kgo.Record
 	for i, s := range plan.After(v.Verdict, tried, plan.Policy{MaxRetries: -1}, time.Time{}).Sequels { // none, unless each partition goes on for itself
 		for _, r := range s.Settled {
-			settled = append(settled, shares[i].kafka[r.Content])
+			settled = append(settled, shares[i].Kafka[r.Content])
 		}
 	}
 	return settled
@@ -168,28 +169,28 @@ func SettledOf(ctx context.Context, b *Batch, err error) []*kgo.Record {
 
 // sharesOf is what each partition has in an invocation of this batch, as its
 // records say now. Which record an error names is for resolve to say.
-func sharesOf(b *Batch) (shares []share, tried []plan.Portion) {
+func sharesOf(b *Batch) (shares []engine.Share, tried []plan.Portion) {
 	at := map[TopicPartition]int{}
 	for tp, records := range b.ByPartition() {
 		i, known := at[tp]
 		if !known {
 			i = len(shares)
 			at[tp] = i
-			shares = append(shares, share{ID: partition.ID(tp)})
+			shares = append(shares, engine.Share{ID: partition.ID(tp)})
 		}
 		// The records of a partition stand together and in order, but a function
 		// may have sorted its batch.
-		shares[i].kafka = append(shares[i].kafka, records...)
+		shares[i].Kafka = append(shares[i].Kafka, records...)
 	}
 	for i := range shares {
 		s := &shares[i]
-		slices.SortStableFunc(s.kafka, func(a, b *kgo.Record) int { return cmp.Compare(a.Offset, b.Offset) })
-		for j, k := range s.kafka {
+		slices.SortStableFunc(s.Kafka, func(a, b *kgo.Record) int { return cmp.Compare(a.Offset, b.Offset) })
+		for j, k := range s.Kafka {
 			// Some may be of one offset by now, so content, which is of no use here,
 			// is the place.
-			s.records = append(s.records, plan.Record{Offset: k.Offset, Content: uint32(j)})
+			s.Records = append(s.Records, plan.Record{Offset: k.Offset, Content: uint32(j)})
 		}
-		tried = append(tried, plan.Portion{Records: s.records})
+		tried = append(tried, plan.Portion{Records: s.Records})
 	}
 	return shares, tried
 }

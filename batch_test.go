@@ -3,6 +3,7 @@ package esm_test
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"testing"
 
 	"github.com/seed429fd032/esm"
@@ -21,7 +22,7 @@ func TestBatchNamesItsGroup(t *testing.T) {
 				return errors.New("once more")
 			}
 			return nil
-		}), esm.WithName("the biller"), esm.WithBackoff(esm.Constant(0)), quiet())
+		}), esm.WithName("the biller"), esm.WithBackoff(esm.Constant(0)), esm.WithLogger(slog.New(slog.DiscardHandler)))
 		k.Produce("orders", "tea")
 		for attempt := range 2 {
 			if groups := <-got; groups != [2]string{group, group} {

@@ -10,6 +10,7 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kgo"
 
+	"github.com/seed429fd032/esm/internal/engine"
 	"github.com/seed429fd032/esm/internal/guard"
 	"github.com/seed429fd032/esm/internal/plan"
 )
@@ -237,7 +238,7 @@ func (b Blocker) String() string {
 	return s
 }
 
-func blockerOf(mapping string, b blockEvent) *Blocker {
-	return &Blocker{Mapping: mapping, TopicPartition: TopicPartition(b.tp), Offset: b.offset, Records: b.records, Attempts: b.attempts, Throttles: b.throttles,
-		Since: b.since, Next: b.next, Err: b.err, Reason: Reason(b.reason), Deliveries: b.deliveries}
+func blockerOf(mapping string, b engine.BlockEvent) *Blocker {
+	return &Blocker{Mapping: mapping, TopicPartition: TopicPartition(b.ID), Offset: b.Offset, Records: b.Records, Attempts: b.Attempts, Throttles: b.Throttles,
+		Since: b.Since, Next: b.Next, Err: b.Err, Reason: Reason(b.Reason), Deliveries: b.Deliveries}
 }

@@ -11,6 +11,7 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kgo"
 
+	"github.com/seed429fd032/esm/internal/engine"
 	"github.com/seed429fd032/esm/internal/partition"
 )
 
@@ -41,8 +42,8 @@ func benchmarkEngine(b *testing.B, size int) {
 		}
 		return nil
 	})
-	out := world{invoke: (&caller{invoker: inv, watch: w}).invoke, unreadable: newUnreadableError}
-	e := newEngine(&c.settings, out, newTeller(w, &Source{Group: "g"}), context.Background())
+	out := engine.World{Invoke: (&caller{invoker: inv, watch: w}).invoke, Unreadable: newUnreadableError}
+	e := engine.New(&c.Settings, out, newTeller(w, &Source{Group: "g"}), context.Background())
 	var ids []partition.ID
 	var polls kgo.Fetches
 	value := make([]byte, 1000)
@@ -57,11 +58,11 @@ func benchmarkEngine(b *testing.B, size int) {
 		}
 		polls[0].Topics[0].Partitions = append(polls[0].Topics[0].Partitions, fetched)
 	}
-	e.assign(ids, time.Now())
+	e.Assign(ids, time.Now())
 	for _, id := range ids {
-		e.place([]placement{{ID: id, leaderEpoch: -1, committed: true}}, time.Now())
+		e.Place([]engine.Placement{{ID: id, LeaderEpoch: -1, Committed: true}}, time.Now())
 	}
-	answers := slices.Repeat([]commitAnswer{{unsent: true}}, partitions)
+	answers := slices.Repeat([]engine.CommitAnswer{{Unsent: true}}, partitions)
 	offset := int64(0)
 	b.ReportAllocs()
 	for n := 0; n < b.N; n += partitions {
@@ -71,19 +72,19 @@ func benchmarkEngine(b *testing.B, size int) {
 			}
 		}
 		offset += int64(size)
-		e.enqueue(polls, time.Now())
+		e.Enqueue(polls, time.Now())
 		// Until all of it is settled, which is when the last call has ended: the
 		// records are used again. What was settled is taken to be committed, and
 		// is not: commits are not measured.
 		<-called
 		for left := partitions; left > 0; {
-			fs := e.books.frontiers(time.Now())
+			fs := e.Books.Frontiers(time.Now())
 			if len(fs) == 0 {
 				runtime.Gosched()
 				continue
 			}
 			left -= len(fs)
-			if err := e.books.committed(fs, answers[:len(fs)], 0, time.Now()); err != nil {
+			if err := e.Books.Committed(fs, answers[:len(fs)], 0, time.Now()); err != nil {
 				b.Fatal(err)
 			}
 		}

@@ -8,7 +8,9 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/seed429fd032/esm/internal/engine"
 	"github.com/seed429fd032/esm/internal/guard"
+	"github.com/seed429fd032/esm/internal/kafka"
 )
 
 // A Mapping moves records from a [Source] to an [Invoker]. All of its methods
@@ -45,8 +47,8 @@ type Mapping struct {
 
 // A run is what exists between one Start and its Stop.
 type run struct {
-	engine   *engine
-	consumer *consumer
+	engine   *engine.Engine
+	consumer *kafka.Consumer
 	scaling  *scaleLoop
 	watch    *teller
 }
@@ -55,12 +57,12 @@ type run struct {
 // not end in time, and the hooks that have not returned.
 func (r *run) close(ctx context.Context) (waiting []string, leaveErr error) {
 	r.scaling.cancel()
-	waiting, leaveErr = r.consumer.close(ctx)
+	waiting, leaveErr = r.consumer.Close(ctx)
 	if !r.scaling.ended(ctx) {
 		waiting = append(waiting, "the scaler of the Mapping")
 	}
 	waiting = append(waiting, r.watch.hanging()...)
-	r.engine.leave(time.Now()) // after the last decision
+	r.engine.Leave(time.Now()) // after the last decision
 	return waiting, leaveErr
 }
 
@@ -156,7 +158,7 @@ func (m *Mapping) Pause(ctx context.Context) error {
 	m.settle()
 	m.mu.Unlock()
 	if r != nil {
-		r.engine.hold(holdPause)
+		r.engine.Hold(engine.HoldPause)
 	}
 	m.holding.Unlock()
 	m.tell()
@@ -164,7 +166,7 @@ func (m *Mapping) Pause(ctx context.Context) error {
 		return nil
 	}
 	defer r.watch.press()()
-	if r.engine.awaitIdle(ctx, m.done) {
+	if r.engine.AwaitIdle(ctx, m.done) {
 		return nil
 	}
 	select {
@@ -187,18 +189,18 @@ func (m *Mapping) Resume() error {
 		m.holding.Unlock()
 		return ErrStopped
 	}
-	var ends hold
+	var ends engine.Hold
 	switch {
 	case m.paused:
-		m.paused, ends = false, holdPause
+		m.paused, ends = false, engine.HoldPause
 	case m.halted != nil:
-		m.halted, ends = nil, holdHalt
+		m.halted, ends = nil, engine.HoldHalt
 	}
 	r := m.run
 	m.settle()
 	m.mu.Unlock()
 	if r != nil {
-		r.engine.resumeFrom(ends)
+		r.engine.ResumeFrom(ends)
 	}
 	m.holding.Unlock()
 	m.tell()
@@ -223,7 +225,7 @@ func (m *Mapping) onHalt(err error) {
 		m.beginStop(err, guard.Text(err))
 	}
 	m.mu.Unlock()
-	r.engine.hold(holdHalt)
+	r.engine.Hold(engine.HoldHalt)
 	m.holding.Unlock()
 	m.tell()
 }
@@ -265,7 +267,7 @@ func (m *Mapping) Update(opts ...Option) error {
 		if r != nil {
 			// Of two updates at once the later one holds, whichever gets here
 			// first: the engine takes what is stored.
-			r.engine.reconfigure(func() *settings { return &m.cfg.Load().settings }, time.Now())
+			r.engine.Reconfigure(func() *engine.Settings { return &m.cfg.Load().Settings }, time.Now())
 		}
 		return nil
 	}
@@ -331,8 +333,8 @@ func (m *Mapping) State() State {
 	m.mu.Unlock()
 	s.LastResult = noRecords
 	if r != nil {
-		seen := r.engine.look(time.Now(), nil)
-		s.LastResult, s.LastResultAt = lastResult(&seen), seen.lastAt
+		seen := r.engine.Look(time.Now(), nil)
+		s.LastResult, s.LastResultAt = lastResult(&seen), seen.LastAt
 		s.Problems = append(r.watch.list(), r.watch.problems()...)
 	}
 	return s
@@ -388,7 +390,7 @@ func (m *Mapping) Stats() Stats {
 	m.mu.Unlock()
 	s := Stats{At: time.Now()}
 	if r != nil {
-		seen := r.engine.look(s.At, nil)
+		seen := r.engine.Look(s.At, nil)
 		s = statsOf(&seen, s.At)
 	}
 	s.Phase = phase
@@ -404,6 +406,6 @@ func (m *Mapping) AppendPartitions(dst []PartitionStats) []PartitionStats {
 	if r == nil {
 		return dst
 	}
-	r.engine.look(time.Now(), func(one *row) { dst = append(dst, partitionStatsOf(m.watch.name, one)) })
+	r.engine.Look(time.Now(), func(one *engine.Row) { dst = append(dst, partitionStatsOf(m.watch.name, one)) })
 	return dst
 }

@@ -11,6 +11,7 @@ import (
 
 	"golang.org/x/time/rate"
 
+	"github.com/seed429fd032/esm/internal/engine"
 	"github.com/seed429fd032/esm/internal/guard"
 	"github.com/seed429fd032/esm/internal/partition"
 	"github.com/seed429fd032/esm/scaling"
@@ -369,9 +370,9 @@ func (w *watch) debugging() bool { return w.writes(slog.LevelDebug) }
 
 // logGivenUp writes that records will not be tried again, and why: what failed
 // then is no retry, of which hooks are told.
-func (w *watch) logGivenUp(b blockEvent) {
-	w.logger.Warn("records are given up", "topic", b.tp.Topic, "partition", b.tp.Partition, "offset", b.offset, "records", b.records,
-		"reason", Reason(b.reason).String(), "attempts", b.attempts, "batch", b.batchID, "err", b.err)
+func (w *watch) logGivenUp(b engine.BlockEvent) {
+	w.logger.Warn("records are given up", "topic", b.ID.Topic, "partition", b.ID.Partition, "offset", b.Offset, "records", b.Records,
+		"reason", Reason(b.Reason).String(), "attempts", b.Attempts, "batch", b.BatchID, "err", b.Err)
 }
 
 // logPanic writes where the function panicked.

@@ -2,6 +2,7 @@ package esm_test
 
 import (
 	"encoding/json"
+	"errors"
 	"strings"
 	"testing"
 	"time"
@@ -16,11 +17,11 @@ import (
 func TestErrorsThatTheLibraryMakesAreTextInJSON(t *testing.T) {
 	made := []error{
 		&esm.PanicError{Value: "x"},
-		&esm.HaltError{Err: errBilling},
-		&esm.StartError{Doing: "join the group", Err: errBilling},
-		&esm.DrainError{CommitErr: errBilling},
+		&esm.HaltError{Err: errors.New("billing is down")},
+		&esm.StartError{Doing: "join the group", Err: errors.New("billing is down")},
+		&esm.DrainError{CommitErr: errors.New("billing is down")},
 		&esm.OptionError{Option: "WithName", Value: func() {}, Bound: "must be short"},
-		&esm.Gap{TopicPartition: esm.TopicPartition{Topic: "orders"}, Err: errBilling},
+		&esm.Gap{TopicPartition: esm.TopicPartition{Topic: "orders"}, Err: errors.New("billing is down")},
 	}
 	for _, err := range made {
 		text, failed := json.Marshal(struct{ Err error }{err})
@@ -39,7 +40,7 @@ func TestNounsInJSON(t *testing.T) {
 	three := esm.TopicPartition{Topic: "orders", Partition: 3}
 	r := &kgo.Record{Topic: "orders", Partition: 3, Offset: 7, Value: []byte("secret"), Timestamp: time.UnixMilli(0).UTC()}
 	var f esm.Failures
-	f.Add(r, errBilling)
+	f.Add(r, errors.New("billing is down"))
 	of := esm.FailuresOf(f.Err())
 	for want, v := range map[string]any{
 		`{"Offsets":{"orders/3":7},"Failed":{}`: esm.Commit{Offsets: map[esm.TopicPartition]int64{three: 7}},

@@ -8,7 +8,9 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/seed429fd032/esm/internal/engine"
 	"github.com/seed429fd032/esm/internal/guard"
+	"github.com/seed429fd032/esm/internal/kafka"
 	"github.com/seed429fd032/esm/internal/partition"
 )
 
@@ -68,10 +70,10 @@ func (m *Mapping) Start(ctx context.Context) error {
 	base := context.WithValue(context.WithoutCancel(ctx), invocationOf{m}, true)
 	w := newTeller(m.watch, &m.source)
 	discards := &deliveries{mapping: m.watch.name, source: &m.source, destination: func() Destination { return m.cfg.Load().destination }}
-	e := newEngine(&cfg.settings, world{invoke: m.caller().invoke, deliver: discards.deliver, halted: m.onHalt, unreadable: newUnreadableError}, w, base)
-	r := &run{engine: e, consumer: newConsumer(e, m.source.kafka(cfg)), scaling: startScaling(e, w, cfg.onDemand), watch: w}
+	e := engine.New(&cfg.Settings, engine.World{Invoke: m.caller().invoke, Deliver: discards.deliver, Halted: m.onHalt, Unreadable: newUnreadableError}, w, base)
+	r := &run{engine: e, consumer: kafka.New(e, m.source.kafka(cfg)), scaling: startScaling(e, w, cfg.OnDemand), watch: w}
 	if m.paused {
-		e.hold(holdPause) // with mu, since nobody else has the engine yet
+		e.Hold(engine.HoldPause) // with mu, since nobody else has the engine yet
 	}
 	m.run = r
 	m.enter(PhaseStarting, "")
@@ -79,12 +81,12 @@ func (m *Mapping) Start(ctx context.Context) error {
 	m.tell()
 
 	limited, done := context.WithTimeoutCause(starting, cfg.startTimeout, fmt.Errorf("WithStartTimeout, which is %s, is over", cfg.startTimeout))
-	err := r.consumer.start(limited)
+	err := r.consumer.Start(limited)
 	done()
 	reason := ""
 	if err != nil {
-		if failed := (*startFailure)(nil); errors.As(err, &failed) {
-			err = &StartError{Doing: failed.doing, Err: guard.Keep(failed.err), Last: guard.Keep(failed.last)}
+		if failed := (*kafka.StartFailure)(nil); errors.As(err, &failed) {
+			err = &StartError{Doing: failed.Doing, Err: guard.Keep(failed.Err), Last: guard.Keep(failed.Last)}
 		}
 		reason = guard.Text(err) // not with the lock
 	}
@@ -137,10 +139,10 @@ const leaveTimeout = 5 * time.Second
 
 // abandon cancels what a start that failed had begun to invoke.
 func (r *run) abandon(ctx context.Context) {
-	r.engine.hold(holdStop)
+	r.engine.Hold(engine.HoldStop)
 	now, cancel := context.WithCancel(ctx)
 	cancel()
-	r.engine.drainAll(now, errStopping)
+	r.engine.DrainAll(now, engine.ErrStopping)
 }
 
 // A stopping is a stop that is under way. All who ask for one wait for the
@@ -245,9 +247,9 @@ func (m *Mapping) shutDown(stop *stopping, r *run) {
 	e := r.engine
 	defer r.watch.press()()
 	stop.doing.Store("the invocations")
-	e.hold(holdStop)
+	e.Hold(engine.HoldStop)
 	drain, done := context.WithTimeout(stop.drain, timeout-reserve)
-	failed := DrainError{Cancelled: e.drainAll(drain, errStopping)}
+	failed := DrainError{Cancelled: e.DrainAll(drain, engine.ErrStopping)}
 	done()
 
 	rest := max(reserve, timeout-time.Since(began))
@@ -257,13 +259,13 @@ func (m *Mapping) shutDown(stop *stopping, r *run) {
 	end, done := context.WithTimeout(context.Background(), rest)
 	defer done()
 	stop.doing.Store("the last commit")
-	failed.CommitErr = guard.Keep(r.consumer.committer.flush(end))
-	failed.Again = e.settledAbove()
+	failed.CommitErr = guard.Keep(r.consumer.Committer.Flush(end))
+	failed.Again = e.SettledAbove()
 	stop.doing.Store("leaving the group")
 	failed.Waiting, failed.LeaveErr = r.close(end)
 	failed.LeaveErr = guard.Keep(failed.LeaveErr)
 	failed.Waiting = append(failed.Waiting, r.watch.hanging()...)
-	for _, c := range e.stuckCalls() {
+	for _, c := range e.StuckCalls() {
 		failed.Stuck = append(failed.Stuck, r.watch.invocation(c))
 	}
 
@@ -341,7 +343,7 @@ func (e *DrainError) Error() string {
 		msg += fmt.Sprintf(" %d invocations were cancelled;", e.Cancelled)
 	}
 	if len(e.Stuck) > 0 {
-		msg += " " + plural(len(e.Stuck), "call ignores that its context ended, and its goroutine is left behind (",
+		msg += " " + engine.Plural(len(e.Stuck), "call ignores that its context ended, and its goroutine is left behind (",
 			"calls ignore that their context ended, and their goroutines are left behind (")
 		for i, s := range e.Stuck {
 			if i == 3 {

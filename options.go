@@ -10,6 +10,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/seed429fd032/esm/internal/engine"
 	"github.com/seed429fd032/esm/internal/guard"
 )
 
@@ -48,7 +49,7 @@ func (e *OptionError) MarshalText() ([]byte, error) { return []byte(guard.Text(e
 // config is what the options and their defaults say. It is a value: an update
 // makes a new one.
 type config struct {
-	settings
+	engine.Settings
 	boundsSet   string      // the option that set a bound, for the on-demand mode
 	destination Destination // or nil
 	pauseOnHalt bool
@@ -66,19 +67,19 @@ type config struct {
 // defaults are AWS's where AWS has one.
 func defaults(group string) config {
 	return config{
-		settings: settings{
-			minPollers:        1,
-			maxPollers:        200,
-			pollerConcurrency: 5,
-			pollerByteRate:    5_000_000,
-			maxConcurrency:    Unlimited,
-			batchSize:         100,
-			batchWindow:       500 * time.Millisecond,
-			batchBytes:        4 << 20,
-			backoff:           Exponential(time.Second, time.Minute),
-			maxRetries:        Unlimited,
-			maxRecordAge:      Unlimited,
-			memoryBudget:      128 << 20,
+		Settings: engine.Settings{
+			MinPollers:        1,
+			MaxPollers:        200,
+			PollerConcurrency: 5,
+			PollerByteRate:    5_000_000,
+			MaxConcurrency:    Unlimited,
+			BatchSize:         100,
+			BatchWindow:       500 * time.Millisecond,
+			BatchBytes:        4 << 20,
+			Backoff:           Exponential(time.Second, time.Minute),
+			MaxRetries:        Unlimited,
+			MaxRecordAge:      Unlimited,
+			MemoryBudget:      128 << 20,
 		},
 		stopTimeout:   20 * time.Second,
 		revokeTimeout: 30 * time.Second,
@@ -92,7 +93,7 @@ func defaults(group string) config {
 // 200, default 1. Never more than assigned partitions are used. Can be
 // updated. (AWS: ProvisionedPollerConfig.MinimumPollers.)
 func WithMinPollers(n int) Option {
-	return option(func(c *config) { c.minPollers, c.boundsSet = n, "WithMinPollers" })
+	return option(func(c *config) { c.MinPollers, c.boundsSet = n, "WithMinPollers" })
 }
 
 // WithMaxPollers sets how many pollers there are at most in this process: 1 to
@@ -100,19 +101,19 @@ func WithMinPollers(n int) Option {
 // partitions are used. Can be updated. (AWS:
 // ProvisionedPollerConfig.MaximumPollers.)
 func WithMaxPollers(n int) Option {
-	return option(func(c *config) { c.maxPollers, c.boundsSet = n, "WithMaxPollers" })
+	return option(func(c *config) { c.MaxPollers, c.boundsSet = n, "WithMaxPollers" })
 }
 
 // WithOnDemand scales as AWS's on-demand mode does: from one poller, by what
 // the lag asks for, once a minute. It excludes [WithMinPollers] and
 // [WithMaxPollers]. Default: off. Cannot be updated. (AWS: no
 // ProvisionedPollerConfig.)
-func WithOnDemand(on bool) Option { return option(func(c *config) { c.onDemand = on }) }
+func WithOnDemand(on bool) Option { return option(func(c *config) { c.OnDemand = on }) }
 
 // WithPollerConcurrency sets how many invocations a poller has at once at
 // most: 1 to 1000, default 5. Can be updated. (AWS: always 5.)
 func WithPollerConcurrency(n int) Option {
-	return option(func(c *config) { c.pollerConcurrency = n })
+	return option(func(c *config) { c.PollerConcurrency = n })
 }
 
 // WithPollerByteRate sets how many bytes of key and value a second a poller
@@ -120,30 +121,30 @@ func WithPollerConcurrency(n int) Option {
 // that are tried again do not count again. A record that is larger than that
 // passes, and is paid for afterwards. Can be updated. (AWS: always 5 MB/s.)
 func WithPollerByteRate(bytesPerSecond int) Option {
-	return option(func(c *config) { c.pollerByteRate = bytesPerSecond })
+	return option(func(c *config) { c.PollerByteRate = bytesPerSecond })
 }
 
 // WithMaxConcurrency limits the invocations at once of this process, whatever
 // the number of pollers: 1 or more, or [Unlimited], which is the default. Can
 // be updated. (AWS: the function's reserved concurrency.)
-func WithMaxConcurrency(n int) Option { return option(func(c *config) { c.maxConcurrency = n }) }
+func WithMaxConcurrency(n int) Option { return option(func(c *config) { c.MaxConcurrency = n }) }
 
 // WithBatchSize sets how many records a batch has at most: 1 to 10,000,
 // default 100. Can be updated. (AWS: BatchSize.)
-func WithBatchSize(n int) Option { return option(func(c *config) { c.batchSize = n }) }
+func WithBatchSize(n int) Option { return option(func(c *config) { c.BatchSize = n }) }
 
 // WithBatchWindow sets how long a record waits for others to fill its batch:
 // 0 to 300 s, default 500 ms. With 0 a batch holds whatever is there. The
 // window of a partition opens with its first record, and after a batch of it
 // is settled. Can be updated: windows that are open keep their length. (AWS:
 // MaximumBatchingWindowInSeconds.)
-func WithBatchWindow(d time.Duration) Option { return option(func(c *config) { c.batchWindow = d }) }
+func WithBatchWindow(d time.Duration) Option { return option(func(c *config) { c.BatchWindow = d }) }
 
 // WithBatchBytes sets how many bytes of key, value and headers a batch has at
 // most: 1 or more, default 4 MiB. A record that is larger goes alone. What a
 // function accepts is its Invoker's business. Can be updated. (AWS: always
 // 6 MB of the encoded event.)
-func WithBatchBytes(n int) Option { return option(func(c *config) { c.batchBytes = n }) }
+func WithBatchBytes(n int) Option { return option(func(c *config) { c.BatchBytes = n }) }
 
 // WithBackoff sets how long a partition waits after its nth failed attempt
 // (from 1), before its batch is tried again. Default:
@@ -152,8 +153,8 @@ func WithBatchBytes(n int) Option { return option(func(c *config) { c.batchBytes
 // updated. (AWS does not publish its own.)
 func WithBackoff(f func(attempt int) time.Duration) Option {
 	return option(func(c *config) {
-		if c.backoff = nil; f != nil { // validate reports a nil
-			c.backoff = (&backoffs{of: f}).after
+		if c.Backoff = nil; f != nil { // validate reports a nil
+			c.Backoff = (&backoffs{of: f}).after
 		}
 	})
 }
@@ -167,7 +168,7 @@ func WithBackoff(f func(attempt int) time.Duration) Option {
 // the package says that runs it: lambdalocal.WithTimeout, or AWS itself for
 // awslambda; esmhttp.WithTimeout bounds a request. Make this one longer.
 func WithInvokeTimeout(d time.Duration) Option {
-	return option(func(c *config) { c.invokeTimeout = d })
+	return option(func(c *config) { c.InvokeTimeout = d })
 }
 
 // WithMaxRetries sets how often a batch that failed is tried again before its
@@ -188,7 +189,7 @@ func WithInvokeTimeout(d time.Duration) Option {
 // choose many, and leave the time that a record may take to
 // [WithMaxRecordAge].
 func WithMaxRetries(n int) Option {
-	return option(func(c *config) { c.maxRetries = max(n, Unlimited) })
+	return option(func(c *config) { c.MaxRetries = max(n, Unlimited) })
 }
 
 // WithMaxRecordAge sets how old a record may be, by its timestamp, to be tried:
@@ -198,7 +199,7 @@ func WithMaxRetries(n int) Option {
 // Records without a timestamp have no age. It needs a [WithDestination]. Can be
 // updated. (AWS: MaximumRecordAgeInSeconds.)
 func WithMaxRecordAge(d time.Duration) Option {
-	return option(func(c *config) { c.maxRecordAge = max(d, Unlimited) })
+	return option(func(c *config) { c.MaxRecordAge = max(d, Unlimited) })
 }
 
 // WithBisect splits a batch that fails in halves, to find the records that fail
@@ -210,14 +211,14 @@ func WithMaxRecordAge(d time.Duration) Option {
 // fails waits for its own back-offs, and its partition with it. Throttles and
 // calls that were cut short split nothing. Default: off. Can be updated. (AWS:
 // BisectBatchOnFunctionError.)
-func WithBisect(on bool) Option { return option(func(c *config) { c.bisect = on }) }
+func WithBisect(on bool) Option { return option(func(c *config) { c.Bisect = on }) }
 
 // WithDestination sets where records go that are given up. Default: none, and
 // then none is: what [Permanent] and [TooLarge] say of single records counts as
 // a failure. [Drop] throws them away. Can be updated, even to nil: what was
 // given up by then waits for another. (AWS: DestinationConfig.OnFailure.)
 func WithDestination(d Destination) Option {
-	return option(func(c *config) { c.destination, c.discards = d, d != nil })
+	return option(func(c *config) { c.destination, c.Discards = d, d != nil })
 }
 
 // WithPauseOnHalt makes a Mapping that halts wait for [Mapping.Resume] instead
@@ -275,7 +276,7 @@ func WithStartCheck(f func(ctx context.Context) error) Option {
 // The process needs about twice the budget, for the garbage collector's sake. Can
 // be updated.
 func WithMemoryBudget(bytes int64) Option {
-	return option(func(c *config) { c.memoryBudget = bytes })
+	return option(func(c *config) { c.MemoryBudget = bytes })
 }
 
 // WithName names the Mapping in [Batch.Mapping], logs and hooks. Default: the
@@ -322,28 +323,28 @@ func (c *config) validate() error {
 			errs = append(errs, &OptionError{option, value, bound})
 		}
 	}
-	within(1 <= c.minPollers && c.minPollers <= 200, "WithMinPollers", c.minPollers, "must be 1 to 200")
-	within(1 <= c.maxPollers && c.maxPollers <= 2000, "WithMaxPollers", c.maxPollers, "must be 1 to 2000")
-	within(c.maxPollers >= c.minPollers, "WithMaxPollers", c.maxPollers, fmt.Sprintf("must be at least WithMinPollers, which is %d", c.minPollers))
-	within(!c.onDemand || c.boundsSet == "", "WithOnDemand", true, "excludes "+c.boundsSet)
-	within(1 <= c.pollerConcurrency && c.pollerConcurrency <= 1000, "WithPollerConcurrency", c.pollerConcurrency, "must be 1 to 1000")
-	within(c.pollerByteRate == Unlimited || 1000 <= c.pollerByteRate && c.pollerByteRate <= math.MaxInt32, "WithPollerByteRate", c.pollerByteRate, "must be 1,000 to 2,147,483,647 bytes a second, or Unlimited")
-	within(c.maxConcurrency == Unlimited || c.maxConcurrency >= 1, "WithMaxConcurrency", c.maxConcurrency, "must be 1 or more, or Unlimited")
-	within(1 <= c.batchSize && c.batchSize <= 10_000, "WithBatchSize", c.batchSize, "must be 1 to 10,000")
-	within(0 <= c.batchWindow && c.batchWindow <= 300*time.Second, "WithBatchWindow", c.batchWindow, "must be 0 to 300s")
-	within(c.batchBytes >= 1, "WithBatchBytes", c.batchBytes, "must be 1 or more")
-	within(c.backoff != nil, "WithBackoff", nil, "must not be nil; Constant(0) does not wait")
-	within(c.invokeTimeout == 0 || c.invokeTimeout >= time.Millisecond, "WithInvokeTimeout", c.invokeTimeout, "must be 1ms or more, or 0 for none")
-	within(c.maxRetries <= 10_000, "WithMaxRetries", c.maxRetries, "must be 0 to 10,000, or Unlimited")
-	within(c.maxRecordAge < 0 || 60*time.Second <= c.maxRecordAge && c.maxRecordAge <= 7*24*time.Hour, "WithMaxRecordAge", c.maxRecordAge, "must be 60s to 168h, or Unlimited")
+	within(1 <= c.MinPollers && c.MinPollers <= 200, "WithMinPollers", c.MinPollers, "must be 1 to 200")
+	within(1 <= c.MaxPollers && c.MaxPollers <= 2000, "WithMaxPollers", c.MaxPollers, "must be 1 to 2000")
+	within(c.MaxPollers >= c.MinPollers, "WithMaxPollers", c.MaxPollers, fmt.Sprintf("must be at least WithMinPollers, which is %d", c.MinPollers))
+	within(!c.OnDemand || c.boundsSet == "", "WithOnDemand", true, "excludes "+c.boundsSet)
+	within(1 <= c.PollerConcurrency && c.PollerConcurrency <= 1000, "WithPollerConcurrency", c.PollerConcurrency, "must be 1 to 1000")
+	within(c.PollerByteRate == Unlimited || 1000 <= c.PollerByteRate && c.PollerByteRate <= math.MaxInt32, "WithPollerByteRate", c.PollerByteRate, "must be 1,000 to 2,147,483,647 bytes a second, or Unlimited")
+	within(c.MaxConcurrency == Unlimited || c.MaxConcurrency >= 1, "WithMaxConcurrency", c.MaxConcurrency, "must be 1 or more, or Unlimited")
+	within(1 <= c.BatchSize && c.BatchSize <= 10_000, "WithBatchSize", c.BatchSize, "must be 1 to 10,000")
+	within(0 <= c.BatchWindow && c.BatchWindow <= 300*time.Second, "WithBatchWindow", c.BatchWindow, "must be 0 to 300s")
+	within(c.BatchBytes >= 1, "WithBatchBytes", c.BatchBytes, "must be 1 or more")
+	within(c.Backoff != nil, "WithBackoff", nil, "must not be nil; Constant(0) does not wait")
+	within(c.InvokeTimeout == 0 || c.InvokeTimeout >= time.Millisecond, "WithInvokeTimeout", c.InvokeTimeout, "must be 1ms or more, or 0 for none")
+	within(c.MaxRetries <= 10_000, "WithMaxRetries", c.MaxRetries, "must be 0 to 10,000, or Unlimited")
+	within(c.MaxRecordAge < 0 || 60*time.Second <= c.MaxRecordAge && c.MaxRecordAge <= 7*24*time.Hour, "WithMaxRecordAge", c.MaxRecordAge, "must be 60s to 168h, or Unlimited")
 	within(c.destination == nil || !guard.IsNil(c.destination), "WithDestination", fmt.Sprintf("%T", c.destination), "must not hold a nil; nil itself is none")
-	within(c.maxRetries < 0 || c.destination != nil, "WithMaxRetries", c.maxRetries, "needs a WithDestination for what is given up; esm.Drop throws it away")
-	within(c.maxRecordAge < 0 || c.destination != nil, "WithMaxRecordAge", c.maxRecordAge, "needs a WithDestination for what is given up; esm.Drop throws it away")
+	within(c.MaxRetries < 0 || c.destination != nil, "WithMaxRetries", c.MaxRetries, "needs a WithDestination for what is given up; esm.Drop throws it away")
+	within(c.MaxRecordAge < 0 || c.destination != nil, "WithMaxRecordAge", c.MaxRecordAge, "needs a WithDestination for what is given up; esm.Drop throws it away")
 	within(100*time.Millisecond <= c.stopTimeout && c.stopTimeout <= 24*time.Hour, "WithStopTimeout", c.stopTimeout, "must be 100ms to 24h")
 	within(100*time.Millisecond <= c.revokeTimeout && c.revokeTimeout <= time.Hour, "WithRevokeTimeout", c.revokeTimeout, "must be 100ms to 1h")
 	within(100*time.Millisecond <= c.startTimeout && c.startTimeout <= 24*time.Hour, "WithStartTimeout", c.startTimeout, "must be 100ms to 24h")
-	within(c.memoryBudget >= 1<<20, "WithMemoryBudget", c.memoryBudget, "must be 1 MiB (1048576) or more")
-	within(c.memoryBudget >= 2*int64(c.batchBytes), "WithMemoryBudget", c.memoryBudget, fmt.Sprintf("must be at least two batches of WithBatchBytes, which is %d", c.batchBytes))
+	within(c.MemoryBudget >= 1<<20, "WithMemoryBudget", c.MemoryBudget, "must be 1 MiB (1048576) or more")
+	within(c.MemoryBudget >= 2*int64(c.BatchBytes), "WithMemoryBudget", c.MemoryBudget, fmt.Sprintf("must be at least two batches of WithBatchBytes, which is %d", c.BatchBytes))
 	within(c.name != "", "WithName", `""`, "must not be empty")
 	return errors.Join(errs...)
 }
@@ -357,7 +358,7 @@ func (c *config) validateUpdate(was *config) error {
 			errs = append(errs, &OptionError{option, value, "cannot be updated; make a new Mapping"})
 		}
 	}
-	fixed(c.onDemand != was.onDemand, "WithOnDemand", c.onDemand)
+	fixed(c.OnDemand != was.OnDemand, "WithOnDemand", c.OnDemand)
 	fixed(c.pauseOnHalt != was.pauseOnHalt, "WithPauseOnHalt", c.pauseOnHalt)
 	fixed(c.revokeTimeout != was.revokeTimeout, "WithRevokeTimeout", c.revokeTimeout)
 	fixed(c.startTimeout != was.startTimeout, "WithStartTimeout", c.startTimeout)
@@ -372,8 +373,8 @@ func (c *config) validateUpdate(was *config) error {
 // most, with equal jitter: half of it is certain and half is random, so that
 // partitions that failed together do not all come back together.
 func Exponential(first, most time.Duration) func(attempt int) time.Duration {
-	first = min(max(first, 0), maxBackoff)
-	most = min(max(most, first), maxBackoff)
+	first = min(max(first, 0), engine.MaxBackoff)
+	most = min(max(most, first), engine.MaxBackoff)
 	return func(attempt int) time.Duration {
 		d := first
 		for n := 1; n < attempt && d < most; n++ {
@@ -412,7 +413,7 @@ func (b *backoffs) after(attempt int) time.Duration {
 		})
 		switch {
 		case ended && failure == nil:
-			return min(max(<-said, 0), maxBackoff)
+			return min(max(<-said, 0), engine.MaxBackoff)
 		case !ended && !over.Swap(true):
 			b.behind.Add(1)
 		}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"slices"
 	"strings"
 	"testing"
@@ -135,7 +136,7 @@ func TestBadInput(t *testing.T) {
 }
 
 func TestUpdateChangesAllOrNothing(t *testing.T) {
-	m, err := esm.New(goodSource, goodFunc, quiet())
+	m, err := esm.New(goodSource, goodFunc, esm.WithLogger(slog.New(slog.DiscardHandler)))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -7,6 +7,7 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kgo"
 
+	"github.com/seed429fd032/esm/internal/engine"
 	"github.com/seed429fd032/esm/internal/guard"
 	"github.com/seed429fd032/esm/internal/plan"
 )
@@ -168,8 +169,8 @@ type invocation struct {
 // The verdict is made before the call counts as returned, because that runs
 // methods of the user's errors, which may panic or exit the goroutine as well:
 // see judgement.
-func (c *caller) invoke(call *call) {
-	in := &invocation{batch: Batch{Records: call.records, Attempt: call.attempt, ID: call.id, Mapping: c.watch.name, Group: c.group, origin: &c.origin}}
+func (c *caller) invoke(call *engine.Call) {
+	in := &invocation{batch: Batch{Records: call.Records, Attempt: call.Attempt, ID: call.ID, Mapping: c.watch.name, Group: c.group, origin: &c.origin}}
 	returned, judged := false, false
 	defer func() {
 		if !judged {
@@ -184,14 +185,14 @@ func (c *caller) invoke(call *call) {
 		}
 		judged = true
 	}()
-	c.watch.called(&in.batch, call.bytes)
-	if cause := call.takenAway(); cause != nil {
+	c.watch.called(&in.batch, call.Bytes)
+	if cause := call.TakenAway(); cause != nil {
 		// Since it was leased: hooks ran in between, or the whole process stood
 		// still.
-		call.verdict = plan.Verdict{Outcome: plan.OutcomeAbandoned, Err: cause}
+		call.Verdict = plan.Verdict{Outcome: plan.OutcomeAbandoned, Err: cause}
 	} else {
 		in.ctx.begin(call)
-		call.verdict = verdictOf(call, c.invoker.Invoke(&in.ctx, &in.batch))
+		call.Verdict = verdictOf(call, c.invoker.Invoke(&in.ctx, &in.batch))
 	}
 	returned = true
 }
@@ -212,19 +213,19 @@ func (w *watch) called(b *Batch, bytes int64) {
 // failed fills in the verdict of a call that did not return. After a Goexit nothing
 // of the user's may run on this goroutine, and nothing does: such an error holds
 // none.
-func (c *caller) failed(call *call, f *guard.Failure) {
+func (c *caller) failed(call *engine.Call, f *guard.Failure) {
 	p := panicked(f)
-	call.verdict = verdictOf(call, p)
-	if id := call.id; call.verdict.Outcome != plan.OutcomeAbandoned {
-		call.after = func() { c.watch.write(func() { c.watch.logPanic(id, p.Error(), p.Stack) }) }
+	call.Verdict = verdictOf(call, p)
+	if id := call.ID; call.Verdict.Outcome != plan.OutcomeAbandoned {
+		call.After = func() { c.watch.write(func() { c.watch.logPanic(id, p.Error(), p.Stack) }) }
 	}
 }
 
 // verdictOf makes the verdict of a call that returned err.
-func verdictOf(call *call, err error) plan.Verdict {
-	v := judge(err, context.Cause(call.ctx))
+func verdictOf(call *engine.Call, err error) plan.Verdict {
+	v := judge(err, context.Cause(call.Ctx))
 	if len(v.said) > 0 { // seldom, and an index of all records is expensive
-		v.resolve(call.shares())
+		v.resolve(call.Shares())
 	}
 	v.keep()
 	return v.Verdict
@@ -239,7 +240,7 @@ func verdictOf(call *call, err error) plan.Verdict {
 // middle of its work. A context of package context has a deadline for good.
 type callContext struct {
 	context.Context // the engine's: it cancels it when the call ends
-	call            *call
+	call            *engine.Call
 	// clock is there if the call has a time. Without one, every method is that of
 	// the engine's context, so that package context recognizes it.
 	clock *callClock
@@ -266,21 +267,21 @@ type afterCall struct{ do func() }
 type callKey struct{}
 
 // begin starts the clock of a call, if it has one.
-func (c *callContext) begin(call *call) {
-	c.Context, c.call = call.ctx, call
-	if call.timeout <= 0 {
+func (c *callContext) begin(call *engine.Call) {
+	c.Context, c.call = call.Ctx, call
+	if call.Timeout <= 0 {
 		return
 	}
-	k := &callClock{done: make(chan struct{}), deadline: time.Now().Add(call.timeout)}
+	k := &callClock{done: make(chan struct{}), deadline: time.Now().Add(call.Timeout)}
 	c.clock = k
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	k.timer = time.AfterFunc(call.timeout, func() {
+	k.timer = time.AfterFunc(call.Timeout, func() {
 		if k.expired() {
-			call.cancel(ErrInvokeTimeout) // which ends this one
+			call.Cancel(ErrInvokeTimeout) // which ends this one
 		}
 	})
-	k.unset = context.AfterFunc(call.ctx, k.end)
+	k.unset = context.AfterFunc(call.Ctx, k.end)
 }
 
 // release ends the context with its call.
@@ -326,12 +327,12 @@ func (k *callClock) end() {
 func (c *callContext) wait(n int, now time.Time) {
 	k := c.clock
 	if k == nil {
-		c.call.places.wait(n, now)
+		c.call.Places.Wait(n, now)
 		return
 	}
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	switch began, ended := c.call.places.wait(n, now); {
+	switch began, ended := c.call.Places.Wait(n, now); {
 	case began && k.err == nil && k.timer.Stop():
 		k.left = max(1, k.deadline.Sub(now))
 	case ended && k.err == nil && k.left > 0:

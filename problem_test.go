@@ -8,6 +8,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/seed429fd032/esm/internal/engine"
 )
 
 // TestListOfProblemsDoesNotWaitForTheEngine: State lists them, and hooks hear of
@@ -27,14 +29,14 @@ func TestListOfProblemsDoesNotWaitForTheEngine(t *testing.T) {
 		t.Fatal(err)
 	}
 	w := newTeller(hooks, &Source{})
-	r := &run{engine: newEngine(&c.settings, world{}, w, t.Context()), watch: w}
+	r := &run{engine: engine.New(&c.Settings, engine.World{}, w, t.Context()), watch: w}
 	no := errors.New("no")
 	note := func(with string, err error) {
-		if tell := w.note(with, err, time.Now()); tell != nil {
+		if tell := w.Note(with, err, time.Now()); tell != nil {
 			tell()
 		}
 	}
-	r.engine.reconfigure(func() *settings { // it asks with its lock
+	r.engine.Reconfigure(func() *engine.Settings { // it asks with its lock
 		done := make(chan struct{})
 		go func() {
 			defer close(done)
@@ -50,10 +52,10 @@ func TestListOfProblemsDoesNotWaitForTheEngine(t *testing.T) {
 		case <-time.After(10 * time.Second):
 			t.Error("they wait for the engine's lock")
 		}
-		return &c.settings
+		return &c.Settings
 	}, time.Now())
-	tell := w.note("lag", no, time.Now())
-	if w.trouble("lag") == nil {
+	tell := w.Note("lag", no, time.Now())
+	if w.Trouble("lag") == nil {
 		t.Error("a problem is not known before it is told")
 	}
 	want := []string{"ProblemRaised group", "ProblemRaised connection to b:9092", "ProblemCleared group"}
@@ -74,7 +76,7 @@ func TestListOfProblemsDoesNotWaitForTheEngine(t *testing.T) {
 // TestRegistryOfProblems tells each once, keeps what was said last, and when it
 // began.
 func TestRegistryOfProblems(t *testing.T) {
-	r := registry{known: map[string]*trouble{}}
+	r := registry{known: map[string]*engine.Trouble{}}
 	at := func(s int) time.Time { return time.Unix(int64(s), 0) }
 	for i, step := range []struct {
 		with string
@@ -92,35 +94,35 @@ func TestRegistryOfProblems(t *testing.T) {
 		news, over := r.note(step.with, step.err, at(i))
 		got := ""
 		if news != nil {
-			got = fmt.Sprintf("%s %v", news.with, news.err)
+			got = fmt.Sprintf("%s %v", news.With, news.Err)
 			if over {
-				got += fmt.Sprintf(" since %d until %d, over", news.since.Unix(), news.last.Unix())
+				got += fmt.Sprintf(" since %d until %d, over", news.Since.Unix(), news.Last.Unix())
 			}
 		}
 		if got != step.news {
 			t.Errorf("step %d: news %q, want %q", i, got, step.news)
 		}
 	}
-	if ps := r.troubles(); len(ps) != 2 || ps[0].with != "b" || ps[1].with != "a" || !ps[1].since.Equal(at(6)) {
+	if ps := r.Troubles(); len(ps) != 2 || ps[0].With != "b" || ps[1].With != "a" || !ps[1].Since.Equal(at(6)) {
 		t.Errorf("%+v", ps)
 	}
-	if p := r.trouble("a"); p == nil || p.err.Error() != "4" || r.trouble("c") != nil || !r.anyTrouble() {
+	if p := r.Trouble("a"); p == nil || p.Err.Error() != "4" || r.Trouble("c") != nil || !r.AnyTrouble() {
 		t.Errorf("%+v", p)
 	}
 	// One that was seen again since it was listed is not over.
-	listed := r.troubles()
+	listed := r.Troubles()
 	r.note("b", errors.New("5"), at(7))
-	if r.over(listed[0]) != nil || len(r.troubles()) != 2 {
+	if r.over(listed[0]) != nil || len(r.Troubles()) != 2 {
 		t.Error("it is over although it was seen since it was listed")
 	}
-	if ended := r.over(listed[1]); ended == nil || ended.with != "a" || len(r.troubles()) != 1 {
+	if ended := r.over(listed[1]); ended == nil || ended.With != "a" || len(r.Troubles()) != 1 {
 		t.Errorf("it is not over: %+v", ended)
 	}
 	if r.over(listed[1]) != nil {
 		t.Error("it is over twice")
 	}
 	r.note("b", nil, at(8))
-	if r.anyTrouble() || len(r.troubles()) != 0 {
+	if r.AnyTrouble() || len(r.Troubles()) != 0 {
 		t.Error("there are still problems")
 	}
 }

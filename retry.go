@@ -11,6 +11,7 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kgo"
 
+	"github.com/seed429fd032/esm/internal/engine"
 	"github.com/seed429fd032/esm/internal/guard"
 	"github.com/seed429fd032/esm/internal/plan"
 )
@@ -20,10 +21,10 @@ import (
 var (
 	// ErrStopping: the Mapping stops, and the time for its invocations to end
 	// is over.
-	ErrStopping = errStopping
+	ErrStopping = engine.ErrStopping
 	// ErrRevoked: a partition of the batch belongs to another process now, or
 	// will in a moment. What the call returns does not count for it.
-	ErrRevoked = errRevoked
+	ErrRevoked = engine.ErrRevoked
 	// ErrInvokeTimeout: the call took longer than [WithInvokeTimeout]. This one is
 	// a failure and an attempt, unless the call says that the function was not
 	// reached ([Throttled]).
@@ -179,7 +180,7 @@ func withReason(what string, err error) string {
 type Outcome int
 
 // OutcomeRunning is that of an [Invocation] that has not ended.
-const OutcomeRunning Outcome = outcomeRunning
+const OutcomeRunning Outcome = engine.OutcomeRunning
 
 const (
 	// OutcomeSuccess: the records are settled.

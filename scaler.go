@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/seed429fd032/esm/internal/engine"
+	"github.com/seed429fd032/esm/internal/kafka"
 	"github.com/seed429fd032/esm/scaling"
 )
 
@@ -16,7 +18,7 @@ import (
 // partitions is what the engine has heard by then; where that is too old, it is
 // unknown, and the scaler is told so. It waits for hooks, which are bounded.
 type scaleLoop struct {
-	engine *engine
+	engine *engine.Engine
 	watch  *teller
 	scaler *scaling.Scaler
 	cancel context.CancelFunc
@@ -26,7 +28,7 @@ type scaleLoop struct {
 const scaleEvery = time.Second
 
 // startScaling begins to scale. cancel ends it.
-func startScaling(e *engine, w *teller, onDemand bool) *scaleLoop {
+func startScaling(e *engine.Engine, w *teller, onDemand bool) *scaleLoop {
 	mode := scaling.Provisioned
 	if onDemand {
 		mode = scaling.OnDemand
@@ -46,7 +48,7 @@ func (l *scaleLoop) run(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case <-timer.C:
-		case <-l.engine.scaleBell:
+		case <-l.engine.ScaleBell:
 		}
 		timer.Reset(scaleEvery)
 		l.scale(time.Now())
@@ -56,16 +58,16 @@ func (l *scaleLoop) run(ctx context.Context) {
 // scale asks the scaler once.
 func (l *scaleLoop) scale(now time.Time) {
 	e := l.engine
-	s, ok := e.sample(now)
+	s, ok := e.Sample(now)
 	if !ok {
 		return
 	}
 	d := l.scaler.Decide(s)
 	d.Mapping = l.watch.name
-	if tell := l.watch.note("lag", tooSmall(d), now); tell != nil {
+	if tell := l.watch.Note("lag", tooSmall(d), now); tell != nil {
 		tell()
 	}
-	e.decided(d, now)
+	e.Decided(d, now)
 	fire(l.watch.watch, func(h *Hooks) func(scaling.Decision) { return h.Sampled }, d)
 }
 
@@ -77,7 +79,7 @@ func (l *scaleLoop) ended(ctx context.Context) bool {
 		return true
 	case <-ctx.Done():
 	}
-	last := time.NewTimer(endTimeout)
+	last := time.NewTimer(kafka.EndTimeout)
 	defer last.Stop()
 	select {
 	case <-l.done:

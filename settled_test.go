@@ -11,6 +11,7 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kgo"
 
+	"github.com/seed429fd032/esm/internal/engine"
 	"github.com/seed429fd032/esm/internal/partition"
 	"github.com/seed429fd032/esm/internal/plan"
 )
@@ -141,7 +142,7 @@ func TestSettledOfAgreesWithTheEngine(t *testing.T) {
 		cancel(nil)
 		outcomes[Outcome(v.Outcome)]++
 
-		var shares []share // as a call has them
+		var shares []engine.Share // as a call has them
 		var tried []plan.Portion
 		for _, n := range []int32{0, 1, 2} {
 			var all []*kgo.Record
@@ -155,7 +156,7 @@ func TestSettledOfAgreesWithTheEngine(t *testing.T) {
 				for i, r := range all {
 					numbers[i].Offset = r.Offset
 				}
-				shares = append(shares, share{ID: partition.ID{Topic: "orders", Partition: n}, records: numbers, kafka: all})
+				shares = append(shares, engine.Share{ID: partition.ID{Topic: "orders", Partition: n}, Records: numbers, Kafka: all})
 				tried = append(tried, plan.Portion{Records: numbers})
 			}
 		}
@@ -164,8 +165,8 @@ func TestSettledOfAgreesWithTheEngine(t *testing.T) {
 		var want []*kgo.Record
 		for i, s := range plan.After(v.Verdict, tried, p, time.Unix(1_000_000, 0)).Sequels {
 			for _, r := range s.Settled {
-				j, _ := plan.Find(shares[i].records, r.Offset)
-				want = append(want, shares[i].kafka[j])
+				j, _ := plan.Find(shares[i].Records, r.Offset)
+				want = append(want, shares[i].Kafka[j])
 			}
 		}
 

@@ -13,6 +13,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/seed429fd032/esm/internal/hostport"
+	"github.com/seed429fd032/esm/internal/kafka"
 	"github.com/seed429fd032/esm/internal/redact"
 )
 
@@ -213,12 +214,12 @@ func (s *Source) conflicts(newClient func(...kgo.Opt) (*kgo.Client, error)) (kgo
 }
 
 // kafka is the Source as the Kafka side knows it.
-func (s *Source) kafka(c *config) *kafkaSource {
-	return &kafkaSource{
-		brokers: s.Brokers, topics: s.Topics, group: s.Group, instanceID: s.InstanceID,
-		start:   startAt{latest: s.Start.kind == startLatest, since: s.Start.at},
-		options: s.Client, decompressor: func() (kgo.Decompressor, error) { return s.conflicts(newProbe) },
-		revokeTimeout: c.revokeTimeout, checks: c.startChecks,
+func (s *Source) kafka(c *config) *kafka.Source {
+	return &kafka.Source{
+		Brokers: s.Brokers, Topics: s.Topics, Group: s.Group, InstanceID: s.InstanceID,
+		Start:   kafka.StartAt{Latest: s.Start.kind == startLatest, Since: s.Start.at},
+		Options: s.Client, Decompressor: func() (kgo.Decompressor, error) { return s.conflicts(kafka.NewProbe) },
+		RevokeTimeout: c.revokeTimeout, Checks: c.startChecks,
 	}
 }
 

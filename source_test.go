@@ -7,6 +7,8 @@ import (
 	"testing"
 
 	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/seed429fd032/esm/internal/kafka"
 )
 
 // unpacked is a user's own decompressor.
@@ -31,7 +33,7 @@ func TestDecompressorIsTheUsers(t *testing.T) {
 		{"enough", []kgo.Opt{kgo.MaxDecompressBatchBytes(5000)}, false},
 	} {
 		s := Source{Brokers: []string{"localhost:1"}, Client: tt.opts}
-		d, err := s.conflicts(newProbe)
+		d, err := s.conflicts(kafka.NewProbe)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -41,7 +43,7 @@ func TestDecompressorIsTheUsers(t *testing.T) {
 		}
 	}
 	s := Source{Brokers: []string{"localhost:1"}, Client: []kgo.Opt{kgo.WithDecompressor(unpacked{})}}
-	if d, err := s.conflicts(newProbe); err != nil || d != (unpacked{}) {
+	if d, err := s.conflicts(kafka.NewProbe); err != nil || d != (unpacked{}) {
 		t.Errorf("%T, %v", d, err)
 	}
 }

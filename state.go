@@ -9,7 +9,9 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/seed429fd032/esm/internal/engine"
 	"github.com/seed429fd032/esm/internal/guard"
+	"github.com/seed429fd032/esm/internal/kafka"
 	"github.com/seed429fd032/esm/internal/partition"
 	"github.com/seed429fd032/esm/internal/plan"
 )
@@ -103,16 +105,16 @@ const (
 )
 
 // lastResult is what became of the last invocation.
-func lastResult(s *snapshot) string {
+func lastResult(s *engine.Snapshot) string {
 	switch {
-	case s.lastAt.IsZero():
+	case s.LastAt.IsZero():
 		return noRecords
-	case s.lastErr == "":
+	case s.LastErr == "":
 		return callOK
-	case s.last == plan.OutcomeThrottled:
-		return callBusy + ": " + s.lastErr
+	case s.Last == plan.OutcomeThrottled:
+		return callBusy + ": " + s.LastErr
 	}
-	return callFailed + ": " + s.lastErr
+	return callFailed + ": " + s.LastErr
 }
 
 // problems lists the problems of a run, without those with hooks and the log, the
@@ -123,11 +125,11 @@ func (r *run) problems() []Problem {
 
 // ready reports why a run is not in its group.
 func (r *run) ready(now time.Time) error {
-	if s := r.engine.look(now, nil); s.member {
+	if s := r.engine.Look(now, nil); s.Member {
 		return nil
 	}
-	if p := r.watch.trouble("group"); p != nil {
-		return fmt.Errorf("esm: not ready: not in the group: %w", p.err)
+	if p := r.watch.Trouble("group"); p != nil {
+		return fmt.Errorf("esm: not ready: not in the group: %w", p.Err)
 	}
 	return errors.New("esm: not ready: not in the group")
 }
@@ -147,19 +149,19 @@ const (
 // ended, a partition cannot be read, or there was something to do for minutes
 // and nothing happened.
 func (r *run) healthy(now time.Time) error {
-	var worst *row // of those that cannot be read
-	s := r.engine.look(now, func(one *row) {
+	var worst *engine.Row // of those that cannot be read
+	s := r.engine.Look(now, func(one *engine.Row) {
 		if ails(one) && (worst == nil || worse(one, worst)) {
 			c := *one
 			worst = &c
 		}
 	})
 	problems := r.problems()
-	if s.ignoring > 0 {
-		return fmt.Errorf("esm: not healthy: %d invocations go on although their context ended more than %s ago", s.ignoring, ignoresAfter)
+	if s.Ignoring > 0 {
+		return fmt.Errorf("esm: not healthy: %d invocations go on although their context ended more than %s ago", s.Ignoring, engine.IgnoresAfter)
 	}
-	if most := max(noEndAfter, 4*s.service); !s.unended.IsZero() && now.Sub(s.unended) > most {
-		return fmt.Errorf("esm: not healthy: %s, and none has ended for %s", plural(s.calls, "call runs", "calls run"), now.Sub(s.unended).Round(time.Second))
+	if most := max(noEndAfter, 4*s.Service); !s.Unended.IsZero() && now.Sub(s.Unended) > most {
+		return fmt.Errorf("esm: not healthy: %s, and none has ended for %s", engine.Plural(s.Calls, "call runs", "calls run"), now.Sub(s.Unended).Round(time.Second))
 	}
 	for _, p := range problems {
 		// Calls may go well for hours meanwhile, and all of it would come again.
@@ -168,13 +170,13 @@ func (r *run) healthy(now time.Time) error {
 		}
 	}
 	if worst != nil {
-		return fmt.Errorf("esm: not healthy: %s: %w", problemWith(worst.Topic, worst.Partition), worst.trouble)
+		return fmt.Errorf("esm: not healthy: %s: %w", engine.ProblemWith(worst.Topic, worst.Partition), worst.Trouble)
 	}
-	if now.Sub(s.progress) < noProgressAfter || s.busy > 0 || s.waiting > 0 || !s.throttledUntil.IsZero() {
+	if now.Sub(s.Progress) < noProgressAfter || s.Busy > 0 || s.Waiting > 0 || !s.ThrottledUntil.IsZero() {
 		return nil
 	}
-	if s.ready {
-		return fmt.Errorf("esm: not healthy: records are ready, and nothing was invoked since %s", s.progress.Format(time.RFC3339))
+	if s.Ready {
+		return fmt.Errorf("esm: not healthy: records are ready, and nothing was invoked since %s", s.Progress.Format(time.RFC3339))
 	}
 	for _, p := range problems {
 		if now.Sub(p.Since) > noProgressAfter && p.With != "function" {
@@ -186,20 +188,20 @@ func (r *run) healthy(now time.Time) error {
 
 // ails reports whether a partition cannot be read, or has stood still for so long
 // that the Mapping is not healthy.
-func ails(r *row) bool {
+func ails(r *engine.Row) bool {
 	most := ailingAfter
-	if !r.endKnown {
+	if !r.EndKnown {
 		most = noProgressAfter
 	}
-	return r.unreadable || r.stood >= most
+	return r.Unreadable || r.Stood >= most
 }
 
 // worse reports whether a partition that ails is to be named before another one.
-func worse(r, than *row) bool {
-	if r.unreadable != than.unreadable {
-		return r.unreadable
+func worse(r, than *engine.Row) bool {
+	if r.Unreadable != than.Unreadable {
+		return r.Unreadable
 	}
-	return r.stood > than.stood
+	return r.Stood > than.Stood
 }
 
 // Errors of the lifecycle.
@@ -208,7 +210,7 @@ var (
 	ErrStarted = errors.New("esm: the mapping was started already")
 	// ErrStopped: the Mapping was stopped; it cannot be started again. Make a
 	// new one.
-	ErrStopped = errCommitterGone
+	ErrStopped = kafka.ErrStopped
 	// ErrInsideInvocation: Stop or Pause was called with the context of an
 	// invocation of the same Mapping, and would wait for itself. Call it on a
 	// goroutine with a context of its own, or return [Halt].
@@ -271,21 +273,21 @@ type registry struct {
 	many atomic.Int32 // how many there are
 
 	mu    sync.Mutex
-	known map[string]*trouble
+	known map[string]*engine.Trouble
 }
 
 // note books a problem, or with a nil error its end. It returns what it was
 // when that is news, and whether it is over.
-func (r *registry) note(with string, err error, now time.Time) (news *trouble, over bool) {
+func (r *registry) note(with string, err error, now time.Time) (news *engine.Trouble, over bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	was := r.known[with]
 	switch {
 	case err != nil && was != nil:
-		was.err, was.last = err, now
+		was.Err, was.Last = err, now
 		return nil, false
 	case err != nil:
-		p := trouble{with: with, err: err, since: now, last: now}
+		p := engine.Trouble{With: with, Err: err, Since: now, Last: now}
 		r.known[with] = &p
 		r.many.Add(1)
 		first := p
@@ -299,33 +301,33 @@ func (r *registry) note(with string, err error, now time.Time) (news *trouble, o
 }
 
 // over books the end of a problem, unless it was seen again since it was listed.
-func (r *registry) over(p trouble) (ended *trouble) {
+func (r *registry) over(p engine.Trouble) (ended *engine.Trouble) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	was := r.known[p.with]
-	if was == nil || !was.last.Equal(p.last) {
+	was := r.known[p.With]
+	if was == nil || !was.Last.Equal(p.Last) {
 		return nil
 	}
-	delete(r.known, p.with)
+	delete(r.known, p.With)
 	r.many.Add(-1)
 	return was
 }
 
-func (r *registry) troubles() []trouble {
+func (r *registry) Troubles() []engine.Trouble {
 	if r.many.Load() == 0 {
 		return nil
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	ps := make([]trouble, 0, len(r.known))
+	ps := make([]engine.Trouble, 0, len(r.known))
 	for _, p := range r.known {
 		ps = append(ps, *p)
 	}
-	slices.SortFunc(ps, func(a, b trouble) int { return cmp.Or(a.since.Compare(b.since), cmp.Compare(a.with, b.with)) })
+	slices.SortFunc(ps, func(a, b engine.Trouble) int { return cmp.Or(a.Since.Compare(b.Since), cmp.Compare(a.With, b.With)) })
 	return ps
 }
 
-func (r *registry) trouble(with string) *trouble {
+func (r *registry) Trouble(with string) *engine.Trouble {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if p := r.known[with]; p != nil {
@@ -335,7 +337,7 @@ func (r *registry) trouble(with string) *trouble {
 	return nil
 }
 
-func (r *registry) anyTrouble() bool { return r.many.Load() > 0 }
+func (r *registry) AnyTrouble() bool { return r.many.Load() > 0 }
 
 // SkipUnreadable passes over records of a partition that cannot be read, from an
 // offset on: [Gap].From, so that nobody passes over others than he
@@ -356,10 +358,10 @@ func (m *Mapping) SkipUnreadable(tp TopicPartition, from int64) error {
 	if r == nil {
 		return errors.New("esm: skip: the mapping was not started")
 	}
-	return r.engine.skip(partition.ID(tp), from, time.Now())
+	return r.engine.Skip(partition.ID(tp), from, time.Now())
 }
 
 // newUnreadableError makes an error of what cannot be read of a partition.
-func newUnreadableError(id partition.ID, u *unreadable) error {
-	return &Gap{TopicPartition: TopicPartition(id), From: u.from, To: u.to, Err: u.err}
+func newUnreadableError(id partition.ID, u *engine.Unreadable) error {
+	return &Gap{TopicPartition: TopicPartition(id), From: u.From, To: u.To, Err: u.Err}
 }

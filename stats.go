@@ -3,6 +3,8 @@ package esm
 import (
 	"encoding/json"
 	"time"
+
+	"github.com/seed429fd032/esm/internal/engine"
 )
 
 // Stats is a consistent snapshot of a [Mapping]. What ends in Count counts since
@@ -99,68 +101,68 @@ type Stats struct {
 }
 
 // statsOf is what a snapshot says to users.
-func statsOf(s *snapshot, now time.Time) Stats {
+func statsOf(s *engine.Snapshot, now time.Time) Stats {
 	const unitPollers, unitBytes = 10, 20_000_000
 	return Stats{
 		At:                                      now,
-		ProvisionedPollers:                      s.pollers,
-		ActivePollers:                           s.activePollers,
-		EventPollerUnits:                        max((s.pollers+unitPollers-1)/unitPollers, int((s.bytesPerSecond+unitBytes-1)/unitBytes)),
-		ScaleReason:                             s.scaleReason,
-		Partitions:                              s.lanes,
-		OffsetLag:                               Lag{s.lag, s.member},
-		PolledEventCount:                        s.polled,
-		InvokedEventCount:                       s.invoked,
-		FailedInvokeEventCount:                  s.failed,
-		OnFailureDestinationDeliveredEventCount: s.delivered,
-		DeliveryFailureCount:                    s.undelivered,
-		DroppedEventCount:                       s.dropped,
-		CommittedEventCount:                     s.committed,
-		SettledEventCount:                       s.settled,
-		EvictedEventCount:                       s.evicted,
-		RereadEventCount:                        s.reread,
-		LostEventCount:                          s.lost,
-		InvokeCount:                             s.invocations,
-		InvokeErrorCount:                        s.errors,
-		ThrottleCount:                           s.throttles,
-		AbandonedCount:                          s.abandoned,
-		RetryCount:                              s.retries,
-		CommitErrorCount:                        s.commitErrors,
-		RebalanceCount:                          max(0, s.rebalances-1),
-		ResetCount:                              s.resets,
-		PolledByteCount:                         s.polledBytes,
-		FetchedByteCount:                        s.fetchedBytes,
-		HeldBytes:                               s.held,
-		MemoryBudget:                            s.budget,
-		MemoryLimited:                           s.memoryLimited,
-		Slots:                                   s.slots,
-		BusySlots:                               s.busy,
-		WaitingSlots:                            s.placeless,
-		SlowSlots:                               s.slow,
-		StuckSlots:                              s.stuck,
-		WaitingPartitions:                       s.waiting,
-		ThrottledUntil:                          s.throttledUntil,
-		InvokeDuration:                          s.service,
+		ProvisionedPollers:                      s.Pollers,
+		ActivePollers:                           s.ActivePollers,
+		EventPollerUnits:                        max((s.Pollers+unitPollers-1)/unitPollers, int((s.BytesPerSecond+unitBytes-1)/unitBytes)),
+		ScaleReason:                             s.ScaleReason,
+		Partitions:                              s.Lanes,
+		OffsetLag:                               Lag{s.Lag, s.Member},
+		PolledEventCount:                        s.Polled,
+		InvokedEventCount:                       s.Invoked,
+		FailedInvokeEventCount:                  s.Failed,
+		OnFailureDestinationDeliveredEventCount: s.Delivered,
+		DeliveryFailureCount:                    s.Undelivered,
+		DroppedEventCount:                       s.Dropped,
+		CommittedEventCount:                     s.Committed,
+		SettledEventCount:                       s.Settled,
+		EvictedEventCount:                       s.Evicted,
+		RereadEventCount:                        s.Reread,
+		LostEventCount:                          s.Lost,
+		InvokeCount:                             s.Invocations,
+		InvokeErrorCount:                        s.Errors,
+		ThrottleCount:                           s.Throttles,
+		AbandonedCount:                          s.Abandoned,
+		RetryCount:                              s.Retries,
+		CommitErrorCount:                        s.CommitErrors,
+		RebalanceCount:                          max(0, s.Rebalances-1),
+		ResetCount:                              s.Resets,
+		PolledByteCount:                         s.PolledBytes,
+		FetchedByteCount:                        s.FetchedBytes,
+		HeldBytes:                               s.Held,
+		MemoryBudget:                            s.Budget,
+		MemoryLimited:                           s.MemoryLimited,
+		Slots:                                   s.Slots,
+		BusySlots:                               s.Busy,
+		WaitingSlots:                            s.Placeless,
+		SlowSlots:                               s.Slow,
+		StuckSlots:                              s.Stuck,
+		WaitingPartitions:                       s.Waiting,
+		ThrottledUntil:                          s.ThrottledUntil,
+		InvokeDuration:                          s.Service,
 	}
 }
 
 // Lag is the lag of several partitions, of which some may be unknown. The zero
 // Lag is unknown.
 type Lag struct {
-	of       lagSum
+	of       engine.LagSum
 	measured bool
 }
 
 // Sum is the lag of all partitions together, and whether all of it is known.
 // If not, it is that of the others. While the Mapping is not in its group, and
 // so does not even know its partitions, it is unknown.
-func (l Lag) Sum() (int64, bool) { return l.of.sum, l.measured && l.of.unknown == 0 }
+func (l Lag) Sum() (int64, bool) { return l.of.Sum, l.measured && l.of.Unknown == 0 }
 
 // Max is the largest lag of one partition, and whether all of them are known.
-func (l Lag) Max() (int64, bool) { return l.of.max, l.measured && l.of.unknown == 0 }
+func (l Lag) Max() (int64, bool) { return l.of.Max, l.measured && l.of.Unknown == 0 }
 
 // Unknown is how many partitions have an unknown lag.
-func (l Lag) Unknown() int { return l.of.unknown }
+func (l Lag) Unknown() int { return l.of.Unknown }
 
 // MarshalJSON writes {"sum": 12, "max": 7, "unknown": 0}, with null for what is
 // unknown.
@@ -171,9 +173,9 @@ func (l Lag) MarshalJSON() ([]byte, error) {
 		Unknown int    `json:"unknown"`
 	}
 	if _, known := l.Sum(); known {
-		shown.Sum, shown.Max = &l.of.sum, &l.of.max
+		shown.Sum, shown.Max = &l.of.Sum, &l.of.Max
 	}
-	shown.Unknown = l.of.unknown
+	shown.Unknown = l.of.Unknown
 	return json.Marshal(shown)
 }
 
@@ -209,15 +211,15 @@ type PartitionStats struct {
 }
 
 // partitionStatsOf is what a row says to users.
-func partitionStatsOf(mapping string, r *row) PartitionStats {
+func partitionStatsOf(mapping string, r *engine.Row) PartitionStats {
 	s := PartitionStats{
-		TopicPartition: TopicPartition(r.ID), State: r.state,
-		Committed: r.committed, Frontier: r.frontier, Position: r.position, End: r.end, Lag: r.lag, LagKnown: r.lagKnown,
-		Queued: r.queued, QueuedBytes: r.queuedBytes, InFlight: r.inFlight,
-		BatchID: r.callID, Since: r.callSince,
+		TopicPartition: TopicPartition(r.ID), State: r.State,
+		Committed: r.Committed, Frontier: r.Frontier, Position: r.Position, End: r.End, Lag: r.Lag, LagKnown: r.LagKnown,
+		Queued: r.Queued, QueuedBytes: r.QueuedBytes, InFlight: r.InFlight,
+		BatchID: r.CallID, Since: r.CallSince,
 	}
-	if r.blocked {
-		s.Blocker = blockerOf(mapping, r.block)
+	if r.Blocked {
+		s.Blocker = blockerOf(mapping, r.Block)
 	}
 	return s
 }

@@ -6,12 +6,14 @@ import (
 	"testing"
 	"time"
 	"unsafe"
+
+	"github.com/seed429fd032/esm/internal/engine"
 )
 
 // TestWhatEndsInCountCounts: by its name a reader knows whether a number of Stats
 // grows for ever, or is of the moment.
 func TestWhatEndsInCountCounts(t *testing.T) {
-	var counted snapshot
+	var counted engine.Snapshot
 	counters := reflect.TypeOf(counted).Field(0) // which only the engine can set
 	if !counters.Anonymous {
 		t.Fatalf("%s is not the counters", counters.Name)
@@ -22,7 +24,7 @@ func TestWhatEndsInCountCounts(t *testing.T) {
 		}
 		*(*int64)(unsafe.Add(unsafe.Pointer(&counted), counters.Offset+f.Offset)) = 7
 	}
-	counted.fetchedBytes = 7 // which the client counts
+	counted.FetchedBytes = 7 // which the client counts
 	s := reflect.ValueOf(statsOf(&counted, time.Time{}))
 	for i := range s.NumField() {
 		name := s.Type().Field(i).Name
@@ -36,9 +38,9 @@ func TestWhatEndsInCountCounts(t *testing.T) {
 // lock.
 func TestEachPartOfASnapshotIsShown(t *testing.T) {
 	moment := time.Unix(1, 0)
-	full := snapshot{
-		bytesPerSecond: 1, pollers: 1, activePollers: 1, scaleReason: "x", slots: 1, busy: 1, member: true, lanes: 1, waiting: 1,
-		lag: lagSum{sum: 1, max: 1}, held: 1, budget: 1, memoryLimited: true, placeless: 1, slow: 1, stuck: 1, throttledUntil: moment, service: 1,
+	full := engine.Snapshot{
+		BytesPerSecond: 1, Pollers: 1, ActivePollers: 1, ScaleReason: "x", Slots: 1, Busy: 1, Member: true, Lanes: 1, Waiting: 1,
+		Lag: engine.LagSum{Sum: 1, Max: 1}, Held: 1, Budget: 1, MemoryLimited: true, Placeless: 1, Slow: 1, Stuck: 1, ThrottledUntil: moment, Service: 1,
 	}
 	s := reflect.ValueOf(statsOf(&full, moment))
 	for i := range s.NumField() {
@@ -47,9 +49,9 @@ func TestEachPartOfASnapshotIsShown(t *testing.T) {
 			t.Errorf("%s is %v where only what is of the moment is set", name, s.Field(i))
 		}
 	}
-	r := row{
-		state: "idle", committed: 1, frontier: 1, position: 1, end: 1, lag: 1, lagKnown: true, queued: 1, queuedBytes: 1, inFlight: 1,
-		callID: "x", callSince: moment, blocked: true,
+	r := engine.Row{
+		State: "idle", Committed: 1, Frontier: 1, Position: 1, End: 1, Lag: 1, LagKnown: true, Queued: 1, QueuedBytes: 1, InFlight: 1,
+		CallID: "x", CallSince: moment, Blocked: true,
 	}
 	r.Topic = "orders"
 	p := reflect.ValueOf(partitionStatsOf("m", &r))

@@ -9,6 +9,7 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kgo"
 
+	"github.com/seed429fd032/esm/internal/engine"
 	"github.com/seed429fd032/esm/internal/guard"
 	"github.com/seed429fd032/esm/internal/partition"
 	"github.com/seed429fd032/esm/internal/plan"
@@ -237,7 +238,7 @@ func (v *judgement) keep() {
 // over: by the very record, since user code may have forwarded it, or else by
 // topic, partition and offset. What is said twice of one is merged. If one is not
 // there, nobody knows what else is wrong, and the whole batch failed.
-func (v *judgement) resolve(shares []share) {
+func (v *judgement) resolve(shares []engine.Share) {
 	if len(v.said) == 0 {
 		return
 	}
@@ -246,7 +247,7 @@ func (v *judgement) resolve(shares []share) {
 	partitions := map[partition.ID]int{}
 	for i, s := range shares {
 		partitions[s.ID] = i
-		for j, r := range s.kafka {
+		for j, r := range s.Kafka {
 			handed[r] = place{i, j}
 		}
 	}
@@ -255,7 +256,7 @@ func (v *judgement) resolve(shares []share) {
 		at, known := handed[said.Record]
 		if !known {
 			if at.part, known = partitions[partition.ID(said.TopicPartition)]; known {
-				at.record, known = plan.Find(shares[at.part].records, said.Offset)
+				at.record, known = plan.Find(shares[at.part].Records, said.Offset)
 			}
 		}
 		if !known {

@@ -12,6 +12,7 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kgo"
 
+	"github.com/seed429fd032/esm/internal/engine"
 	"github.com/seed429fd032/esm/internal/partition"
 	"github.com/seed429fd032/esm/internal/plan"
 )
@@ -138,25 +139,25 @@ func TestRecordsAreFoundInACall(t *testing.T) {
 	strangers := 0
 	for seed := range uint64(2000) {
 		rng := rand.New(rand.NewPCG(seed, 15))
-		var shares []share
+		var shares []engine.Share
 		for p := range int32(1 + rng.IntN(3)) {
-			s := share{ID: partition.ID{Topic: "orders", Partition: p}}
+			s := engine.Share{ID: partition.ID{Topic: "orders", Partition: p}}
 			offset := int64(rng.IntN(100))
 			for range 1 + rng.IntN(6) {
-				s.records = append(s.records, plan.Record{Offset: offset})
-				s.kafka = append(s.kafka, &kgo.Record{Topic: "orders", Partition: p, Offset: offset})
+				s.Records = append(s.Records, plan.Record{Offset: offset})
+				s.Kafka = append(s.Kafka, &kgo.Record{Topic: "orders", Partition: p, Offset: offset})
 				offset += 1 + int64(rng.IntN(3))
 			}
 			shares = append(shares, s)
 		}
 		was := func(part, record int) *kgo.Record {
-			return &kgo.Record{Topic: "orders", Partition: shares[part].Partition, Offset: shares[part].records[record].Offset}
+			return &kgo.Record{Topic: "orders", Partition: shares[part].Partition, Offset: shares[part].Records[record].Offset}
 		}
 		scribbled := rng.IntN(2) == 0
 		if scribbled {
 			for _, s := range shares {
-				for i := range s.kafka { // they all say that they are another one
-					s.kafka[i].Partition, s.kafka[i].Offset = shares[0].Partition, shares[0].records[0].Offset
+				for i := range s.Kafka { // they all say that they are another one
+					s.Kafka[i].Partition, s.Kafka[i].Offset = shares[0].Partition, shares[0].Records[0].Offset
 				}
 			}
 		}
@@ -165,8 +166,8 @@ func TestRecordsAreFoundInACall(t *testing.T) {
 		stranger := false
 		for range 1 + rng.IntN(6) {
 			part := rng.IntN(len(shares))
-			record := rng.IntN(len(shares[part].records))
-			r := shares[part].kafka[record]
+			record := rng.IntN(len(shares[part].Records))
+			r := shares[part].Kafka[record]
 			if rng.IntN(2) == 0 {
 				r = was(part, record)
 			}

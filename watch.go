@@ -11,6 +11,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/seed429fd032/esm/internal/engine"
 	"github.com/seed429fd032/esm/internal/guard"
 	"github.com/seed429fd032/esm/internal/partition"
 	"github.com/seed429fd032/esm/scaling"
@@ -94,7 +95,7 @@ func newWatch(c *config) (*watch, error) {
 	for _, h := range c.hooks {
 		w.listeners = append(w.listeners, &listener{Hooks: h})
 	}
-	w.askLevel()
+	w.AskLevel()
 	return w, nil
 }
 
@@ -257,8 +258,8 @@ func (w *watch) hanging() (names []string) {
 	return slices.Compact(names)
 }
 
-// askLevel finds out which levels the logger writes.
-func (w *watch) askLevel() {
+// AskLevel finds out which levels the logger writes.
+func (w *watch) AskLevel() {
 	w.write(func() {
 		for _, level := range []slog.Level{slog.LevelDebug, slog.LevelInfo, slog.LevelWarn, slog.LevelError} {
 			if w.logger.Enabled(context.Background(), level) {
@@ -288,20 +289,20 @@ type teller struct {
 	source *Source
 }
 
-var _ watcher = (*teller)(nil)
+var _ engine.Watcher = (*teller)(nil)
 
 func newTeller(w *watch, s *Source) *teller {
-	return &teller{watch: w, registry: registry{known: map[string]*trouble{}}, source: s}
+	return &teller{watch: w, registry: registry{known: map[string]*engine.Trouble{}}, source: s}
 }
 
-func (t *teller) note(with string, err error, now time.Time) (tell func()) {
+func (t *teller) Note(with string, err error, now time.Time) (tell func()) {
 	return t.news(t.registry.note(with, err, now))
 }
 
-func (t *teller) over(p trouble) (tell func()) { return t.news(t.registry.over(p), true) }
+func (t *teller) Over(p engine.Trouble) (tell func()) { return t.news(t.registry.over(p), true) }
 
 // news tells that a problem is there, or over, if that is so.
-func (t *teller) news(news *trouble, over bool) (tell func()) {
+func (t *teller) news(news *engine.Trouble, over bool) (tell func()) {
 	if news == nil {
 		return nil
 	}
@@ -315,48 +316,48 @@ func (t *teller) news(news *trouble, over bool) (tell func()) {
 func (h *Hooks) raised() func(Problem)  { return h.ProblemRaised }
 func (h *Hooks) cleared() func(Problem) { return h.ProblemCleared }
 
-func (t *teller) problem(p trouble) Problem {
-	return Problem{Mapping: t.name, With: p.with, Err: guard.Keep(p.err), Since: p.since, Last: p.last}
+func (t *teller) problem(p engine.Trouble) Problem {
+	return Problem{Mapping: t.name, With: p.With, Err: guard.Keep(p.Err), Since: p.Since, Last: p.Last}
 }
 
 // list lists the problems, the oldest first.
 func (t *teller) list() (ps []Problem) {
-	for _, p := range t.troubles() {
+	for _, p := range t.Troubles() {
 		ps = append(ps, t.problem(p))
 	}
 	return ps
 }
 
-func (t *teller) assigned(added []partition.ID, total int) {
+func (t *teller) Assigned(added []partition.ID, total int) {
 	fire(t.watch, func(h *Hooks) func(Rebalance) { return h.Assigned }, Rebalance{Mapping: t.name, Partitions: topicPartitions(added), Total: total})
 }
 
-func (t *teller) revoked(r revokeEvent) {
-	fire(t.watch, func(h *Hooks) func(Rebalance) { return h.Revoked }, Rebalance{Mapping: t.name, Partitions: topicPartitions(r.partitions), Total: r.total, Lost: r.lost,
-		Waited: r.waited, Cancelled: r.cancelled, CommitErr: guard.Keep(r.commitErr), Again: r.again})
+func (t *teller) Revoked(r engine.RevokeEvent) {
+	fire(t.watch, func(h *Hooks) func(Rebalance) { return h.Revoked }, Rebalance{Mapping: t.name, Partitions: topicPartitions(r.Partitions), Total: r.Total, Lost: r.Lost,
+		Waited: r.Waited, Cancelled: r.Cancelled, CommitErr: guard.Keep(r.CommitErr), Again: r.Again})
 }
 
-func (t *teller) recordsLost(tp partition.ID, from, to int64) {
+func (t *teller) RecordsLost(tp partition.ID, from, to int64) {
 	fire(t.watch, func(h *Hooks) func(Gap) { return h.RecordsLost }, Gap{Mapping: t.name, TopicPartition: TopicPartition(tp), From: from, To: to})
 }
 
-func (t *teller) positionReset(tp partition.ID, from, to int64, err error) {
+func (t *teller) PositionReset(tp partition.ID, from, to int64, err error) {
 	fire(t.watch, func(h *Hooks) func(Gap) { return h.PositionReset }, Gap{Mapping: t.name, TopicPartition: TopicPartition(tp), From: from, To: to, Err: guard.Keep(err)})
 }
 
-func (t *teller) startsLate(tp partition.ID, why string, err error) {
+func (t *teller) StartsLate(tp partition.ID, why string, err error) {
 	t.write(func() { t.logLate(tp, why, err) })
 }
 
-func (t *teller) setBack(tp partition.ID, position int64, stood time.Duration) {
+func (t *teller) SetBack(tp partition.ID, position int64, stood time.Duration) {
 	t.write(func() { t.logSetBack(tp, position, stood) })
 }
 
-func (t *teller) wantsPolls() bool {
+func (t *teller) WantsPolls() bool {
 	return t.debugging() || wanted(t.watch, func(h *Hooks) func(Poll) { return h.Polled })
 }
 
-func (t *teller) polled(p pollEvent) {
+func (t *teller) Polled(p engine.PollEvent) {
 	poll := t.poll(p)
 	if t.debugging() {
 		t.write(func() { t.logPoll(poll) })
@@ -364,19 +365,19 @@ func (t *teller) polled(p pollEvent) {
 	fire(t.watch, func(h *Hooks) func(Poll) { return h.Polled }, poll)
 }
 
-func (t *teller) memoryLimited(p pollEvent) {
+func (t *teller) MemoryLimited(p engine.PollEvent) {
 	fire(t.watch, func(h *Hooks) func(Poll) { return h.MemoryLimited }, t.poll(p))
 }
 
-func (t *teller) poll(p pollEvent) Poll {
-	return Poll{Mapping: t.name, Partitions: p.partitions, Records: p.records, Bytes: p.bytes, Held: p.held, Budget: p.budget, Reserve: p.reserve}
+func (t *teller) poll(p engine.PollEvent) Poll {
+	return Poll{Mapping: t.name, Partitions: p.Partitions, Records: p.Records, Bytes: p.Bytes, Held: p.Held, Budget: p.Budget, Reserve: p.Reserve}
 }
 
-func (t *teller) wantsCalls() bool {
+func (t *teller) WantsCalls() bool {
 	return t.debugging() || wanted(t.watch, func(h *Hooks) func(Invocation) { return h.InvokeEnded })
 }
 
-func (t *teller) ended(c callEvent) {
+func (t *teller) Ended(c engine.CallEvent) {
 	call := t.invocation(c)
 	if t.debugging() {
 		t.write(func() { t.logInvocation(call) })
@@ -384,54 +385,54 @@ func (t *teller) ended(c callEvent) {
 	fire(t.watch, func(h *Hooks) func(Invocation) { return h.InvokeEnded }, call)
 }
 
-func (t *teller) stuck(c callEvent) {
+func (t *teller) Stuck(c engine.CallEvent) {
 	fire(t.watch, func(h *Hooks) func(Invocation) { return h.InvokeStuck }, t.invocation(c))
 }
 
-func (t *teller) throttled(c callEvent) {
+func (t *teller) Throttled(c engine.CallEvent) {
 	fire(t.watch, func(h *Hooks) func(Invocation) { return h.Throttled }, t.invocation(c))
 }
 
-func (t *teller) invocation(c callEvent) Invocation {
-	return Invocation{Mapping: t.name, BatchID: c.id, Attempt: c.attempt, Partitions: topicPartitions(c.partitions), Records: c.records, Bytes: c.bytes,
-		Took: c.took, Outcome: Outcome(c.outcome), Err: guard.Keep(c.err), Pause: c.pause, Delivery: c.delivery}
+func (t *teller) invocation(c engine.CallEvent) Invocation {
+	return Invocation{Mapping: t.name, BatchID: c.ID, Attempt: c.Attempt, Partitions: topicPartitions(c.Partitions), Records: c.Records, Bytes: c.Bytes,
+		Took: c.Took, Outcome: Outcome(c.Outcome), Err: guard.Keep(c.Err), Pause: c.Pause, Delivery: c.Delivery}
 }
 
-func (t *teller) reread(tp partition.ID, first int64, records int) {
+func (t *teller) Reread(tp partition.ID, first int64, records int) {
 	t.write(func() { t.logReread(tp, first, records) })
 }
 
-func (t *teller) retryScheduled(b blockEvent) {
+func (t *teller) RetryScheduled(b engine.BlockEvent) {
 	fire(t.watch, func(h *Hooks) func(Blocker) { return h.RetryScheduled }, *blockerOf(t.name, b))
 }
 
-func (t *teller) heldUp(b blockEvent) {
+func (t *teller) HeldUp(b engine.BlockEvent) {
 	fire(t.watch, func(h *Hooks) func(Blocker) { return h.HeldUp }, *blockerOf(t.name, b))
 }
 
-func (t *teller) givenUp(b blockEvent) { t.write(func() { t.logGivenUp(b) }) }
+func (t *teller) GivenUp(b engine.BlockEvent) { t.write(func() { t.logGivenUp(b) }) }
 
-func (t *teller) kept(batchID string, outcome int, err error) {
+func (t *teller) Kept(batchID string, outcome int, err error) {
 	t.write(func() { t.logKept(batchID, Outcome(outcome), err) })
 }
 
-func (t *teller) discarded(d discardEvent) {
+func (t *teller) Discarded(d engine.DiscardEvent) {
 	fire(t.watch, func(h *Hooks) func(*Discard) { return h.Discarded }, t.discard(d))
 }
 
-func (t *teller) deliveryFailed(d discardEvent) {
+func (t *teller) DeliveryFailed(d engine.DiscardEvent) {
 	fire(t.watch, func(h *Hooks) func(*Discard) { return h.DeliveryFailed }, t.discard(d))
 }
 
-func (t *teller) discard(d discardEvent) *Discard {
+func (t *teller) discard(d engine.DiscardEvent) *Discard {
 	return &Discard{
-		Record: d.record, Reason: Reason(d.reason), Attempts: d.attempts, FirstErr: guard.Keep(d.firstErr), Err: guard.Keep(d.err), FirstFailed: d.firstFailed, LastFailed: d.lastFailed,
-		Mapping: t.name, Group: t.source.Group, Brokers: slices.Clone(t.source.Brokers), SourceARN: t.source.ARN, BatchID: d.batchID, BatchRecords: d.batchRecords,
-		Delivery: d.delivery, Took: d.took, Dropped: d.dropped, DeliveryErr: guard.Keep(d.deliveryErr), Next: d.next,
+		Record: d.Record, Reason: Reason(d.Reason), Attempts: d.Attempts, FirstErr: guard.Keep(d.FirstErr), Err: guard.Keep(d.Err), FirstFailed: d.FirstFailed, LastFailed: d.LastFailed,
+		Mapping: t.name, Group: t.source.Group, Brokers: slices.Clone(t.source.Brokers), SourceARN: t.source.ARN, BatchID: d.BatchID, BatchRecords: d.BatchRecords,
+		Delivery: d.Delivery, Took: d.Took, Dropped: d.Dropped, DeliveryErr: guard.Keep(d.DeliveryErr), Next: d.Next,
 	}
 }
 
-func (t *teller) committed(offsets, failed map[partition.ID]int64, took time.Duration, err error) {
+func (t *teller) Committed(offsets, failed map[partition.ID]int64, took time.Duration, err error) {
 	fire(t.watch, func(h *Hooks) func(Commit) { return h.Committed }, Commit{Mapping: t.name, Offsets: offsetsByPartition(offsets), Failed: offsetsByPartition(failed), Took: took, Err: guard.Keep(err)})
 }
 
@@ -443,13 +444,13 @@ func offsetsByPartition(of map[partition.ID]int64) map[TopicPartition]int64 {
 	return offsets
 }
 
-func (t *teller) scaled(d scaling.Decision) {
+func (t *teller) Scaled(d scaling.Decision) {
 	d.Mapping = t.name
 	fire(t.watch, func(h *Hooks) func(scaling.Decision) { return h.Scaled }, d)
 }
 
-func (t *teller) logs(level slog.Level) bool { return t.writes(level) }
+func (t *teller) Logs(level slog.Level) bool { return t.writes(level) }
 
-func (t *teller) log(level slog.Level, msg string, attrs ...any) {
+func (t *teller) Log(level slog.Level, msg string, attrs ...any) {
 	t.write(func() { t.logger.Log(context.Background(), level, msg, attrs...) })
 }

@@ -1,0 +1,95 @@
+package engine
+
+import (
+	"container/heap"
+	"time"
+)
+
+// An admission is what the poll loop may do.
+type admission struct {
+	poll bool
+	// evict are lanes to set back before it asks again: they give back what they
+	// cannot use, or read again what user code changed.
+	evict []*lane
+	// again is after how long to ask again even if nothing rings, if it is not 0.
+	again time.Duration
+}
+
+// admit says whether the poll loop may poll now. buffered is what the client
+// has ready.
+//
+// The last of the budget is for lanes that are starved. When the rest is in use,
+// the poll loop polls for them, and every lane that has more than its share is
+// paused. When the last is in use too, lanes in back-off are paused and give back
+// what they queued, which is read again later. Nothing else is paused for want of
+// memory. When nothing that runs or is ready can free memory, because all that is
+// held waits for its windows to end, the oldest window ends now.
+func (e *Engine) admit(buffered int64, now time.Time) (a admission) {
+	if e.holds != 0 {
+		return admission{}
+	}
+	if lanes := e.rewound(); len(lanes) > 0 {
+		return admission{evict: lanes}
+	}
+	m := e.memory
+	reserve := m.Reserve(buffered, now)
+	defer func() { m.Allow(a.poll) }()
+	m.MakeRoom(reserve)
+	if m.Admits(reserve, false) {
+		e.limitedAt = time.Time{}
+		if m.Crowded() && buffered > 0 {
+			// Soon some lanes will have nothing because others have much.
+			e.review(false, true, now)
+		}
+		return admission{poll: true}
+	}
+	if e.limitedAt.IsZero() {
+		e.limitedAt = now
+		limit := PollEvent{Held: m.Held() + m.Spare(), Budget: m.Budget(), Reserve: reserve}
+		e.later(func() { e.Watch.MemoryLimited(limit) })
+	}
+	// Looking through all lanes after each invocation would be a lot of work.
+	if wait := reviewEvery - now.Sub(e.reviewedAt); wait > 0 && e.reviewPolls == e.counts.polls {
+		return admission{again: wait}
+	}
+	e.reviewedAt, e.reviewPolls = now, e.counts.polls
+	urgent := m.Admits(reserve, true)
+	if e.review(urgent, buffered > 0, now) {
+		if urgent {
+			return admission{poll: true}
+		}
+		if lanes := e.evictable(m.Held() + reserve - m.Budget()); len(lanes) > 0 {
+			return admission{evict: lanes}
+		}
+	}
+	if e.pool.Busy() == 0 && !e.queue.any() && len(e.filling) > 0 {
+		e.queue.addLane(heap.Pop(&e.filling).(*lane), laneThin)
+		e.kick(now)
+	}
+	return admission{}
+}
+
+// rewound takes the lanes for which the client is to go back.
+func (e *Engine) rewound() (lanes []*lane) {
+	for _, l := range e.rewinds {
+		if !l.dead && !l.ending {
+			lanes = append(lanes, l)
+		}
+	}
+	e.rewinds = nil
+	return lanes
+}
+
+// rewind has the client go back, or on, to a lane's position: to where that is
+// when the poll loop comes to it, so once is enough. A lane that is on the list
+// twice would be evicted the second time, and an eviction goes on after what is in
+// work, even if that is to be read again.
+func (e *Engine) rewind(l *lane) {
+	if l.rewinding {
+		return
+	}
+	l.rewinding = true
+	e.rewinds = append(e.rewinds, l)
+	e.GateBell.Ring()
+	e.cutPoll() // what it would bring is not wanted
+}

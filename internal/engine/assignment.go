@@ -1,0 +1,289 @@
+package engine
+
+import (
+	"context"
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/seed429fd032/esm/internal/memory"
+	"github.com/seed429fd032/esm/internal/partition"
+	"github.com/seed429fd032/esm/internal/plan"
+	"github.com/seed429fd032/esm/scaling"
+)
+
+// Assign makes lanes for partitions that the group gave to this process. Where
+// they begin is said later, by place. A partition that it has already, and that
+// nobody took away, keeps its lane: the client may be past what the lane holds,
+// and would not bring it again. If it does, the lane is reset.
+func (e *Engine) Assign(tps []partition.ID, now time.Time) {
+	e.mu.Lock()
+	defer e.unlock()
+	var added []partition.ID
+	for _, tp := range tps {
+		if e.lanes[tp] != nil {
+			continue
+		}
+		l := newLane(tp)
+		if s, ok := e.stood[tp]; ok && now.Sub(s.at) <= carryFor {
+			l.still = s.carry(now)
+		}
+		delete(e.stood, tp)
+		e.lanes[tp] = l
+		e.schedule(l, now)
+		added = append(added, tp)
+	}
+	e.member = true
+	e.counts.Rebalances++
+	e.fit("partitions were assigned", now)
+	total := len(e.lanes)
+	e.later(func() { e.Watch.Assigned(added, total) })
+}
+
+// shelve takes a lane that no call runs for out of all queues, and frees what
+// it holds.
+func (e *Engine) shelve(l *lane) {
+	if p := l.part(); p != nil {
+		e.free(p)
+	}
+	e.unfile(l)
+	e.freeQueue(l)
+	l.work = nil
+	l.state = laneIdle
+}
+
+// kill ends a lane: nothing of it counts any more, and a call that runs for it
+// is cancelled. Its records are freed, except for those that the call has.
+func (e *Engine) kill(l *lane, cause error) {
+	if !l.dead {
+		if l.state == laneLeased {
+			e.busy[l.ID].Cancel(cause)
+			e.freeQueue(l)
+		} else {
+			e.shelve(l)
+		}
+		l.dead = true
+		e.died.fire()
+	}
+	if e.lanes[l.ID] == l {
+		delete(e.lanes, l.ID)
+		if l.still.stood > 0 {
+			e.stood[l.ID] = l.still
+		}
+		e.problem(ProblemWith(l.Topic, l.Partition), nil, time.Now())
+	}
+	e.reviewDestination(time.Now())
+	e.GateBell.Ring()
+	if l.paused || l.gone || l.unplaced || l.unreadable != nil || l.skipping != nil {
+		e.later(e.repause)
+	}
+}
+
+// Leave notes that there is no group any more: the partitions, and with
+// them the lag, are unknown.
+func (e *Engine) Leave(now time.Time) {
+	e.mu.Lock()
+	defer e.unlock()
+	e.member = false
+	e.memory.Forget()
+	e.scale(scaling.Decision{To: 0, Reason: "out of the group"}, now)
+}
+
+// Lose drops partitions that belong to somebody else already.
+func (e *Engine) Lose(tps []partition.ID, now time.Time) {
+	e.mu.Lock()
+	defer e.unlock()
+	cancelled := 0
+	for _, tp := range tps {
+		if l := e.lanes[tp]; l != nil {
+			if l.state == laneLeased {
+				cancelled++
+			}
+			e.kill(l, ErrRevoked)
+		}
+	}
+	e.fit("partitions were lost", now)
+	e.member = false
+	e.sessionLost.fire()
+	if len(tps) == 0 {
+		return
+	}
+	gone := RevokeEvent{Partitions: slices.Clone(tps), Lost: true, Cancelled: cancelled, Total: len(e.lanes)}
+	e.later(func() { e.Watch.Revoked(gone) })
+}
+
+// Revoke lets what runs for partitions end, for most at most, has it committed
+// by flush, and gives the partitions up. It returns the topics of which none is
+// left.
+//
+// # The order
+//
+// The lanes die after the commit, or nothing of them could be committed, and
+// before revoke returns: from then on the partitions are somebody else's, and a
+// commit that is still on its way must find them dead. See Books.
+func (e *Engine) Revoke(ctx context.Context, ids []partition.ID, most time.Duration, flush func() error) (bereft []string) {
+	began := time.Now()
+	var ours []*lane
+	drain, done := context.WithTimeout(ctx, most)
+	gone := RevokeEvent{Partitions: slices.Clone(ids)} // hooks may write into theirs
+	gone.Cancelled = e.drain(drain, func() []*lane {
+		for _, id := range ids {
+			if l := e.lanes[id]; l != nil {
+				ours = append(ours, l)
+			}
+		}
+		return ours
+	}, ErrRevoked)
+	done()
+	gone.Waited = time.Since(began)
+	gone.CommitErr = flush()
+
+	e.mu.Lock()
+	defer e.unlock()
+	for _, l := range ours {
+		gone.Again += l.settled.Above()
+		e.kill(l, ErrRevoked)
+	}
+	e.fit("partitions were revoked", time.Now())
+	gone.Total = len(e.lanes)
+	e.later(func() { e.Watch.Revoked(gone) })
+	return e.bereft(ids)
+}
+
+// bereft lists the topics of partitions that went, of which none is left. They
+// may have gone because the topic is no more: a group of KIP-848 takes them
+// away before a fetch could fail. If the Mapping stops, that is the reason. The
+// lock is held.
+func (e *Engine) bereft(went []partition.ID) []string {
+	if e.holds&HoldStop != 0 {
+		return nil
+	}
+	gone := map[string]bool{}
+	for _, id := range went {
+		gone[id.Topic] = true
+	}
+	for id := range e.lanes {
+		delete(gone, id.Topic)
+	}
+	return slices.Collect(maps.Keys(gone))
+}
+
+// Diverged moves a lane back to where the log of the broker diverged from what
+// was read.
+func (e *Engine) Diverged(id partition.ID, to int64, err error, now time.Time) {
+	e.mu.Lock()
+	defer e.unlock()
+	l := e.lanes[id]
+	if l == nil || l.ending || l.next < 0 || to >= l.next {
+		return
+	}
+	e.reset(l, to, err, now)
+}
+
+// A topicFate is what became of a topic that was under suspicion.
+type topicFate int
+
+const (
+	TopicIsThere topicFate = iota
+	TopicGone              // it was deleted: nothing of it is fetched
+	TopicAnew              // it was made again: what its lanes have is of the one before
+)
+
+// ReviewTopic does what the fate of a topic means for its lanes.
+func (e *Engine) ReviewTopic(name string, fate topicFate) {
+	e.mu.Lock()
+	defer e.unlock()
+	for id, l := range e.lanes {
+		switch {
+		case id.Topic != name:
+		case fate == TopicAnew:
+			e.kill(l, ErrRevoked)
+		default:
+			l.gone = fate == TopicGone
+		}
+	}
+	e.later(e.repause)
+}
+
+// reset makes a new lane for a partition whose position moved backward, or
+// whose broker lost what came after an offset. What was read before that
+// offset and is not settled is kept, and begins anew; the rest will be read
+// again.
+func (e *Engine) reset(l *lane, to int64, err error, now time.Time) *lane {
+	from := l.next
+	n := newLane(l.ID)
+	n.committed, n.end, n.endAt, n.logStart = l.committed, l.end, l.endAt, l.logStart
+	at, lowered := to, false
+	if l.next >= 0 {
+		at = min(to, l.settled.Frontier())
+	}
+	n.place(at, -1)
+	if u := l.passing(); u != nil && u.From < to {
+		// Nor would what was to be passed over be met again.
+		at, lowered = min(at, u.From), true
+		n.place(at, -1)
+	}
+	if l.rereading() || lowered {
+		// What is missing below the new position would not come.
+		n.rewinding = true
+		e.rewinds = append(e.rewinds, n)
+	} else {
+		n.next = to
+		if l.next >= 0 {
+			n.settled = l.settled.Below(to)
+		}
+		n.keep(e, l, at, to)
+	}
+	e.kill(l, ErrRevoked)
+	e.lanes[n.ID] = n
+	switch {
+	case n.committed > at:
+		n.anchor = true // backward, so that a crash does not skip what is read again
+		e.markDirty(n)
+		e.Books.Bell.Ring()
+	case n.committed >= 0 && n.committed < at, n.committed < 0 && l.next >= 0 && at > l.start:
+		e.markDirty(n) // what the earlier lane settled and did not commit
+	}
+	e.schedule(n, now)
+	e.counts.Resets++
+	tp := n.ID
+	e.later(func() { e.Watch.PositionReset(tp, from, to, err) })
+	return n
+}
+
+// keep queues what an earlier lane read of some offsets and did not settle: it
+// will not be read again. A call for the earlier lane may still have it.
+func (l *lane) keep(e *Engine, earlier *lane, from, to int64) {
+	keep := func(s segment) {
+		i, _ := plan.Find(s.records, from)
+		j, _ := plan.Find(s.records, to)
+		if i == j {
+			return
+		}
+		s = s.cut(i, j, weight(s.records[i:j]))
+		s.chunk = &memory.Chunk{Bytes: s.cost, Records: j - i}
+		e.memory.Hold(s.chunk)
+		l.push(s)
+	}
+	if p := earlier.part(); p != nil {
+		keep(p.rest())
+	}
+	for _, s := range earlier.queue {
+		keep(s)
+	}
+}
+
+// rest are the records of a part that are not settled, as a segment.
+func (p *part) rest() segment {
+	s := segment{exposed: p.exposed, contexts: contexts{all: p.contexts.all}, heads: p.heads}
+	for _, r := range p.unsettled() {
+		i, _ := plan.Find(p.records, r.Offset)
+		s.records, s.kafka = append(s.records, p.records[i]), append(s.kafka, p.kafka[i])
+		if p.contexts.each != nil {
+			s.contexts.each = append(s.contexts.each, p.contexts.each[i])
+		}
+	}
+	s.bytes = weight(s.records)
+	s.cost = s.bytes + int64(len(s.records))*RecordOverhead
+	return s
+}

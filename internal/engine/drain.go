@@ -1,0 +1,128 @@
+package engine
+
+import (
+	"context"
+	"time"
+)
+
+// DrainAll is drain for all lanes.
+func (e *Engine) DrainAll(ctx context.Context, cause error) (cancelled int) {
+	return e.drain(ctx, func() []*lane {
+		lanes := make([]*lane, 0, len(e.lanes))
+		for _, l := range e.lanes {
+			lanes = append(lanes, l)
+		}
+		return lanes
+	}, cause)
+}
+
+// drain starts nothing more for the lanes, and waits until nothing runs for
+// them. When the time is over it cancels what runs, with this cause, and waits
+// a moment longer. It returns how many calls it cancelled.
+//
+// A lane whose call goes on even then is dead afterwards. The others keep what
+// they settled, and give up the rest.
+func (e *Engine) drain(ctx context.Context, lanes func() []*lane, cause error) (cancelled int) {
+	e.mu.Lock()
+	// Nobody waits again for a lane that was given up by an earlier drain: its
+	// call ignores that its context ended.
+	var ours []*lane
+	for _, l := range lanes() {
+		if l.dead {
+			continue
+		}
+		ours = append(ours, l)
+		l.ending = true
+		if l.state == laneLeased {
+			e.freeQueue(l)
+		} else {
+			e.shelve(l)
+		}
+	}
+	e.awaitCalls(ctx, ours)
+	calls := map[*lease]bool{}
+	for _, l := range ours {
+		if l.state == laneLeased {
+			c := e.busy[l.ID]
+			calls[c] = true
+			c.Cancel(cause)
+		}
+	}
+	if len(calls) > 0 {
+		// Most functions return at once when their context ends, and what
+		// they say then still counts.
+		grace, done := context.WithTimeout(context.WithoutCancel(ctx), cancelGrace)
+		e.awaitCalls(grace, ours)
+		done()
+	}
+	for _, l := range ours {
+		if l.state == laneLeased {
+			l.dead = true
+			e.died.fire()
+		} else {
+			e.shelve(l)
+		}
+	}
+	e.unlock()
+	return len(calls)
+}
+
+// awaitCalls gives up the lock until no call runs for any of the lanes, or
+// until ctx ends.
+func (e *Engine) awaitCalls(ctx context.Context, lanes []*lane) {
+	for {
+		running := false
+		for _, l := range lanes {
+			running = running || l.state == laneLeased
+		}
+		if !running || ctx.Err() != nil {
+			return
+		}
+		changed := e.changed.wait()
+		e.unlock()
+		select {
+		case <-changed:
+		case <-ctx.Done():
+		}
+		e.mu.Lock()
+	}
+}
+
+// cancelGrace is how long a cancelled call has to return before it counts as
+// one that ignores its context.
+const cancelGrace = 250 * time.Millisecond
+
+// SettledAbove counts the records that are settled and that no commit covers.
+func (e *Engine) SettledAbove() (n int) {
+	e.mu.Lock()
+	defer e.unlock()
+	for _, l := range e.lanes {
+		n += l.settled.Above()
+	}
+	return n
+}
+
+// StuckCalls lists the calls that still run, after it waited a moment for the
+// goroutines of those that do not.
+func (e *Engine) StuckCalls() []CallEvent {
+	grace, done := context.WithTimeout(context.Background(), cancelGrace)
+	defer done()
+	e.mu.Lock()
+	defer e.unlock()
+	for e.workers > len(e.leases) && grace.Err() == nil {
+		changed := e.changed.wait()
+		e.unlock()
+		select {
+		case <-changed:
+		case <-grace.Done():
+		}
+		e.mu.Lock()
+	}
+	var stuck []CallEvent
+	now := time.Now()
+	for l := range e.leases {
+		running, _ := l.ran(now)
+		stuck = append(stuck, l.running(running, context.Cause(l.Ctx)))
+	}
+	return stuck
+}

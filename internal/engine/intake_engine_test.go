@@ -1,0 +1,95 @@
+package engine
+
+import (
+	"runtime"
+	"testing"
+	"time"
+	"weak"
+
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/seed429fd032/esm/internal/memory"
+	"github.com/seed429fd032/esm/internal/partition"
+	"github.com/seed429fd032/esm/internal/plan"
+)
+
+// TestLastResponseIsKept: the last response stays alive until the next one was
+// polled, so that the collector finds the same each time.
+func TestLastResponseIsKept(t *testing.T) {
+	d := newDriver(1)
+	defer d.stop()
+	tp := partition.ID{Topic: "orders", Partition: 0}
+	e, now := d.e, time.Now()
+	e.memory.SetBudget(32 << 20)
+	// poll hands over a response, has all of it settled, and returns whether
+	// it is still there.
+	poll := func(first, size int) (alive func() bool) {
+		response := make([]byte, size)
+		records := []*kgo.Record{
+			{Topic: tp.Topic, Partition: tp.Partition, Offset: int64(first)},
+			{Topic: tp.Topic, Partition: tp.Partition, Offset: int64(first + 1), Value: response[8:]},
+		}
+		is := weak.Make(&response[0])
+		p := kgo.FetchPartition{Partition: tp.Partition, HighWatermark: int64(first + 2), Records: records}
+		e.cfg.BatchSize = 1 // no record waits for more, and is copied
+		e.Enqueue(kgo.Fetches{{Topics: []kgo.FetchTopic{{Topic: tp.Topic, Partitions: []kgo.FetchPartition{p}}}}}, now)
+		for {
+			e.mu.Lock()
+			l := e.lease(now)
+			e.mu.Unlock()
+			if l == nil {
+				break
+			}
+			if !e.prepare(l, now) {
+				t.Fatal("a record that nobody had is to be read again")
+			}
+			e.end(l, plan.Verdict{})
+		}
+		return func() bool {
+			runtime.GC()
+			return is.Value() != nil
+		}
+	}
+	is := func(what string, alive, want bool) {
+		t.Helper()
+		if alive != want {
+			t.Errorf("%s: the response is alive: %v", what, alive)
+		}
+	}
+	e.Place([]Placement{{ID: tp}}, time.Now())
+
+	first := poll(0, memory.KeepLeast+8)
+	is("nothing came after it", first(), true)
+	const beside = 2 * (RecordOverhead + framing) // of two records
+	if m := e.memory; m.Held() != 0 || m.Spare() != memory.KeepLeast+beside {
+		t.Errorf("%d held and %d spare", m.Held(), m.Spare())
+	}
+	second := poll(2, memory.KeepLeast+8)
+	is("another one came", first(), false)
+	is("nothing came after it", second(), true)
+
+	e.mu.Lock()
+	e.due(now.Add(memory.KeepFor - 1))
+	next := e.nextDue(now)
+	e.mu.Unlock()
+	is("just before its time", second(), true)
+	if !next.Equal(now.Add(memory.KeepFor)) {
+		t.Errorf("it is due %s after it was polled", next.Sub(now))
+	}
+	e.mu.Lock()
+	e.due(now.Add(memory.KeepFor))
+	e.mu.Unlock()
+	is("after its time", second(), false)
+
+	third := poll(4, memory.KeepLeast+8)
+	e.memory.MakeRoom(32<<20 - memory.KeepLeast - beside)
+	is("there is room", third(), true)
+	e.memory.MakeRoom(32<<20 - memory.KeepLeast - beside + 1)
+	is("there is no room", third(), false)
+
+	fourth := poll(6, memory.KeepLeast+8)
+	is("nothing came after it", fourth(), true)
+	e.Leave(now)
+	is("it is out of the group", fourth(), false)
+	is("it is small", poll(8, memory.KeepLeast+7)(), false)
+}
