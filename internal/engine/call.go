@@ -17,18 +17,18 @@ import (
 type Call struct {
 	ID      string
 	Attempt int // 1 for the first
-	// records are what the function gets, in a slice of its own: it may sort it, or
+	// Records are what the function gets, in a slice of its own: it may sort it, or
 	// keep it. How many there are, and how large, is in count and bytes.
 	Records []*kgo.Record
 	count   int
 	Bytes   int64
-	// ctx ends with the call. Whoever cancels it says why.
+	// Ctx ends with the call. Whoever cancels it says why.
 	Ctx     context.Context
 	Cancel  context.CancelCauseFunc
 	Timeout time.Duration // 0 for none
 	Places  placeClock
 
-	// verdict is what became of it, and after what there is to tell of that once it
+	// Verdict is what became of it, and after what there is to tell of that once it
 	// is booked, without the lock; nil for nothing. See World.Invoke.
 	Verdict plan.Verdict
 	After   func()

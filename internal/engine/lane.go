@@ -74,8 +74,6 @@ type lane struct {
 
 	end      int64 // the end of the partition, -1 while unknown
 	endAt    time.Time
-	endErr   error // why its leader did not say it, the last time that it was asked
-	startErr error // the same of where the log starts
 	logStart int64 // -1 while unknown
 	expired  span  // what was skipped because it is gone: see retention.go
 	stoodAt  int64 // the position when it was looked at last: see stands

@@ -39,7 +39,7 @@ type Snapshot struct {
 	ThrottledUntil time.Time // zero if that is over
 	Service        time.Duration
 	Progress       time.Time // when something came, ended or was committed
-	// unended is since when calls run and none has ended, not counting the time in
+	// Unended is since when calls run and none has ended, not counting the time in
 	// which they wait for a place; zero if none runs.
 	Unended time.Time
 

@@ -15,9 +15,9 @@ type Permit struct {
 	// Those that are to be nudged are to be set elsewhere before: the client does
 	// nothing about a partition that is where it is told to go.
 	Nudged, Back map[string]map[int32]kgo.EpochOffset
-	// ctx ends when the poll is to be cut short. It is nil if nothing may be done.
+	// Ctx ends when the poll is to be cut short. It is nil if nothing may be done.
 	Ctx context.Context
-	// again is when to ask again although nothing rings, if it is not 0.
+	// Again is when to ask again although nothing rings, if it is not 0.
 	Again time.Duration
 
 	engine *Engine

@@ -25,7 +25,7 @@ type Finding struct {
 	Err        error       // why it sent nothing, or nil
 	Refused    bool        // it will not send any, as far as err says
 	Unreadable *Unreadable // it sent what cannot be read
-	// to is the offset up to which there is nothing to read: records that
+	// To is the offset up to which there is nothing to read: records that
 	// compaction took, or of transactions that were aborted.
 	To  int64
 	End int64 // how far the partition can be read, -1 if that is not known

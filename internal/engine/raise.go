@@ -14,9 +14,6 @@ func (e *Engine) problem(with string, err error, now time.Time) {
 	}
 }
 
-// troubles lists the problems, the oldest first.
-func (e *Engine) troubles() []Trouble { return e.Watch.Troubles() }
-
 // trouble is the problem with something, or nil.
 func (e *Engine) trouble(with string) *Trouble { return e.Watch.Trouble(with) }
 

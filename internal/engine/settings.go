@@ -22,7 +22,7 @@ type Settings struct {
 	BatchWindow time.Duration
 	BatchBytes  int
 
-	// backoff is how long to wait after the nth failed attempt, from 1: at most
+	// Backoff is how long to wait after the nth failed attempt, from 1: at most
 	// maxBackoff. It is user code, isolated, and may take a second: it is asked
 	// without the lock.
 	Backoff       func(attempt int) time.Duration

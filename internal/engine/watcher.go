@@ -22,18 +22,18 @@ import (
 // and maps are the watcher's own afterwards. Errors were kept by guard, or are
 // ours.
 //
-// note, over, troubles, trouble, anyTrouble, wantsCalls, wantsPolls and logs run nobody's code, take no lock but
-// a leaf, and may be called with the engine's lock.
+// Note, Over, Troubles, Trouble, AnyTrouble, WantsCalls, WantsPolls and Logs run
+// nobody's code, take no lock but a leaf, and may be called with the engine's lock.
 type Watcher interface {
-	// note books that there is a problem with something, or with a nil error
+	// Note books that there is a problem with something, or with a nil error
 	// that there is none. It books it at once, so that of two that are noted in
 	// an order the second holds. What is returned tells it, and is nil if there
 	// is nothing to tell.
 	Note(with string, err error, now time.Time) (tell func())
-	// over ends a problem, unless it was seen again since it was listed.
+	// Over ends a problem, unless it was seen again since it was listed.
 	Over(Trouble) (tell func())
-	// troubles lists the problems, the oldest first, trouble is the one with
-	// something, or nil, and anyTrouble reports whether there are any.
+	// Troubles lists the problems, the oldest first, Trouble is the one with
+	// something, or nil, and AnyTrouble reports whether there are any.
 	Troubles() []Trouble
 	Trouble(with string) *Trouble
 	AnyTrouble() bool
@@ -57,7 +57,7 @@ type Watcher interface {
 
 	RetryScheduled(BlockEvent)
 	HeldUp(BlockEvent)
-	// givenUp says that records will not be tried again, and kept that they
+	// GivenUp says that records will not be tried again, and Kept that they
 	// would not be if there were a destination.
 	GivenUp(BlockEvent)
 	Kept(batchID string, outcome int, err error)
@@ -68,8 +68,8 @@ type Watcher interface {
 
 	Scaled(scaling.Decision)
 
-	// logs reports whether the log has a level, and log writes there what the
-	// Kafka client says. askLevel finds out about the levels, now and then.
+	// Logs reports whether the log has a level, and Log writes there what the
+	// Kafka client says. AskLevel finds out about the levels, now and then.
 	Logs(slog.Level) bool
 	Log(level slog.Level, msg string, attrs ...any)
 	AskLevel()

@@ -14,20 +14,20 @@ import (
 // counts. Each func isolates what it calls, and returns whatever becomes of
 // that; how long it takes is up to ctx and the user.
 type World struct {
-	// unreadable makes an error of what cannot be read: a new one each time,
+	// Unreadable makes an error of what cannot be read: a new one each time,
 	// because whoever gets it may write into it.
 	Unreadable func(partition.ID, *Unreadable) error
-	// invoke calls the function and fills in the verdict. Whatever the function
+	// Invoke calls the function and fills in the verdict. Whatever the function
 	// does, it panics never. It may end the goroutine, if the function does; the
 	// verdict is filled in even then.
 	//
 	// It runs on a goroutine of the call's own. The verdict is made before it
 	// returns, since to make one may run methods of the user's.
 	Invoke func(*Call)
-	// deliver gives a record of a portion to who takes what is given up, and
+	// Deliver gives a record of a portion to who takes what is given up, and
 	// says whether that threw it away. With an error it was not taken.
 	Deliver func(ctx context.Context, r *kgo.Record, of plan.Portion) (dropped bool, err error)
-	// halted is told that the function halted the Mapping, and with what. The
+	// Halted is told that the function halted the Mapping, and with what. The
 	// engine starts nothing more by then.
 	Halted func(error)
 }

@@ -14,14 +14,14 @@ type Source struct {
 	Group, InstanceID string
 	Start             StartAt
 
-	// options are the user's, of the client, and decompressor is what the client
+	// Options are the user's, of the client, and decompressor is what the client
 	// decompresses with under them.
 	Options      []kgo.Opt
 	Decompressor func() (kgo.Decompressor, error)
 
-	// revokeTimeout is how long what runs may take when partitions are taken away.
+	// RevokeTimeout is how long what runs may take when partitions are taken away.
 	RevokeTimeout time.Duration
-	// checks must pass before the group is joined.
+	// Checks must pass before the group is joined.
 	Checks []func(context.Context) error
 }
 
