@@ -64,6 +64,7 @@ esmtest                        | . internal/guard               | kfake kgo
 internal/testing/kafkatest     |                                | kadm kerr kgo kmsg
 internal/testing/kafkatest/serve | internal/testing/kafkatest   |
 internal/testing/build         |                                |
+internal/testing/mutants       |                                |
 internal/testing/proof         | internal/guard scaling         | # the tests of a whole Mapping
 internal/testing/connstest     | .                              | kgo
 internal/testing/secrettest    | .                              | kgo

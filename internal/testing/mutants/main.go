@@ -1,0 +1,211 @@
+// Command mutants breaks the library on purpose, one promise at a time, and
+// expects a suite to say so.
+//
+//	go run ./internal/testing/mutants          # those that CI runs
+//	go run ./internal/testing/mutants -all     # and those that take long
+//	go run ./internal/testing/mutants -run x   # those whose name matches
+//
+// A mutant is a piece of one function's source and what replaces it; nothing is
+// written into the source tree (go test -overlay). A piece that is not there exactly
+// once is an error: whoever rewrites a function rewrites its mutants. So is a
+// mutant that does not compile.
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"flag"
+	"fmt"
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"time"
+)
+
+// A mutant breaks one promise.
+type mutant struct {
+	name    string
+	pkg     string // folder
+	symbol  string // function, or Type.method
+	from    string // what of its source
+	to      string // becomes what
+	suites  []suite
+	nightly bool // takes too long for CI
+}
+
+// A suite is tests of one package.
+type suite struct {
+	pkg  string
+	run  string
+	args []string
+}
+
+func (s suite) String() string {
+	return strings.TrimSpace(s.pkg + " " + s.run + " " + strings.Join(s.args, " "))
+}
+
+func main() {
+	all := flag.Bool("all", false, "those that take long too")
+	only := flag.String("run", "", "only mutants whose name matches this `pattern`")
+	flag.Parse()
+	if err := run(*all, *only); err != nil {
+		fmt.Fprintln(os.Stderr, "mutants:", err)
+		os.Exit(1)
+	}
+}
+
+func run(all bool, only string) error {
+	pattern, err := regexp.Compile(only)
+	if err != nil {
+		return err
+	}
+	dir, err := os.MkdirTemp("", "mutants")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(dir)
+	survivors, ran := 0, 0
+	for _, m := range mutants {
+		if m.nightly && !all || !pattern.MatchString(m.name) {
+			continue
+		}
+		overlay, err := m.overlay(dir)
+		if err != nil {
+			return fmt.Errorf("%s: %w", m.name, err)
+		}
+		for _, s := range m.suites {
+			ran++
+			began := time.Now()
+			caught, said, err := s.catches(overlay)
+			if err != nil {
+				return fmt.Errorf("%s: %w", m.name, err)
+			}
+			took := time.Since(began).Round(time.Second)
+			if caught {
+				fmt.Printf("caught    %-44s by %s (%s)\n          %s\n", m.name, s, took, said)
+			} else {
+				survivors++
+				fmt.Printf("SURVIVED  %-44s %s (%s)\n", m.name, s, took)
+			}
+		}
+	}
+	switch {
+	case ran == 0:
+		return fmt.Errorf("no mutant matches %q", only)
+	case survivors > 0:
+		return fmt.Errorf("%d were not caught: a suite is blind to what they break", survivors)
+	}
+	return nil
+}
+
+// overlay writes the broken file, and the list that go test takes.
+func (m mutant) overlay(dir string) (string, error) {
+	name, src, err := m.find()
+	if err != nil {
+		return "", err
+	}
+	broken := filepath.Join(dir, "broken.go")
+	if err := os.WriteFile(broken, src, 0o600); err != nil {
+		return "", err
+	}
+	abs, err := filepath.Abs(name)
+	if err != nil {
+		return "", err
+	}
+	list, err := json.Marshal(map[string]map[string]string{"Replace": {abs: broken}})
+	if err != nil {
+		return "", err
+	}
+	overlay := filepath.Join(dir, "overlay.json")
+	return overlay, os.WriteFile(overlay, list, 0o600)
+}
+
+// find looks for the symbol, and breaks it.
+func (m mutant) find() (name string, src []byte, err error) {
+	files, err := filepath.Glob(filepath.Join(m.pkg, "*.go"))
+	if err != nil {
+		return "", nil, err
+	}
+	for _, name := range files {
+		if strings.HasSuffix(name, "_test.go") {
+			continue
+		}
+		src, err := os.ReadFile(name)
+		if err != nil {
+			return "", nil, err
+		}
+		set := token.NewFileSet()
+		f, err := parser.ParseFile(set, name, src, 0)
+		if err != nil {
+			return "", nil, err
+		}
+		for _, d := range f.Decls {
+			fd, ok := d.(*ast.FuncDecl)
+			if !ok || symbol(fd) != m.symbol {
+				continue
+			}
+			lo, hi := set.Position(fd.Pos()).Offset, set.Position(fd.End()).Offset
+			if n := bytes.Count(src[lo:hi], []byte(m.from)); n != 1 {
+				return "", nil, fmt.Errorf("%q is %d times in %s of %s, not once", m.from, n, m.symbol, name)
+			}
+			body := bytes.Replace(src[lo:hi], []byte(m.from), []byte(m.to), 1)
+			return name, bytes.Join([][]byte{src[:lo], body, src[hi:]}, nil), nil
+		}
+	}
+	return "", nil, fmt.Errorf("no %s in %s", m.symbol, m.pkg)
+}
+
+// symbol names a function, with the type that it belongs to.
+func symbol(fd *ast.FuncDecl) string {
+	if fd.Recv == nil {
+		return fd.Name.Name
+	}
+	t := fd.Recv.List[0].Type
+	if p, ok := t.(*ast.StarExpr); ok {
+		t = p.X
+	}
+	if id, ok := t.(*ast.Ident); ok {
+		return id.Name + "." + fd.Name.Name
+	}
+	return fd.Name.Name
+}
+
+// catches runs a suite over a mutant.
+func (s suite) catches(overlay string) (caught bool, said string, err error) {
+	args := append([]string{"test", "-tags", "synctests", "-vet=off", "-count=1", "-timeout", "5m", "-overlay", overlay, "-run", s.run, s.pkg}, s.args...)
+	out, err := exec.Command("go", args...).CombinedOutput()
+	text := string(out)
+	switch {
+	case err == nil:
+		if strings.Contains(text, "no tests to run") {
+			return false, "", fmt.Errorf("%s: no tests to run", s)
+		}
+		return false, "", nil
+	case strings.Contains(text, "[build failed]") || strings.Contains(text, "[setup failed]"):
+		return false, "", fmt.Errorf("it does not compile:\n%s", text)
+	case !strings.Contains(text, "--- FAIL") && !strings.Contains(text, "panic:") && !strings.Contains(text, "fatal error:"):
+		return false, "", fmt.Errorf("%s ended, and no test failed:\n%s", s, text)
+	}
+	return true, complaint(text), nil
+}
+
+// complaint is the first line that says what is wrong.
+func complaint(text string) string {
+	line := ""
+	for l := range strings.Lines(text) {
+		l = strings.TrimSpace(l)
+		if strings.Contains(l, "_test.go:") || strings.HasPrefix(l, "panic:") || strings.HasPrefix(l, "fatal error:") {
+			line = l
+			break
+		}
+	}
+	if len(line) > 160 {
+		line = line[:160] + "..."
+	}
+	return line
+}

@@ -1,0 +1,122 @@
+package main
+
+// The suites that are asked. The model drives the engine against one that is too
+// simple to be wrong.
+var (
+	model  = suite{"./internal/engine", "TestEngineAgreesWithANaiveOne", []string{"-scenarios", "3000"}}
+	sender = suite{"./internal/kafka", "Test", nil}
+	rules  = suite{"./internal/plan", "Test", nil}
+	whole  = func(tests string) suite { return suite{"./internal/testing/proof", tests, nil} }
+)
+
+// mutants are the promises of ARCHITECTURE.md, each broken in the place that keeps
+// it, and the suites that notice. Each suite that is named has to.
+//
+// Not here, because nothing can come of them: MayCommit without its look at the
+// frontier, since that of a lane only grows, and a position that goes back makes a
+// lane of its own and kills the earlier one; and the halves of a bisected batch in
+// another order, since portions are sorted before they are tried.
+var mutants = []mutant{
+	{
+		name: "a commit runs past the frontier",
+		pkg:  "internal/engine", symbol: "Books.Frontiers",
+		from:   "at := l.frontier()\n",
+		to:     "at := l.frontier()\n\t\tif at > 0 && at == l.taken-1 {\n\t\t\tat++\n\t\t}\n",
+		suites: []suite{model},
+	},
+	{
+		name: "a dead lane is committed",
+		pkg:  "internal/engine", symbol: "Books.MayCommit",
+		from:   "!f.lane.dead && ",
+		suites: []suite{sender},
+	},
+	{
+		name: "a call is not cancelled when its partition is lost",
+		pkg:  "internal/engine", symbol: "Engine.kill",
+		from:   "e.busy[l.ID].Cancel(cause)",
+		to:     "_ = cause",
+		suites: []suite{model},
+	},
+	{
+		name: "a call starts for a partition that is being revoked",
+		pkg:  "internal/engine", symbol: "Engine.drain",
+		from:   "l.ending = true",
+		suites: []suite{model},
+	},
+	{
+		name: "an eviction drops what it gives back",
+		pkg:  "internal/engine", symbol: "Engine.evict",
+		from:   "l.next, l.unreadable = l.taken, nil",
+		to:     "l.unreadable = nil",
+		suites: []suite{model},
+	},
+	{
+		// The order of the halves themselves is no promise: they are sorted here.
+		name: "a bisected batch is tried in the wrong order",
+		pkg:  "internal/plan", symbol: "InOrder",
+		from:   "cmp.Compare(a.Records[0].Offset, b.Records[0].Offset)",
+		to:     "cmp.Compare(b.Records[0].Offset, a.Records[0].Offset)",
+		suites: []suite{model, rules},
+	},
+	{
+		name: "a discard is settled before its destination took it",
+		pkg:  "internal/engine", symbol: "Engine.delivered",
+		from:   "\t\tr.Deliveries++\n",
+		to:     "\t\te.settle(p, r.Records[:1])\n\t\tr.Deliveries++\n",
+		suites: []suite{model},
+	},
+	{
+		name: "two calls of a partition after a reset",
+		pkg:  "internal/engine", symbol: "Engine.schedule",
+		from:   "\tcase e.busy[l.ID] != nil:\n\t\tl.state = laneBlocked\n",
+		suites: []suite{model},
+	},
+	{
+		name: "a worker is leaked",
+		pkg:  "internal/engine", symbol: "Engine.worker",
+		from:   "e.workers--\n",
+		to:     "e.workers--\n\t\t\tdefer func() { select {} }()\n",
+		suites: []suite{whole("TestStop|TestGraceful|TestPause")},
+	},
+	{
+		name: "a copied value is corrupt",
+		pkg:  "internal/engine", symbol: "segment.copy",
+		from:   "c.Key, c.Value = own(k.Key), own(k.Value)\n",
+		to:     "c.Key, c.Value = own(k.Key), own(k.Value)\n\t\tif len(c.Value) > 3 {\n\t\t\tc.Value[3]++\n\t\t}\n",
+		suites: []suite{model},
+	},
+	{
+		name: "a reset drops the last record that is not settled",
+		pkg:  "internal/engine", symbol: "lane.keep",
+		from:   "j, _ := plan.Find(s.records, to)\n",
+		to:     "j, _ := plan.Find(s.records, to)\n\t\tif j == len(s.records) && j > i {\n\t\t\tj--\n\t\t}\n",
+		suites: []suite{model},
+	},
+	{
+		name: "a poll is not ended before new lanes are made",
+		pkg:  "internal/kafka", symbol: "Consumer.assigned",
+		from:   "e.EndPoll()",
+		suites: []suite{sender},
+	},
+	{
+		name: "what is abandoned counts as handled",
+		pkg:  "internal/plan", symbol: "After",
+		from:   ", v.Outcome == OutcomeAbandoned:\n",
+		to:     ":\n",
+		suites: []suite{model},
+	},
+	{
+		name: "one record more is settled than was handled",
+		pkg:  "internal/engine", symbol: "lane.settle",
+		from:   "l.settled.Settle(p.from, p.to(), len(records))",
+		to:     "l.settled.Settle(p.from, p.to()+1, len(records))",
+		suites: []suite{model},
+	},
+	{
+		name: "the allowance is raised to the reserve",
+		pkg:  "internal/memory", symbol: "Account.Allow",
+		from:   "max(1, ",
+		to:     "max(a.budget*5, ",
+		suites: []suite{{"./internal/memory", "Test", nil}},
+	},
+}
