@@ -54,7 +54,7 @@ func (e *Engine) shelve(l *lane) {
 
 // kill ends a lane: nothing of it counts any more, and a call that runs for it
 // is cancelled. Its records are freed, except for those that the call has.
-func (e *Engine) kill(l *lane, cause error) {
+func (e *Engine) kill(l *lane, cause error, now time.Time) {
 	if !l.dead {
 		if l.state == laneLeased {
 			e.busy[l.ID].Cancel(cause)
@@ -70,9 +70,9 @@ func (e *Engine) kill(l *lane, cause error) {
 		if l.still.stood > 0 {
 			e.stood[l.ID] = l.still
 		}
-		e.problem(ProblemWith(l.Topic, l.Partition), nil, time.Now())
+		e.problem(ProblemWith(l.Topic, l.Partition), nil, now)
 	}
-	e.reviewDestination(time.Now())
+	e.reviewDestination(now)
 	e.GateBell.Ring()
 	if l.paused || l.gone || l.unplaced || l.unreadable != nil || l.skipping != nil {
 		e.later(e.repause)
@@ -99,7 +99,7 @@ func (e *Engine) Lose(tps []partition.ID, now time.Time) {
 			if l.state == laneLeased {
 				cancelled++
 			}
-			e.kill(l, ErrRevoked)
+			e.kill(l, ErrRevoked, now)
 		}
 	}
 	e.fit("partitions were lost", now)
@@ -122,7 +122,7 @@ func (e *Engine) Lose(tps []partition.ID, now time.Time) {
 // before revoke returns: from then on the partitions are somebody else's, and a
 // commit that is still on its way must find them dead. See Books.
 func (e *Engine) Revoke(ctx context.Context, ids []partition.ID, most time.Duration, flush func() error) (bereft []string) {
-	began := time.Now()
+	began := e.world.Now()
 	var ours []*lane
 	drain, done := context.WithTimeout(ctx, most)
 	gone := RevokeEvent{Partitions: slices.Clone(ids)} // hooks may write into theirs
@@ -135,16 +135,17 @@ func (e *Engine) Revoke(ctx context.Context, ids []partition.ID, most time.Durat
 		return ours
 	}, ErrRevoked)
 	done()
-	gone.Waited = time.Since(began)
+	gone.Waited = e.world.Now().Sub(began)
 	gone.CommitErr = flush()
 
 	e.mu.Lock()
 	defer e.unlock()
+	now := e.world.Now()
 	for _, l := range ours {
 		gone.Again += l.settled.Above()
-		e.kill(l, ErrRevoked)
+		e.kill(l, ErrRevoked, now)
 	}
-	e.fit("partitions were revoked", time.Now())
+	e.fit("partitions were revoked", now)
 	gone.Total = len(e.lanes)
 	e.later(func() { e.Watch.Revoked(gone) })
 	return e.bereft(ids)
@@ -197,7 +198,7 @@ func (e *Engine) ReviewTopic(name string, fate topicFate) {
 		switch {
 		case id.Topic != name:
 		case fate == TopicAnew:
-			e.kill(l, ErrRevoked)
+			e.kill(l, ErrRevoked, e.world.Now())
 		default:
 			l.gone = fate == TopicGone
 		}
@@ -234,7 +235,7 @@ func (e *Engine) reset(l *lane, to int64, err error, now time.Time) *lane {
 		}
 		n.keep(e, l, at, to)
 	}
-	e.kill(l, ErrRevoked)
+	e.kill(l, ErrRevoked, now)
 	e.lanes[n.ID] = n
 	switch {
 	case n.committed > at:

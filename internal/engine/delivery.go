@@ -30,7 +30,8 @@ func (e *Engine) startDeliveries(now time.Time) {
 		l := e.discards[0]
 		e.discards = e.discards[1:]
 		e.workers++
-		go e.deliverer(e.newLease(l.work, now))
+		next := e.newLease(l.work, now)
+		e.world.Go(func() { e.deliverer(next) })
 	}
 }
 
@@ -43,7 +44,7 @@ func (e *Engine) deliverer(l *lease) {
 			// There is nothing to make it of.
 			p.kafka[0] = &kgo.Record{Topic: p.lane.Topic, Partition: p.lane.Partition, Offset: p.heads.first.from, Timestamp: time.UnixMilli(-1)}
 		} else if p.again && !p.renew(1) {
-			now := time.Now()
+			now := e.world.Now()
 			e.giveBack(l, []*part{p}, now)
 			e.mu.Lock()
 			e.deliveryOver(now)
@@ -54,15 +55,15 @@ func (e *Engine) deliverer(l *lease) {
 		p.again = true
 		e.mu.Lock()
 		r := p.left[0]
-		l.started, l.told = time.Now(), 0 // each record is a call of its own
+		l.started, l.told = e.world.Now(), 0 // each record is a call of its own
 		e.mu.Unlock()
 		told := discardOf(&r, record)
-		began := time.Now()
+		began := e.world.Now()
 		dropped, err := false, l.TakenAway() // while hooks were told of the record before, or earlier
 		if err == nil {
 			dropped, err = e.world.Deliver(l.Ctx, record, r)
 		}
-		more = e.delivered(l, p, dropped, told, err, time.Since(began))
+		more = e.delivered(l, p, dropped, told, err, e.world.Now().Sub(began))
 	}
 }
 
@@ -79,7 +80,7 @@ func (e *Engine) delivered(l *lease, p *part, dropped bool, told DiscardEvent, e
 
 	e.mu.Lock()
 	defer e.unlock()
-	now := time.Now()
+	now := e.world.Now()
 	e.progress = now
 	lane, r := p.lane, &p.left[0]
 	cut := err != nil && l.TakenAway() != nil

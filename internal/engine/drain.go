@@ -2,6 +2,7 @@ package engine
 
 import (
 	"context"
+	"slices"
 	"time"
 )
 
@@ -24,10 +25,25 @@ func (e *Engine) DrainAll(ctx context.Context, cause error) (cancelled int) {
 // they settled, and give up the rest.
 func (e *Engine) drain(ctx context.Context, lanes func() []*lane, cause error) (cancelled int) {
 	e.mu.Lock()
-	// Nobody waits again for a lane that was given up by an earlier drain: its
-	// call ignores that its context ended.
-	var ours []*lane
-	for _, l := range lanes() {
+	ours := e.endLanes(lanes())
+	e.awaitCalls(ctx, ours)
+	if cancelled = e.cancelCalls(ours, cause); cancelled > 0 {
+		// Most functions return at once when their context ends, and what
+		// they say then still counts.
+		grace, done := context.WithTimeout(context.WithoutCancel(ctx), cancelGrace)
+		e.awaitCalls(grace, ours)
+		done()
+	}
+	e.shelveAll(ours)
+	e.unlock()
+	return cancelled
+}
+
+// endLanes begins a drain: it starts nothing more for the lanes. It returns those
+// that are to be waited for. Nobody waits again for a lane that was given up by an
+// earlier drain: its call ignores that its context ended.
+func (e *Engine) endLanes(lanes []*lane) (ours []*lane) {
+	for _, l := range lanes {
 		if l.dead {
 			continue
 		}
@@ -39,23 +55,26 @@ func (e *Engine) drain(ctx context.Context, lanes func() []*lane, cause error) (
 			e.shelve(l)
 		}
 	}
-	e.awaitCalls(ctx, ours)
+	return ours
+}
+
+// cancelCalls cancels what runs for the lanes, and returns how many calls that
+// are.
+func (e *Engine) cancelCalls(lanes []*lane, cause error) int {
 	calls := map[*lease]bool{}
-	for _, l := range ours {
+	for _, l := range lanes {
 		if l.state == laneLeased {
 			c := e.busy[l.ID]
 			calls[c] = true
 			c.Cancel(cause)
 		}
 	}
-	if len(calls) > 0 {
-		// Most functions return at once when their context ends, and what
-		// they say then still counts.
-		grace, done := context.WithTimeout(context.WithoutCancel(ctx), cancelGrace)
-		e.awaitCalls(grace, ours)
-		done()
-	}
-	for _, l := range ours {
+	return len(calls)
+}
+
+// shelveAll ends a drain. A lane whose call goes on is dead.
+func (e *Engine) shelveAll(lanes []*lane) {
+	for _, l := range lanes {
 		if l.state == laneLeased {
 			l.dead = true
 			e.died.fire()
@@ -63,19 +82,13 @@ func (e *Engine) drain(ctx context.Context, lanes func() []*lane, cause error) (
 			e.shelve(l)
 		}
 	}
-	e.unlock()
-	return len(calls)
 }
 
 // awaitCalls gives up the lock until no call runs for any of the lanes, or
 // until ctx ends.
 func (e *Engine) awaitCalls(ctx context.Context, lanes []*lane) {
 	for {
-		running := false
-		for _, l := range lanes {
-			running = running || l.state == laneLeased
-		}
-		if !running || ctx.Err() != nil {
+		if !called(lanes) || ctx.Err() != nil {
 			return
 		}
 		changed := e.changed.wait()
@@ -86,6 +99,11 @@ func (e *Engine) awaitCalls(ctx context.Context, lanes []*lane) {
 		}
 		e.mu.Lock()
 	}
+}
+
+// called reports whether a call runs for any of the lanes.
+func called(lanes []*lane) bool {
+	return slices.ContainsFunc(lanes, func(l *lane) bool { return l.state == laneLeased })
 }
 
 // cancelGrace is how long a cancelled call has to return before it counts as
@@ -119,7 +137,7 @@ func (e *Engine) StuckCalls() []CallEvent {
 		e.mu.Lock()
 	}
 	var stuck []CallEvent
-	now := time.Now()
+	now := e.world.Now()
 	for l := range e.leases {
 		running, _ := l.ran(now)
 		stuck = append(stuck, l.running(running, context.Cause(l.Ctx)))

@@ -23,7 +23,7 @@ func (e *Engine) end(l *lease, v plan.Verdict) {
 	v, w := e.consult(l, v)
 
 	e.mu.Lock()
-	now := time.Now()
+	now := e.world.Now()
 	took, _ := l.ran(now)
 	e.pool.End(l.poller, now)
 	e.tally(l, v, took, now)
@@ -93,7 +93,7 @@ func (e *Engine) consult(l *lease, v plan.Verdict) (_ plan.Verdict, w wait) {
 		return v, wait{} // nothing waits
 	}
 	e.mu.Lock()
-	backoff, now := e.cfg.Backoff, time.Now()
+	backoff, now := e.cfg.Backoff, e.world.Now()
 	v = e.weigh(l, v, now)
 	w.round = max(1, e.throttles)
 	if !e.throttledUntil.After(now) {

@@ -104,6 +104,12 @@ func New(c *Settings, out World, w Watcher, base context.Context) *Engine {
 		GateBell: NewBell(), ScaleBell: NewBell(), timeBell: NewBell(),
 		repause: func() {}, resize: func() {},
 	}
+	if e.world.Now == nil {
+		e.world.Now = time.Now
+	}
+	if e.world.Go == nil {
+		e.world.Go = func(f func()) { go f() }
+	}
 	e.Books = Books{engine: e, Bell: NewBell(), refusals: map[partition.ID]uncommitted{}}
 	return e
 }
@@ -160,7 +166,7 @@ func (e *Engine) KeepTime(ctx context.Context) {
 	timer := time.NewTimer(time.Hour)
 	defer timer.Stop()
 	for {
-		now := time.Now()
+		now := e.world.Now()
 		e.mu.Lock()
 		e.due(now)
 		e.kick(now)
@@ -170,7 +176,7 @@ func (e *Engine) KeepTime(ctx context.Context) {
 		if next.IsZero() {
 			timer.Stop()
 		} else {
-			timer.Reset(time.Until(next))
+			timer.Reset(next.Sub(e.world.Now()))
 		}
 		select {
 		case <-ctx.Done():

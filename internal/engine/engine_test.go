@@ -1402,7 +1402,7 @@ func (d *driver) giveUp(tp partition.ID, most time.Duration) {
 			return ours
 		}, ErrRevoked)
 		d.e.mu.Lock()
-		d.e.kill(ours[0], ErrRevoked)
+		d.e.kill(ours[0], ErrRevoked, time.Now())
 		d.e.unlock()
 		d.mu.Lock()
 		defer d.mu.Unlock()

@@ -2,7 +2,6 @@ package engine
 
 import (
 	"context"
-	"time"
 )
 
 // Hold is why nothing is leased and nothing polled.
@@ -32,7 +31,7 @@ func (e *Engine) ResumeFrom(h Hold) {
 	if h == HoldHalt {
 		e.evidence.ForgetRefusals() // it is given its time again
 	}
-	e.kick(time.Now())
+	e.kick(e.world.Now())
 	e.GateBell.Ring()
 	e.timeBell.Ring()
 }

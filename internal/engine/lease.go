@@ -77,7 +77,7 @@ func (e *Engine) worker(first bool) {
 	}()
 	for {
 		e.mu.Lock()
-		now := time.Now()
+		now := e.world.Now()
 		if first {
 			e.spawning, first = false, false
 		}

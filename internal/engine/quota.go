@@ -144,7 +144,7 @@ func (e *Engine) Pauses() map[partition.ID]bool {
 	e.mu.Lock()
 	defer e.unlock()
 	var tps map[partition.ID]bool
-	yields := e.yields(time.Now())
+	yields := e.yields(e.world.Now())
 	for tp, l := range e.lanes {
 		if l.paused || l.gone || l.unplaced || l.unreadable != nil || l.skipping != nil || yields && !l.pushedAside() {
 			if tps == nil {

@@ -24,7 +24,7 @@ type Unreadable struct {
 // again; to is -1 otherwise.
 func (e *Engine) Said(tp partition.ID, err error, to int64) {
 	err = guard.Keep(err)
-	now := time.Now()
+	now := e.world.Now()
 	e.mu.Lock()
 	defer e.unlock()
 	l := e.lanes[tp]

@@ -179,7 +179,7 @@ func TestRetentionTakesWhatCannotBeRead(t *testing.T) {
 func TestALatePlacementIsOfItsLane(t *testing.T) {
 	e := oneLane(succeeds)
 	e.mu.Lock()
-	e.kill(e.lanes[orders0], ErrRevoked)
+	e.kill(e.lanes[orders0], ErrRevoked, time.Now())
 	e.unlock()
 	e.Assign([]partition.ID{orders0}, time.Now())
 	e.Postpone([]partition.ID{orders0})
@@ -209,7 +209,7 @@ func TestALatePlacementIsOfItsLane(t *testing.T) {
 func TestAPartitionOfATopicThatSeemedGoneIsPlaced(t *testing.T) {
 	e := oneLane(succeeds)
 	e.mu.Lock()
-	e.kill(e.lanes[orders0], ErrRevoked)
+	e.kill(e.lanes[orders0], ErrRevoked, time.Now())
 	e.unlock()
 	e.Assign([]partition.ID{orders0}, time.Now())
 	e.Postpone([]partition.ID{orders0})

@@ -2,6 +2,7 @@ package engine
 
 import (
 	"context"
+	"time"
 
 	"github.com/twmb/franz-go/pkg/kgo"
 
@@ -30,4 +31,11 @@ type World struct {
 	// Halted is told that the function halted the Mapping, and with what. The
 	// engine starts nothing more by then.
 	Halted func(error)
+
+	// Now says what time it is, and Go runs what takes a record to Deliver on a
+	// goroutine of its own, without the lock. They are time.Now and a go statement
+	// if they are nil: the engine has no other clock, so that a test that has its
+	// own drives it step by step.
+	Now func() time.Time
+	Go  func(func())
 }
