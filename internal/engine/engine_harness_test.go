@@ -122,7 +122,8 @@ func failure(record int) plan.Failure {
 // A recorder is a watcher that passes on what it is told, as the name of the
 // event and its arguments. It has the problems.
 type recorder struct {
-	told func(event string, args ...any) // nil for nobody
+	told  func(event string, args ...any) // nil for nobody
+	calls bool                            // it wants calls and polls too
 
 	mu    sync.Mutex // a leaf
 	known map[string]Trouble
@@ -192,8 +193,8 @@ func (r *recorder) AnyTrouble() bool {
 	return len(r.known) > 0
 }
 
-func (r *recorder) WantsPolls() bool     { return r.told != nil }
-func (r *recorder) WantsCalls() bool     { return r.told != nil }
+func (r *recorder) WantsPolls() bool     { return r.calls }
+func (r *recorder) WantsCalls() bool     { return r.calls }
 func (r *recorder) Logs(slog.Level) bool { return false }
 func (r *recorder) AskLevel()            {}
 

@@ -3,7 +3,6 @@ package engine
 import (
 	"runtime"
 	"testing"
-	"time"
 	"weak"
 
 	"github.com/twmb/franz-go/pkg/kgo"
@@ -16,10 +15,10 @@ import (
 // TestLastResponseIsKept: the last response stays alive until the next one was
 // polled, so that the collector finds the same each time.
 func TestLastResponseIsKept(t *testing.T) {
-	d := newDriver(1)
+	d := newDriver(1, nil)
 	defer d.stop()
 	tp := partition.ID{Topic: "orders", Partition: 0}
-	e, now := d.e, time.Now()
+	e, now := d.e, d.now
 	e.memory.SetBudget(32 << 20)
 	// poll hands over a response, has all of it settled, and returns whether
 	// it is still there.
@@ -56,7 +55,7 @@ func TestLastResponseIsKept(t *testing.T) {
 			t.Errorf("%s: the response is alive: %v", what, alive)
 		}
 	}
-	e.Place([]Placement{{ID: tp}}, time.Now())
+	e.Place([]Placement{{ID: tp}}, now)
 
 	first := poll(0, memory.KeepLeast+8)
 	is("nothing came after it", first(), true)

@@ -3,7 +3,6 @@ package engine
 import (
 	"fmt"
 	"testing"
-	"time"
 
 	"github.com/twmb/franz-go/pkg/kgo"
 
@@ -14,11 +13,11 @@ import (
 // TestLanesYield to one of which nothing comes, because others use the
 // allowance up; but not for ever, because its broker may be gone.
 func TestLanesYieldToOneThatIsPushedAside(t *testing.T) {
-	d := newDriver(1)
+	d := newDriver(1, nil)
 	defer d.stop()
-	e, now := d.e, time.Now()
+	e, now := d.e, d.now
 	a, b := partition.ID{Topic: "orders", Partition: 0}, partition.ID{Topic: "orders", Partition: 1}
-	e.Place([]Placement{{ID: a}, {ID: b}}, time.Now())
+	e.Place([]Placement{{ID: a}, {ID: b}}, now)
 	poll := func(brings bool) {
 		p := kgo.FetchPartition{Partition: 1, HighWatermark: 1}
 		if p.Err = fmt.Errorf("the client says: %w", memory.ErrRefused); brings {
