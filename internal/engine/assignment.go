@@ -213,7 +213,7 @@ func (e *Engine) ReviewTopic(name string, fate topicFate) {
 func (e *Engine) reset(l *lane, to int64, err error, now time.Time) *lane {
 	from := l.next
 	n := newLane(l.ID)
-	n.committed, n.end, n.endAt, n.logStart = l.committed, l.end, l.endAt, l.logStart
+	n.committed, n.offered, n.end, n.endAt, n.logStart = l.committed, l.offered, l.end, l.endAt, l.logStart
 	at, lowered := to, false
 	if l.next >= 0 {
 		at = min(to, l.settled.Frontier())
@@ -238,7 +238,7 @@ func (e *Engine) reset(l *lane, to int64, err error, now time.Time) *lane {
 	e.kill(l, ErrRevoked, now)
 	e.lanes[n.ID] = n
 	switch {
-	case n.committed > at:
+	case max(n.committed, n.offered) > at:
 		n.anchor = true // backward, so that a crash does not skip what is read again
 		e.markDirty(n)
 		e.Books.Bell.Ring()

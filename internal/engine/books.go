@@ -74,6 +74,7 @@ func (b *Books) Frontiers(now time.Time) []Frontier {
 		if l.dead || at < 0 || at == l.committed && !l.anchor {
 			continue
 		}
+		l.offered = max(l.offered, at)
 		fs = append(fs, Frontier{l.ID, at, l.leaderEpoch, l})
 	}
 	b.dirty = b.dirty[:0]
@@ -122,7 +123,7 @@ func (b *Books) Committed(fs []Frontier, answers []CommitAnswer, took time.Durat
 		} else if l.committed < 0 && !l.anchor {
 			e.counts.Committed += f.At - l.start
 		}
-		l.committed, l.anchor = f.At, false
+		l.committed, l.offered, l.anchor = f.At, -1, false
 	}
 	b.review(now)
 	if len(offsets)+len(failed) == 0 {

@@ -7,6 +7,7 @@ import (
 	"io"
 	"iter"
 	"runtime"
+	"runtime/debug"
 	"slices"
 	"strconv"
 	"strings"
@@ -62,11 +63,12 @@ func (d *driver) waitWithin(ctx context.Context, most time.Duration) error {
 // it may end, for some time.
 type leaving struct {
 	partition.ID
-	lane      *lane
-	waited    []*lane // for whose calls it waits
-	epoch     int
-	until     time.Time
-	cancelled bool
+	lane   *lane
+	waited []*lane // for whose calls it waits
+	epoch  int
+	until  time.Time
+	stage  int           // what is next: to cancel calls, to end the drain, or to give it up
+	flush  time.Duration // how long the last commit takes
 }
 
 // giveUp revokes a partition. It may be lost meanwhile, and come back.
@@ -75,7 +77,7 @@ func (d *driver) giveUp(tp partition.ID, most time.Duration) {
 	n.draining = true
 	d.e.mu.Lock()
 	l := d.e.lanes[tp]
-	d.leaving = append(d.leaving, &leaving{ID: tp, lane: l, waited: d.e.endLanes([]*lane{l}), epoch: n.epoch, until: d.now.Add(most)})
+	d.leaving = append(d.leaving, &leaving{ID: tp, lane: l, waited: d.e.endLanes([]*lane{l}), epoch: n.epoch, until: d.now.Add(most), flush: time.Duration(d.rng.IntN(3)) * time.Second / 2})
 	d.e.unlock()
 }
 
@@ -83,38 +85,55 @@ func (d *driver) giveUp(tp partition.ID, most time.Duration) {
 func (d *driver) leave(v *leaving) bool {
 	d.e.mu.Lock()
 	defer d.e.unlock()
-	if called(v.waited) && v.until.After(d.now) {
-		return false
-	}
-	if !v.cancelled {
-		v.cancelled = true
-		if d.e.cancelCalls(v.waited, ErrRevoked) > 0 {
-			v.until = d.now.Add(cancelGrace)
+	n := d.lanes[v.ID]
+	switch v.stage {
+	case 0:
+		if called(v.waited) && v.until.After(d.now) {
 			return false
 		}
+		if v.stage = 1; d.e.cancelCalls(v.waited, ErrRevoked) > 0 {
+			v.until = d.now.Add(cancelGrace)
+		}
+	case 1:
+		if called(v.waited) && v.until.After(d.now) {
+			return false
+		}
+		if called(v.waited) && n.epoch == v.epoch {
+			n.epoch++ // its call goes on, and counts no more
+			v.epoch++
+		}
+		d.e.shelveAll(v.waited)
+		v.stage, v.until = 2, d.now.Add(v.flush)
+	case 2:
+		if v.until.After(d.now) {
+			return false
+		}
+		d.e.kill(v.lane, ErrRevoked, d.now)
+		if n.epoch == v.epoch {
+			n.lose()
+		}
+		v.stage = 3
 	}
-	d.e.shelveAll(v.waited)
-	d.e.kill(v.lane, ErrRevoked, d.now)
-	if n := d.lanes[v.ID]; n.epoch == v.epoch {
-		n.lose()
-	}
-	return true
+	return v.stage == 3
 }
 
 // settle lets go on what need not wait, until all of it waits.
 func (d *driver) settle() {
-	for {
-		n := len(d.leaving)
-		d.leaving = slices.DeleteFunc(d.leaving, d.leave)
-		i := slices.IndexFunc(d.deliveries, func(t *delivery) bool { return !t.waits(d.now) })
-		if i >= 0 {
+	for moved := true; moved; {
+		moved = false
+		for _, v := range slices.Clone(d.leaving) {
+			was := v.stage
+			if d.leave(v) {
+				d.leaving = slices.DeleteFunc(d.leaving, func(o *leaving) bool { return o == v })
+			}
+			moved = moved || v.stage != was
+		}
+		if i := slices.IndexFunc(d.deliveries, func(t *delivery) bool { return !t.waits(d.now) }); i >= 0 {
 			t := d.deliveries[i]
-			d.delivering = t
+			d.delivering, moved = t, true
 			if _, more := t.goOn(); !more {
 				d.deliveries = slices.DeleteFunc(d.deliveries, func(o *delivery) bool { return o == t })
 			}
-		} else if len(d.leaving) == n {
-			return
 		}
 	}
 }
@@ -152,16 +171,18 @@ func allSteps(n int) (steps []int) {
 	return steps
 }
 
-// scenario runs one, and returns what did not hold. Each step is judged, and what
+// runScenario runs one, and returns what did not hold. Each step is judged, and what
 // would be committed after it. It writes down what happens, if w is not nil.
 func runScenario(seed uint64, steps []int, w io.Writer, also func(*driver)) (d *driver, err error) {
 	d = newDriver(seed, w)
 	d.also = also
 	defer func() {
 		if v := recover(); v != nil {
-			err, _ = v.(error)
-			if _, bug := v.(runtime.Error); bug || err == nil {
+			if err, _ = v.(error); err == nil {
 				panic(v)
+			}
+			if bug, is := v.(runtime.Error); is {
+				err = fmt.Errorf("%w\n%s", bug, debug.Stack())
 			}
 			// The engine may be locked; nobody uses it any more.
 		}

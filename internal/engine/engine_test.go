@@ -50,16 +50,17 @@ type driver struct {
 
 	lanes   map[partition.ID]*naiveLane
 	calls   []*naiveCall
-	sending []Frontier  // a commit that is on its way
-	fresh   int         // records of first attempts
-	told    int         // records that a destination took
-	reread  int         // calls with records that had been changed
-	passed  int         // batches that could not be read
-	lost    int         // offsets that were told as taken by retention
-	ill     bool        // the first partition is throttled more often than not
-	blamed  int         // parts of calls whose throttle was a failure
-	story   []bool      // what became of calls: true is an answer, false a new throttle
-	refused []time.Time // refusals in a row
+	sending []Frontier     // a commit that is on its way
+	answers []CommitAnswer // and what became of it, once it was sent
+	fresh   int            // records of first attempts
+	told    int            // records that a destination took
+	reread  int            // calls with records that had been changed
+	passed  int            // batches that could not be read
+	lost    int            // offsets that were told as taken by retention
+	ill     bool           // the first partition is throttled more often than not
+	blamed  int            // parts of calls whose throttle was a failure
+	story   []bool         // what became of calls: true is an answer, false a new throttle
+	refused []time.Time    // refusals in a row
 }
 
 // A naiveLane is a partition.
@@ -1176,8 +1177,8 @@ func (d *driver) judgeStep() {
 			continue
 		}
 		d.judgeFrontier(tp, n, l.frontier(), "the frontier")
-		if !l.dead && !l.dirty && !l.anchor && l.frontier() != l.committed && !d.isSending(l) {
-			d.wrong("%v: the frontier is %d, %d is committed, and nobody will commit it", tp, l.frontier(), l.committed)
+		if at := l.frontier(); !l.dead && !l.dirty && !l.anchor && (at != l.committed || int(at) != n.committed) && !d.isSending(l) {
+			d.wrong("%v: the frontier is %d, %d is committed (%d), and nobody will commit it", tp, at, l.committed, n.committed)
 		}
 	}
 	for _, call := range d.calls {
@@ -1200,7 +1201,7 @@ func (d *driver) judgeStep() {
 		d.judgeCommit(l, int(at))
 	}
 	for _, f := range d.sending {
-		if !f.lane.dead && f.At <= f.lane.frontier() {
+		if d.answers == nil && !f.lane.dead && f.At <= f.lane.frontier() {
 			d.judgeCommit(f.lane, int(f.At))
 		}
 	}
@@ -1238,29 +1239,34 @@ func (d *driver) judgeFrontier(tp partition.ID, n *naiveLane, got int64, what st
 	}
 }
 
-// commit puts a commit together, or sends the one that was, which may have
-// stood still for as long as anything.
+// commit puts a commit together, or sends the one that was, or answers it. Each may
+// stand still for as long as anything, and what has an error may have been committed.
 func (d *driver) commit() {
-	if d.sending == nil {
-		d.sending = d.e.Books.Frontiers(d.now)
-		return
-	}
 	fs := d.sending
-	d.sending = nil
-	answers := make([]CommitAnswer, len(fs))
-	for i, f := range fs {
-		if !d.e.Books.MayCommit(f) {
-			answers[i].Unsent = true
-			continue
+	switch {
+	case fs == nil:
+		d.sending = d.e.Books.Frontiers(d.now)
+	case d.answers == nil:
+		d.answers = make([]CommitAnswer, len(fs))
+		for i, f := range fs {
+			if !d.e.Books.MayCommit(f) {
+				d.answers[i].Unsent = true
+				continue
+			}
+			d.judgeCommit(f.lane, int(f.At))
+			said := d.rng.IntN(10)
+			if said < 2 {
+				d.answers[i].Err = errors.New("no")
+			}
+			if said > 0 {
+				d.lanes[f.ID].committed = int(f.At)
+			}
 		}
-		d.judgeCommit(f.lane, int(f.At))
-		if d.rng.IntN(5) == 0 {
-			answers[i].Err = errors.New("no")
-		} else {
-			d.lanes[f.ID].committed = int(f.At)
-		}
+	default:
+		answers := d.answers
+		d.sending, d.answers = nil, nil
+		_ = d.e.Books.Committed(fs, answers, 0, d.now)
 	}
-	_ = d.e.Books.Committed(fs, answers, 0, d.now)
 }
 
 // step does something.
@@ -1297,10 +1303,15 @@ func (d *driver) step() {
 		d.giveUp(tp, time.Duration(d.rng.Int64N(int64(10*time.Second))))
 	case op == 21 && gets:
 		// The client can assign again what it never took away. Nothing begins
-		// anew, since it may not bring again what it brought already.
-		at := n.frontier()
+		// anew, since it may not bring again what it brought already. Where it
+		// brought nothing yet it is where the group is.
+		was := d.e.lanes[tp].next
 		d.e.Assign([]partition.ID{tp}, d.now)
-		d.e.Place([]Placement{{ID: tp, At: int64(at), LeaderEpoch: -1, Committed: true}}, d.now)
+		d.e.Place([]Placement{{ID: tp, At: int64(n.committed), LeaderEpoch: -1, Committed: true}}, d.now)
+		if d.e.lanes[tp].next < was {
+			n.anew(n.committed)
+			d.position(tp)
+		}
 	case op == 22 && gets:
 		d.goBack(tp)
 	case op == 23 || op == 24:
@@ -1389,7 +1400,7 @@ func (d *driver) finish() {
 	for len(d.calls) > 0 {
 		d.end(0, plan.Verdict{}, nil, nil)
 	}
-	if d.sending != nil {
+	for d.sending != nil {
 		d.commit()
 	}
 	left := true

@@ -69,8 +69,12 @@ type lane struct {
 	leaderEpoch int32 // the newest of what was settled: see settle
 
 	committed int64 // -1 if the group has no commit, as far as is known
-	dirty     bool  // the frontier is to be committed
-	anchor    bool  // commit even a frontier that did not move
+	// offered is the furthest that the committer got of it, or of the lane before,
+	// since the group said what it has: it may have that, whatever was answered. -1
+	// for nothing.
+	offered int64
+	dirty   bool // the frontier is to be committed
+	anchor  bool // commit even a frontier that did not move
 
 	end      int64 // the end of the partition, -1 while unknown
 	endAt    time.Time
@@ -199,7 +203,7 @@ type piece struct {
 func (p *part) to() int64 { return p.records[len(p.records)-1].Offset + 1 }
 
 func newLane(tp partition.ID) *lane {
-	return &lane{ID: tp, next: -1, taken: -1, committed: -1, end: -1, logStart: -1, stoodAt: -1, leaderEpoch: -1, heapIdx: -1, fruitlessEnd: -1}
+	return &lane{ID: tp, next: -1, taken: -1, committed: -1, offered: -1, end: -1, logStart: -1, stoodAt: -1, leaderEpoch: -1, heapIdx: -1, fruitlessEnd: -1}
 }
 
 // place says where the lane begins. Nothing has arrived yet.

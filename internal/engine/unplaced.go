@@ -38,6 +38,10 @@ func (e *Engine) Place(ps []Placement, now time.Time) {
 			}
 			continue
 		}
+		if l != nil && l.anchor && p.Committed && p.At > l.next {
+			e.rewind(l) // the group does not know yet that it went back
+			continue
+		}
 		if l == nil || l.next > l.start || l.rereading() {
 			continue
 		}
