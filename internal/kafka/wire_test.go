@@ -23,7 +23,7 @@ func (same) Decompress(src []byte, _ kgo.CompressionCodecType) ([]byte, error) {
 func usedUp(tp partition.ID) *memory.Wire {
 	w := memory.NewAccount(1 << 30).Wire()
 	wireHooks{w}.OnFetchBatchRead(kgo.BrokerMetadata{NodeID: 1}, tp.Topic, tp.Partition,
-		kgo.FetchBatchMetrics{NumRecords: 1, CompressedBytes: 1 << 10, UncompressedBytes: 1 << 40, CompressionType: 4})
+		kgo.FetchBatchMetrics{NumRecords: 1, CompressedBytes: 1 << 10, UncompressedBytes: 1 << 30, CompressionType: 4})
 	return w
 }
 
