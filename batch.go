@@ -125,9 +125,8 @@ func (b *Batch) ByPartition() iter.Seq2[TopicPartition, []*kgo.Record] {
 	}
 }
 
-// SettledOf returns which records of a batch a call settles that got this
-// context and this batch and returned this error: those that do not come again
-// for it. It is for an [Invoker] that wraps another one and acts on what is done
+// SettledOf returns the records of b that are settled once a call with ctx and b
+// has returned err: those that do not come again for it. It is for an [Invoker] that wraps another one and acts on what is done
 // with: counts it, remembers it to drop repeats, ends its traces. The engine uses
 // the same code.
 //

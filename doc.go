@@ -30,7 +30,7 @@
 // # What it promises
 //
 // Within one process, a partition has at most one batch in flight. The next one
-// starts only after the last one is settled as a whole, so order holds. An offset
+// starts only after the previous one is settled as a whole, so order holds. An offset
 // is committed only after every record below it is settled, so nothing that was
 // read is lost: what was in flight when a process died comes again. Functions must
 // tolerate seeing a record twice.
@@ -48,7 +48,7 @@
 // # What it gives up
 //
 // Nothing, unless you say so. [WithMaxRetries] and [WithMaxRecordAge] set limits,
-// [Permanent] gives up records by name, and [WithBisect] makes sure that a batch is
+// [Permanent] gives up the records that it is said of, and [WithBisect] makes sure that a batch is
 // not given up because of one record. A record that is given up goes to a
 // [Destination] and is settled only when the destination has taken it. [Drop]
 // throws it away. Package kafkadest has a destination that is a Kafka topic.
@@ -57,7 +57,7 @@
 //
 // [Mapping.State], [Mapping.Ready] and [Mapping.Healthy] are for people and
 // probes, [Mapping.Stats] is for metrics, [Hooks] report everything as it happens,
-// and [log/slog] gets what somebody should know. A lag that could not be measured
+// and [log/slog] gets what an operator should know. A lag that could not be measured
 // is unknown, never zero.
 //
 // # What you test
@@ -73,9 +73,10 @@
 //   - settled: handled, or otherwise done with. Offsets are committed only
 //     behind settled records.
 //   - frontier: the offset below which every record of a partition is settled.
-//   - lag: the end of a partition less its frontier.
+//   - lag: the end of a partition minus its frontier.
 //   - discard: a record that is given up.
 //   - halt: the Mapping stops itself, because the function said that going on
 //     makes no sense, or refuses every call.
-//   - throttle: the function was not reached. That is not an attempt.
+//   - throttle: the function did not take the call. That is not an attempt, unless
+//     there is evidence that it is about the records: see [Throttled].
 package esm

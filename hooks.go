@@ -176,7 +176,7 @@ func (g *Gap) MarshalText() ([]byte, error) { return []byte(guard.Text(g)), nil 
 // Unwrap returns what is wrong.
 func (g *Gap) Unwrap() error { return g.Err }
 
-// A Poll is what a poll brought, or what stands in its way.
+// A Poll reports what one poll brought, or that memory keeps the Mapping from polling.
 type Poll struct {
 	Mapping string
 	// Partitions and Records are how many came, and Bytes is the size of keys,
@@ -190,8 +190,8 @@ type Poll struct {
 	Reserve int64
 }
 
-// An Invocation is one call of the function, or of a [Destination] where that
-// hangs.
+// An Invocation is one call of the function; where it is said to hang, also of a
+// [Destination].
 type Invocation struct {
 	Mapping string
 	BatchID string
@@ -217,7 +217,7 @@ type Invocation struct {
 	Batch *Batch `json:"-"`
 }
 
-// A Commit is what was committed.
+// A Commit reports one commit: which offsets, how long it took, and its error.
 type Commit struct {
 	Mapping string
 	// Offsets are those that were committed.

@@ -14,7 +14,7 @@ import (
 	"github.com/seed429fd032/esm/internal/guard"
 )
 
-// Unlimited is for options that take a limit which can be none.
+// Unlimited, as the value of an option that sets a limit, means no limit.
 const Unlimited = -1
 
 // An Option changes a setting of a [Mapping] from its default. Options only
@@ -89,7 +89,7 @@ func defaults(group string) config {
 	}
 }
 
-// WithMinPollers sets how few pollers there are at least in this process: 1 to
+// WithMinPollers sets the lower bound on the pollers of this process: 1 to
 // 200, default 1. Never more than assigned partitions are used. Can be
 // updated. (AWS: ProvisionedPollerConfig.MinimumPollers.)
 func WithMinPollers(n int) Option {
@@ -213,7 +213,7 @@ func WithMaxRecordAge(d time.Duration) Option {
 // BisectBatchOnFunctionError.)
 func WithBisect(on bool) Option { return option(func(c *config) { c.Bisect = on }) }
 
-// WithDestination sets where records go that are given up. Default: none, and
+// WithDestination sets where records that are given up go. Default: none, and
 // then none is: what [Permanent] and [TooLarge] say of single records counts as
 // a failure. [Drop] throws them away. Can be updated, even to nil: what was
 // given up by then waits for another. (AWS: DestinationConfig.OnFailure.)

@@ -31,7 +31,7 @@ var (
 	ErrInvokeTimeout = errors.New("esm: the invocation took longer than its timeout")
 )
 
-// ErrThrottled is what every error made by [Throttled] is, for errors.Is.
+// ErrThrottled matches, with errors.Is, every error made by [Throttled] or [Busy].
 var ErrThrottled = errors.New("esm: the function is throttled")
 
 // Throttled says that the function was not reached because it is busy, and
@@ -64,7 +64,7 @@ func Throttled(after time.Duration, err error) error {
 	return &throttledError{max(after, 0), err, false}
 }
 
-// Busy is [Throttled] where that cannot be about the records, because nobody has
+// Busy is a [Throttled] that never counts against the records, because nobody has
 // looked at them: the function has no room, or nothing was sent to it. However
 // often the same records get it, it is no failure of theirs. (AWS Lambda's
 // TooManyRequestsException.)
@@ -93,8 +93,8 @@ func (e *throttledError) Unwrap() []error {
 	return []error{ErrThrottled, e.err}
 }
 
-// Halt says that going on makes no sense: the function was deleted, or may not
-// be called. The Mapping starts nothing more, lets what runs end, commits and
+// Halt makes an error that stops the whole Mapping, because going on makes no
+// sense: the function was deleted, or may not be called. The Mapping starts nothing more, lets what runs end, commits and
 // leaves the group, and [Mapping.Run] returns what the function returned: a
 // [*HaltError], with what was wrapped around it. With [WithPauseOnHalt] it
 // stays in the group and waits for [Mapping.Resume].
@@ -106,9 +106,10 @@ func (e *throttledError) Unwrap() []error {
 // of the kind by somebody else says [Refused].
 func Halt(err error) error { return &HaltError{Err: err} }
 
-// Refused says that the function, or what stands before it, refuses the call, and
-// that each later call will be refused too, as far as the answer goes: it does not
-// exist, or may not be called. It is a [Halt] if all calls are refused for a
+// Refused makes an error that halts the Mapping if every call is refused for a
+// minute, and is a throttle until then. It says that the function, or what stands
+// before it, refuses the call, and that each later call will be refused too, as far
+// as the answer goes: it does not exist, or may not be called. It is a [Halt] if all calls are refused for a
 // minute, or for twice the time that a call takes on average: nothing is
 // answered, with success or with a failure, from the first refusal to the last,
 // with less than that between them. Until then, and as long as
@@ -142,8 +143,8 @@ func (e *HaltError) MarshalText() ([]byte, error) { return []byte(guard.Text(e))
 // Unwrap returns the reason.
 func (e *HaltError) Unwrap() error { return e.Err }
 
-// Permanent says that trying again makes no sense: the records cannot be
-// handled, whatever is done. They are given up at once, and go to the
+// Permanent makes an error that gives records up, because trying again makes no
+// sense: they cannot be handled, whatever is done. They are given up at once, and go to the
 // Destination ([WithDestination]). Without one nothing is given up, and this is
 // a failure like any other. err is the reason, which may be nil.
 //
@@ -157,8 +158,8 @@ func (e *permanentError) Error() string { return withReason("esm: permanent fail
 
 func (e *permanentError) Unwrap() error { return e.err }
 
-// TooLarge says that the function, or the way to it, does not take a batch of
-// this size. The batch is tried again at once in two halves, and no attempt is
+// TooLarge makes an error by which an Invoker says that the function, or the way
+// to it, does not take a batch of this size. The batch is tried again at once in two halves, and no attempt is
 // counted. A single record that is too large is given up, as [Permanent] does.
 // err is the reason, which may be nil.
 func TooLarge(err error) error { return &tooLargeError{err} }
@@ -179,7 +180,7 @@ func withReason(what string, err error) string {
 // An Outcome is what became of one invocation.
 type Outcome int
 
-// OutcomeRunning is that of an [Invocation] that has not ended.
+// OutcomeRunning is the outcome of an [Invocation] that is still running.
 const OutcomeRunning Outcome = engine.OutcomeRunning
 
 const (
@@ -250,7 +251,7 @@ type Failures struct {
 	items []RecordFailure
 }
 
-// A RecordFailure is what an error says of one record: see [FailuresOf].
+// A RecordFailure is one record of a batch that failed, with its error: see [FailuresOf].
 type RecordFailure struct {
 	// What the record had in it when it was named.
 	TopicPartition

@@ -82,7 +82,7 @@ func EphemeralGroup() string {
 	return "esm-ephemeral-" + hex.EncodeToString(b[:])
 }
 
-// A StartingPosition is where a partition begins for which the consumer group
+// A StartingPosition says where to begin in partitions for which the consumer group
 // has no committed offset. It is never used for a partition that has one.
 type StartingPosition struct {
 	kind startKind

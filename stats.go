@@ -179,7 +179,7 @@ func (l Lag) MarshalJSON() ([]byte, error) {
 	return json.Marshal(shown)
 }
 
-// PartitionStats is what is known of one partition. Offsets are -1 where they
+// PartitionStats are the numbers of one assigned partition. Offsets are -1 where they
 // are unknown.
 type PartitionStats struct {
 	TopicPartition

@@ -25,7 +25,7 @@ import (
 // collected may be wrong when it is sent: the partition was lost, somebody
 // else went on with it, it came back, and the request is sent under the new
 // generation and rewinds the work of the other. Therefore each frontier is
-// looked at again in the moment before it is sent (mayCommit), and is dropped
+// looked at again in the moment before it is sent (MayCommit), and is dropped
 // if its lane is dead.
 type Books struct {
 	engine *Engine
@@ -62,7 +62,7 @@ func (e *Engine) markDirty(l *lane) {
 }
 
 // Frontiers takes the frontiers that are to be committed. If there are any, a
-// request is under way until committed is told what became of them.
+// request is under way until Committed is told what became of them.
 func (b *Books) Frontiers(now time.Time) []Frontier {
 	e := b.engine
 	e.mu.Lock()

@@ -13,7 +13,7 @@ import (
 
 // A Call is an invocation as the world outside of the engine sees it: what the
 // function gets, and what it said. It belongs to whoever calls the function until
-// world.invoke has returned.
+// World.Invoke has returned.
 type Call struct {
 	ID      string
 	Attempt int // 1 for the first

@@ -14,7 +14,7 @@ const (
 )
 
 // Hold keeps anything new from being read and invoked, for a reason that lasts
-// until resumeFrom ends it. When it returns, the poll that was under way is cut
+// until ResumeFrom ends it. When it returns, the poll that was under way is cut
 // short, and no other begins.
 func (e *Engine) Hold(h Hold) {
 	e.mu.Lock()

@@ -9,9 +9,9 @@ import (
 
 // A Permit says what the poll loop may do.
 type Permit struct {
-	// poll: poll, with ctx, and enqueue what comes.
+	// Poll: poll, with Ctx, and enqueue what comes.
 	Poll bool
-	// back: set the client to these positions, which evict says, and ask again.
+	// Back: set the client to these positions, which evict says, and ask again.
 	// Those that are to be nudged are to be set elsewhere before: the client does
 	// nothing about a partition that is where it is told to go.
 	Nudged, Back map[string]map[int32]kgo.EpochOffset
@@ -25,7 +25,7 @@ type Permit struct {
 
 // Permit says whether the poll loop may poll now, or is to set the client back.
 // buffered is how much memory the client's records take that are ready. If
-// something may be done, a poll is under way until end is called.
+// something may be done, a poll is under way until End is called.
 //
 // # The order
 //

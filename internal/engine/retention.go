@@ -22,7 +22,7 @@ import (
 //
 // A fetch says where the log starts, even one that brings no record: within one
 // poll. Where nothing is fetched, because the lane or the Mapping is paused or
-// memory is short, the brokers are asked: see sampleStarts.
+// memory is short, the brokers are asked: see askLag.
 //
 // # Once
 //

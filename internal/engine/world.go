@@ -11,9 +11,10 @@ import (
 )
 
 // A World is what the engine calls of what is not its own: user code, of which
-// it knows nothing. It is called without the lock, on goroutines that workers
-// counts. Each func isolates what it calls, and returns whatever becomes of
-// that; how long it takes is up to ctx and the user.
+// it knows nothing. Invoke, Deliver and Halted are called without the lock, on
+// goroutines that workers counts. The others run nobody's code, and may be called
+// with it. Each func isolates what it calls, and returns whatever becomes of that;
+// how long it takes is up to ctx and the user.
 type World struct {
 	// Unreadable makes an error of what cannot be read: a new one each time,
 	// because whoever gets it may write into it.
@@ -22,7 +23,7 @@ type World struct {
 	// does, it panics never. It may end the goroutine, if the function does; the
 	// verdict is filled in even then.
 	//
-	// It runs on a goroutine of the call's own. The verdict is made before it
+	// It runs on the goroutine of a worker. The verdict is made before it
 	// returns, since to make one may run methods of the user's.
 	Invoke func(*Call)
 	// Deliver gives a record of a portion to who takes what is given up, and

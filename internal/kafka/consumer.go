@@ -35,9 +35,9 @@ import (
 //
 // # Goroutines
 //
-// The poll loop, the committer, the lag sampler, the watchdog and the
-// timekeeper are started by start and waited for by close. Callbacks come on
-// goroutines of the client; close waits for them by closing it.
+// The poll loop, the committer, sampleLag, the watchdog, mend, placeLate and the
+// timekeeper of the engine are started by Start and waited for by Close. Callbacks
+// come on goroutines of the client; Close waits for them by closing it.
 type Consumer struct {
 	engine    *engine.Engine
 	watch     engine.Watcher // the engine's
