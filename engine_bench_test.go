@@ -42,7 +42,7 @@ func benchmarkEngine(b *testing.B, size int) {
 		}
 		return nil
 	})
-	out := engine.World{Invoke: (&caller{invoker: inv, watch: w}).invoke, Unreadable: newUnreadableError}
+	out := engine.World{Invoke: (&caller{invoker: inv, watch: w}).invoke, Unreadable: newTeller(w, &Source{}).unreadable}
 	e := engine.New(&c.Settings, out, newTeller(w, &Source{Group: "g"}), context.Background())
 	var ids []partition.ID
 	var polls kgo.Fetches

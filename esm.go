@@ -225,7 +225,9 @@ func (m *Mapping) onHalt(err error) {
 		m.beginStop(err, guard.Text(err))
 	}
 	m.mu.Unlock()
-	r.engine.Hold(engine.HoldHalt)
+	if r != nil { // or the start that was under way has failed meanwhile
+		r.engine.Hold(engine.HoldHalt)
+	}
 	m.holding.Unlock()
 	m.tell()
 }
@@ -406,6 +408,6 @@ func (m *Mapping) AppendPartitions(dst []PartitionStats) []PartitionStats {
 	if r == nil {
 		return dst
 	}
-	r.engine.Look(time.Now(), func(one *engine.Row) { dst = append(dst, partitionStatsOf(m.watch.name, one)) })
+	r.engine.Look(time.Now(), func(one *engine.Row) { dst = append(dst, partitionStatsOf(r.watch.name, one)) })
 	return dst
 }

@@ -70,8 +70,8 @@ func (m *Mapping) Start(ctx context.Context) error {
 	base := context.WithValue(context.WithoutCancel(ctx), invocationOf{m}, true)
 	w := newTeller(m.watch, &m.source)
 	discards := &deliveries{mapping: m.watch.name, source: &m.source, destination: func() Destination { return m.cfg.Load().destination }}
-	e := engine.New(&cfg.Settings, engine.World{Invoke: m.caller().invoke, Deliver: discards.deliver, Halted: m.onHalt, Unreadable: newUnreadableError}, w, base)
-	r := &run{engine: e, consumer: kafka.New(e, m.source.kafka(cfg)), scaling: startScaling(e, w, cfg.OnDemand), watch: w}
+	e := engine.New(&cfg.Settings, engine.World{Invoke: m.caller().invoke, Deliver: discards.deliver, Halted: m.onHalt, Unreadable: w.unreadable}, w, base)
+	r := &run{engine: e, consumer: kafka.New(e, m.source.kafka(cfg)), scaling: startScaling(e, w, m.cfg.Load), watch: w}
 	if m.paused {
 		e.Hold(engine.HoldPause) // with mu, since nobody else has the engine yet
 	}
@@ -264,7 +264,6 @@ func (m *Mapping) shutDown(stop *stopping, r *run) {
 	stop.doing.Store("leaving the group")
 	failed.Waiting, failed.LeaveErr = r.close(end)
 	failed.LeaveErr = guard.Keep(failed.LeaveErr)
-	failed.Waiting = append(failed.Waiting, r.watch.hanging()...)
 	for _, c := range e.StuckCalls() {
 		failed.Stuck = append(failed.Stuck, r.watch.invocation(c))
 	}

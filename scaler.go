@@ -20,6 +20,7 @@ import (
 type scaleLoop struct {
 	engine *engine.Engine
 	watch  *teller
+	config func() *config // as it was updated last
 	scaler *scaling.Scaler
 	cancel context.CancelFunc
 	done   chan struct{} // closed when the goroutine has ended
@@ -28,13 +29,13 @@ type scaleLoop struct {
 const scaleEvery = time.Second
 
 // startScaling begins to scale. cancel ends it.
-func startScaling(e *engine.Engine, w *teller, onDemand bool) *scaleLoop {
+func startScaling(e *engine.Engine, w *teller, c func() *config) *scaleLoop {
 	mode := scaling.Provisioned
-	if onDemand {
+	if c().OnDemand {
 		mode = scaling.OnDemand
 	}
 	ctx, cancel := context.WithCancel(context.Background())
-	l := &scaleLoop{engine: e, watch: w, scaler: scaling.New(mode), cancel: cancel, done: make(chan struct{})}
+	l := &scaleLoop{engine: e, watch: w, config: c, scaler: scaling.New(mode), cancel: cancel, done: make(chan struct{})}
 	go l.run(ctx)
 	return l
 }
@@ -64,7 +65,7 @@ func (l *scaleLoop) scale(now time.Time) {
 	}
 	d := l.scaler.Decide(s)
 	d.Mapping = l.watch.name
-	if tell := l.watch.Note("lag", tooSmall(d), now); tell != nil {
+	if tell := l.watch.Note("lag", tooSmall(d, l.config()), now); tell != nil {
 		tell()
 	}
 	e.Decided(d, now)
@@ -90,15 +91,15 @@ func (l *scaleLoop) ended(ctx context.Context) bool {
 }
 
 // tooSmall is the problem of a lag that grows under a setting.
-func tooSmall(d scaling.Decision) error {
+func tooSmall(d scaling.Decision, c *config) error {
 	option, is := "", 0
 	switch d.Short {
 	case scaling.MaxPollers:
-		option, is = "WithMaxPollers", d.Sample.Most
+		option, is = "WithMaxPollers", c.MaxPollers
 	case scaling.PollerByteRate:
-		option, is = "WithPollerByteRate", d.Sample.ByteRate
+		option, is = "WithPollerByteRate", c.PollerByteRate
 	case scaling.MaxConcurrency:
-		option, is = "WithMaxConcurrency", d.Sample.MaxConcurrency
+		option, is = "WithMaxConcurrency", c.MaxConcurrency
 	default:
 		return nil
 	}

@@ -279,6 +279,7 @@ type registry struct {
 // note books a problem, or with a nil error its end. It returns what it was
 // when that is news, and whether it is over.
 func (r *registry) note(with string, err error, now time.Time) (news *engine.Trouble, over bool) {
+	err = guard.Keep(err) // once, before anybody has it who may write into it
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	was := r.known[with]
@@ -361,7 +362,7 @@ func (m *Mapping) SkipUnreadable(tp TopicPartition, from int64) error {
 	return r.engine.Skip(partition.ID(tp), from, time.Now())
 }
 
-// newUnreadableError makes an error of what cannot be read of a partition.
-func newUnreadableError(id partition.ID, u *engine.Unreadable) error {
-	return &Gap{TopicPartition: TopicPartition(id), From: u.From, To: u.To, Err: u.Err}
+// unreadable makes an error of what cannot be read of a partition.
+func (t *teller) unreadable(id partition.ID, u *engine.Unreadable) error {
+	return &Gap{Mapping: t.name, TopicPartition: TopicPartition(id), From: u.From, To: u.To, Err: u.Err}
 }

@@ -238,8 +238,10 @@ func (e *Engine) reset(l *lane, to int64, err error, now time.Time) *lane {
 	e.kill(l, ErrRevoked, now)
 	e.lanes[n.ID] = n
 	switch {
-	case max(n.committed, n.offered) > at:
-		n.anchor = true // backward, so that a crash does not skip what is read again
+	case l.anchor, max(n.committed, n.offered) > at:
+		// Backward, so that a crash does not skip what is read again; or where to
+		// begin is to be written down, and was not.
+		n.anchor = true
 		e.markDirty(n)
 		e.Books.Bell.Ring()
 	case n.committed >= 0 && n.committed < at, n.committed < 0 && l.next >= 0 && at > l.start:

@@ -66,3 +66,18 @@ func TestAssignedAgainBeforeTheGroupKnowsThatItWentBack(t *testing.T) {
 		t.Errorf("the client is set to %v, and the frontier is %d", back, e.lanes[orders0].frontier())
 	}
 }
+
+// TestGoingBackKeepsTheStartThatIsToBeCommitted: of Latest, where to begin is
+// written down at once. It was not yet when the log of the broker turned out to be
+// shorter.
+func TestGoingBackKeepsTheStartThatIsToBeCommitted(t *testing.T) {
+	e := oneLane(succeeds, batchesOf(10))
+	id := partition.ID{Topic: orders0.Topic, Partition: orders0.Partition + 1}
+	e.Assign([]partition.ID{id}, time.Now())
+	e.Place([]Placement{{ID: id, At: 10, LeaderEpoch: -1, Anchor: true}}, time.Now())
+	e.Diverged(id, 7, nil, time.Now())
+	fs := e.Books.Frontiers(time.Now())
+	if len(fs) != 1 || fs[0].ID != id || fs[0].At != 7 {
+		t.Errorf("%+v is sent", fs)
+	}
+}

@@ -122,6 +122,7 @@ func (c *Consumer) sampleLag(ctx context.Context) {
 	timer := time.NewTimer(lagEvery)
 	defer timer.Stop()
 	brokers := map[int32]*asking{}
+	news := false // there are partitions of which nobody has been asked yet
 	for {
 		c.forgetEnds()
 		leads := c.leads(c.engine.Here().Partitions)
@@ -132,7 +133,9 @@ func (c *Consumer) sampleLag(ctx context.Context) {
 				brokers[leader] = b
 			}
 			if b.busy.Swap(true) {
-				b.again.Store(true)
+				if news { // and not for each second that it takes
+					b.again.Store(true)
+				}
 				continue
 			}
 			c.group.Go(func() {
@@ -149,11 +152,13 @@ func (c *Consumer) sampleLag(ctx context.Context) {
 			}
 		}
 		timer.Reset(lagEvery)
+		news = false
 		select {
 		case <-ctx.Done():
 			return
 		case <-timer.C:
 		case <-c.lagBell:
+			news = true
 		}
 	}
 }

@@ -365,6 +365,8 @@ func TestStopNamesAScalerThatIsHeldUp(t *testing.T) {
 		var drain *esm.DrainError
 		if !errors.As(err, &drain) || !slices.Contains(drain.Waiting, "the scaler of the Mapping") {
 			t.Errorf("%v", err)
+		} else if all := slices.Sorted(slices.Values(drain.Waiting)); len(slices.Compact(all)) != len(drain.Waiting) {
+			t.Errorf("named twice: %q", drain.Waiting)
 		}
 		close(release)
 		time.Sleep(time.Minute)
