@@ -55,9 +55,9 @@ type Consumer struct {
 
 	mu       sync.Mutex // a leaf
 	topicIDs map[string][16]byte
-	suspects map[string]bool // topics that may have been deleted, or made again
-	noEnds   refusals        // to say where a partition ends,
-	noStarts refusals        // and where its log starts
+	suspects map[string]int // topics that may have been deleted, or made again, and how often to look
+	noEnds   refusals       // to say where a partition ends,
+	noStarts refusals       // and where its log starts
 
 	// purge is held while the client is told to forget topics, or to consume
 	// them again. It guards since when it has forgotten which.
@@ -98,7 +98,7 @@ const (
 func New(e *engine.Engine, s *Source) *Consumer {
 	return &Consumer{
 		engine: e, watch: e.Watch, source: s, lagBell: engine.NewBell(), checkBell: engine.NewBell(), lateBell: engine.NewBell(),
-		topicIDs: map[string][16]byte{}, suspects: map[string]bool{}, noEnds: refusals{}, noStarts: refusals{},
+		topicIDs: map[string][16]byte{}, suspects: map[string]int{}, noEnds: refusals{}, noStarts: refusals{},
 		purged:  map[string]time.Time{},
 		started: make(chan error, 1), first: make(chan struct{}),
 		positions: positions{start: s.Start, ends: map[partition.ID]int64{}},

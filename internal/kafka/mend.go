@@ -95,7 +95,7 @@ func (c *Consumer) reviewProblems(ctx context.Context) {
 		old := now.Sub(p.Last) >= recheckEvery
 		if t, ok := strings.CutPrefix(p.With, endProblem); ok && !here.Topics[t] {
 			c.over(p)
-		} else if t, ok := strings.CutPrefix(p.With, "topic "); ok && old && !suspects[t] && !here.Topics[t] && !strings.Contains(t, " partition ") {
+		} else if t, ok := strings.CutPrefix(p.With, "topic "); ok && old && suspects[t] == 0 && !here.Topics[t] && !strings.Contains(t, " partition ") {
 			c.over(p) // somebody else reads it
 		} else if at, ok := strings.CutPrefix(p.With, connectionProblem); ok && old {
 			lost = append(lost, at)

@@ -48,11 +48,13 @@ func (c *Consumer) troubles(fetches kgo.Fetches) {
 	})
 }
 
-// suspect has it looked into whether topics were deleted, or made again.
+// suspect has it looked into whether topics were deleted, or made again: twice, at
+// an interval of recheckEvery, since a broker may not have heard of it yet, and
+// nobody else looks at a topic of which no partition is left here.
 func (c *Consumer) suspect(topics ...string) {
 	c.mu.Lock()
 	for _, t := range topics {
-		c.suspects[t] = true
+		c.suspects[t] = 2
 	}
 	c.mu.Unlock()
 	if len(topics) > 0 {
@@ -69,9 +71,10 @@ func (c *Consumer) suspect(topics ...string) {
 // stays suspect until it is there again.
 func (c *Consumer) recreated(ctx context.Context) {
 	c.mu.Lock()
-	suspects := slices.Collect(maps.Keys(c.suspects))
+	looks := maps.Clone(c.suspects)
 	clear(c.suspects)
 	c.mu.Unlock()
+	suspects := slices.Collect(maps.Keys(looks))
 	if len(suspects) == 0 {
 		return
 	}
@@ -89,8 +92,11 @@ func (c *Consumer) recreated(ctx context.Context) {
 		if again {
 			c.topicIDs[name] = t.TopicID
 		}
+		if left := looks[name] - 1; err == nil && left > c.suspects[name] {
+			c.suspects[name] = left
+		}
 		if gone {
-			c.suspects[name] = true // nobody else may see that it is, so it is looked at again
+			c.suspects[name] = 2 // nobody else may see that it is, so it is looked at again
 		}
 		c.mu.Unlock()
 		switch {
