@@ -8,24 +8,30 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 )
 
-// TestADeletionIsSeenThoughABrokerHasNotHeardOfIt: when the last partition of a
-// topic was taken away, nobody asks for it but this.
-func TestADeletionIsSeenThoughABrokerHasNotHeardOfIt(t *testing.T) {
+// onKafka is a consumer with a client, of a Kafka in memory that has the topic.
+func onKafka(t *testing.T) (*Consumer, *problemBook) {
 	cluster, err := kfake.NewCluster(kfake.NumBrokers(1), kfake.SeedTopics(1, order0.Topic))
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer cluster.Close()
+	t.Cleanup(cluster.Close)
 	cl, err := kgo.NewClient(kgo.SeedBrokers(cluster.ListenAddrs()...))
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer cl.Close()
+	t.Cleanup(cl.Close)
 	c, _, w := ordersConsumer()
 	c.client = cl
+	return c, w
+}
+
+// TestADeletionIsSeenThoughABrokerHasNotHeardOfIt: when the last partition of a
+// topic was taken away, nobody asks for it but this.
+func TestADeletionIsSeenThoughABrokerHasNotHeardOfIt(t *testing.T) {
+	c, w := onKafka(t)
 	c.suspect(order0.Topic)
 	c.recreated(t.Context()) // it is there still
-	if _, err := kadm.NewClient(cl).DeleteTopic(t.Context(), order0.Topic); err != nil {
+	if _, err := kadm.NewClient(c.client).DeleteTopic(t.Context(), order0.Topic); err != nil {
 		t.Fatal(err)
 	}
 	for range 2 {
@@ -41,18 +47,7 @@ func TestADeletionIsSeenThoughABrokerHasNotHeardOfIt(t *testing.T) {
 
 // TestASuspectThatIsThereIsForgotten after a second look.
 func TestASuspectThatIsThereIsForgotten(t *testing.T) {
-	cluster, err := kfake.NewCluster(kfake.NumBrokers(1), kfake.SeedTopics(1, order0.Topic))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer cluster.Close()
-	cl, err := kgo.NewClient(kgo.SeedBrokers(cluster.ListenAddrs()...))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer cl.Close()
-	c, _, _ := ordersConsumer()
-	c.client = cl
+	c, _ := onKafka(t)
 	c.suspect(order0.Topic)
 	for look, left := range []int{1, 0} {
 		if c.recreated(t.Context()); len(c.suspects) != left {
