@@ -190,8 +190,8 @@ type Poll struct {
 	Reserve int64
 }
 
-// An Invocation is one call of the function; where it is said to hang, also of a
-// [Destination].
+// An Invocation is one call of the function. In [Hooks].InvokeStuck and
+// [DrainError].Stuck it may be a call of a [Destination].
 type Invocation struct {
 	Mapping string
 	BatchID string

@@ -43,7 +43,7 @@ scaling                        |                                |
 
 # The machine: lanes and calls under one lock, and the client.
 internal/engine                | internal/guard internal/memory internal/offset internal/partition internal/plan internal/pollers scaling | kerr kgo
-internal/kafka                 | internal/engine internal/guard internal/memory internal/partition internal/redact scaling | kerr kgo kmsg
+internal/kafka                 | internal/engine internal/guard internal/memory internal/partition internal/plan internal/redact scaling | kerr kgo kmsg
 
 # The root: what users see.
 .                              | internal/awsevent internal/engine internal/guard internal/hostport internal/kafka internal/partition internal/plan internal/redact scaling | kgo rate

@@ -71,7 +71,7 @@ func (m *Mapping) Start(ctx context.Context) error {
 	w := newTeller(m.watch, &m.source)
 	discards := &deliveries{mapping: m.watch.name, source: &m.source, destination: func() Destination { return m.cfg.Load().destination }}
 	e := engine.New(&cfg.Settings, engine.World{Invoke: m.caller().invoke, Deliver: discards.deliver, Halted: m.onHalt, Unreadable: w.unreadable}, w, base)
-	r := &run{engine: e, consumer: kafka.New(e, m.source.kafka(cfg)), scaling: startScaling(e, w, m.cfg.Load), watch: w}
+	r := &run{engine: e, consumer: kafka.New(e, w, m.source.kafka(cfg)), scaling: startScaling(e, w, m.cfg.Load), watch: w}
 	if m.paused {
 		e.Hold(engine.HoldPause) // with mu, since nobody else has the engine yet
 	}

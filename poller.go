@@ -251,7 +251,7 @@ type callClock struct {
 	done  chan struct{}
 	unset func() bool // of the end of the engine's context
 
-	mu       sync.Mutex // a leaf, but for that of the call's placeClock
+	mu       sync.Mutex // a leaf, but for that of the call's PlaceClock
 	err      error
 	over     bool // its time is
 	deadline time.Time

@@ -181,7 +181,7 @@ func withReason(what string, err error) string {
 type Outcome int
 
 // OutcomeRunning is the outcome of an [Invocation] that is still running.
-const OutcomeRunning Outcome = engine.OutcomeRunning
+const OutcomeRunning Outcome = Outcome(plan.OutcomeRunning)
 
 const (
 	// OutcomeSuccess: the records are settled.
@@ -205,9 +205,6 @@ const (
 
 // String returns the outcome in one word.
 func (o Outcome) String() string {
-	if o == OutcomeRunning {
-		return "running"
-	}
 	return plan.Outcome(o).String()
 }
 

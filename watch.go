@@ -14,6 +14,7 @@ import (
 	"github.com/seed429fd032/esm/internal/engine"
 	"github.com/seed429fd032/esm/internal/guard"
 	"github.com/seed429fd032/esm/internal/partition"
+	"github.com/seed429fd032/esm/internal/plan"
 	"github.com/seed429fd032/esm/scaling"
 )
 
@@ -412,7 +413,7 @@ func (t *teller) HeldUp(b engine.BlockEvent) {
 
 func (t *teller) GivenUp(b engine.BlockEvent) { t.write(func() { t.logGivenUp(b) }) }
 
-func (t *teller) Kept(batchID string, outcome int, err error) {
+func (t *teller) Kept(batchID string, outcome plan.Outcome, err error) {
 	t.write(func() { t.logKept(batchID, Outcome(outcome), err) })
 }
 

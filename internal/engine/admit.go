@@ -46,7 +46,7 @@ func (e *Engine) admit(buffered int64, now time.Time) (a admission) {
 	if e.limitedAt.IsZero() {
 		e.limitedAt = now
 		limit := PollEvent{Held: m.Held() + m.Spare(), Budget: m.Budget(), Reserve: reserve}
-		e.later(func() { e.Watch.MemoryLimited(limit) })
+		e.later(func() { e.watch.MemoryLimited(limit) })
 	}
 	// Looking through all lanes after each invocation would be a lot of work.
 	if wait := reviewEvery - now.Sub(e.reviewedAt); wait > 0 && e.reviewPolls == e.counts.polls {

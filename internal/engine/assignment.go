@@ -37,7 +37,7 @@ func (e *Engine) Assign(tps []partition.ID, now time.Time) {
 	e.counts.Rebalances++
 	e.fit("partitions were assigned", now)
 	total := len(e.lanes)
-	e.later(func() { e.Watch.Assigned(added, total) })
+	e.later(func() { e.watch.Assigned(added, total) })
 }
 
 // shelve takes a lane that no call runs for out of all queues, and frees what
@@ -109,7 +109,7 @@ func (e *Engine) Lose(tps []partition.ID, now time.Time) {
 		return
 	}
 	gone := RevokeEvent{Partitions: slices.Clone(tps), Lost: true, Cancelled: cancelled, Total: len(e.lanes)}
-	e.later(func() { e.Watch.Revoked(gone) })
+	e.later(func() { e.watch.Revoked(gone) })
 }
 
 // Revoke lets what runs for partitions end, for most at most, has it committed
@@ -147,7 +147,7 @@ func (e *Engine) Revoke(ctx context.Context, ids []partition.ID, most time.Durat
 	}
 	e.fit("partitions were revoked", now)
 	gone.Total = len(e.lanes)
-	e.later(func() { e.Watch.Revoked(gone) })
+	e.later(func() { e.watch.Revoked(gone) })
 	return e.bereft(ids)
 }
 
@@ -181,17 +181,17 @@ func (e *Engine) Diverged(id partition.ID, to int64, err error, now time.Time) {
 	e.reset(l, to, err, now)
 }
 
-// A topicFate is what became of a topic that was under suspicion.
-type topicFate int
+// A TopicFate is what became of a topic that was under suspicion.
+type TopicFate int
 
 const (
-	TopicIsThere topicFate = iota
+	TopicIsThere TopicFate = iota
 	TopicGone              // it was deleted: nothing of it is fetched
 	TopicAnew              // it was made again: what its lanes have is of the one before
 )
 
 // ReviewTopic does what the fate of a topic means for its lanes.
-func (e *Engine) ReviewTopic(name string, fate topicFate) {
+func (e *Engine) ReviewTopic(name string, fate TopicFate) {
 	e.mu.Lock()
 	defer e.unlock()
 	for id, l := range e.lanes {
@@ -250,7 +250,7 @@ func (e *Engine) reset(l *lane, to int64, err error, now time.Time) *lane {
 	e.schedule(n, now)
 	e.counts.Resets++
 	tp := n.ID
-	e.later(func() { e.Watch.PositionReset(tp, from, to, err) })
+	e.later(func() { e.watch.PositionReset(tp, from, to, err) })
 	return n
 }
 

@@ -132,7 +132,7 @@ func (b *Books) Committed(fs []Frontier, answers []CommitAnswer, took time.Durat
 	if why != nil {
 		e.counts.CommitErrors++
 	}
-	e.later(func() { e.Watch.Committed(offsets, failed, took, why) })
+	e.later(func() { e.watch.Committed(offsets, failed, took, why) })
 	return why
 }
 

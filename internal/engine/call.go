@@ -18,7 +18,7 @@ type Call struct {
 	ID      string
 	Attempt int // 1 for the first
 	// Records are what the function gets, in a slice of its own: it may sort it, or
-	// keep it. How many there are, and how large, is in count and bytes.
+	// keep it. How many there are, and how large, is in count and Bytes.
 	Records []*kgo.Record
 	count   int
 	Bytes   int64
@@ -26,9 +26,9 @@ type Call struct {
 	Ctx     context.Context
 	Cancel  context.CancelCauseFunc
 	Timeout time.Duration // 0 for none
-	Places  placeClock
+	Places  PlaceClock
 
-	// Verdict is what became of it, and after what there is to tell of that once it
+	// Verdict is what became of it, and After what there is to tell of that once it
 	// is booked, without the lock; nil for nothing. See World.Invoke.
 	Verdict plan.Verdict
 	After   func()
@@ -65,8 +65,8 @@ func (c *Call) TakenAway() error {
 	return nil
 }
 
-// A placeClock is how long a call has waited for a place of the function's own.
-type placeClock struct {
+// A PlaceClock is how long a call has waited for a place of the function's own.
+type PlaceClock struct {
 	mu    sync.Mutex // a leaf
 	waits int        // who wait now,
 	since time.Time
@@ -75,7 +75,7 @@ type placeClock struct {
 
 // Wait counts who waits for a place within the call, and reports whether the
 // first began to or the last has ended.
-func (c *placeClock) Wait(n int, now time.Time) (began, ended bool) {
+func (c *PlaceClock) Wait(n int, now time.Time) (began, ended bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	began, ended = n > 0 && c.waits == 0, n < 0 && c.waits == 1
@@ -90,7 +90,7 @@ func (c *placeClock) Wait(n int, now time.Time) (began, ended bool) {
 }
 
 // waited reports how long the call has waited for a place, and whether it does.
-func (c *placeClock) waited(now time.Time) (d time.Duration, waits bool) {
+func (c *PlaceClock) waited(now time.Time) (d time.Duration, waits bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.waits > 0 {

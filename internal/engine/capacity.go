@@ -93,6 +93,6 @@ func (e *Engine) scale(d scaling.Decision, now time.Time) {
 	}
 	e.pool.Resize(d.To, now)
 	e.scaleReason = d.Reason
-	e.later(func() { e.Watch.Scaled(d) })
+	e.later(func() { e.watch.Scaled(d) })
 	e.kick(now)
 }

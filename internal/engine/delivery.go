@@ -99,7 +99,7 @@ func (e *Engine) delivered(l *lease, p *part, dropped bool, told DiscardEvent, e
 		offset := r.Records[0].Offset
 		e.problem("destination", guard.Keep(fmt.Errorf("%s/%d offset %d: %w", lane.Topic, lane.Partition, offset, err)), now)
 		told.Took, told.DeliveryErr, told.Next = took, err, r.Due
-		e.later(func() { e.Watch.DeliveryFailed(told) })
+		e.later(func() { e.watch.DeliveryFailed(told) })
 	}
 	if err == nil && len(r.Records) > 0 && !lane.dead && !lane.ending && e.holds == 0 {
 		return true
@@ -154,15 +154,15 @@ func (e *Engine) counted(dropped bool, told DiscardEvent, took time.Duration) {
 		e.counts.Delivered++
 	}
 	told.Took, told.Dropped = took, dropped
-	e.later(func() { e.Watch.Discarded(told) })
+	e.later(func() { e.watch.Discarded(told) })
 }
 
-// discardOf is what is told of the first record of a portion. The record is a copy:
+// discardOf describes the first record of a portion to the watcher. The record is a copy:
 // a client of the Destination writes into the one that it gets.
 func discardOf(r *plan.Portion, record *kgo.Record) DiscardEvent {
 	own := *record
 	return DiscardEvent{
-		Record: &own, Reason: int(r.Reason), Attempts: r.Attempts, FirstErr: r.Account.FirstErr, Err: r.Account.LastErr,
+		Record: &own, Reason: r.Reason, Attempts: r.Attempts, FirstErr: r.Account.FirstErr, Err: r.Account.LastErr,
 		FirstFailed: r.Account.FirstAt, LastFailed: r.Account.LastAt, BatchID: r.Account.BatchID, BatchRecords: r.Account.BatchRecords,
 		Delivery: r.Deliveries + 1,
 	}
@@ -180,7 +180,7 @@ func (e *Engine) watchBlockers(now time.Time) {
 		}
 		if b, held := l.blocker(); held {
 			l.told = true
-			e.later(func() { e.Watch.HeldUp(b) })
+			e.later(func() { e.watch.HeldUp(b) })
 		}
 	}
 }
@@ -198,10 +198,10 @@ func (l *lane) blocker() (b BlockEvent, held bool) {
 	return b, true
 }
 
-// heldBy is what is told of records that hold a lane up.
+// heldBy describes the records that hold a lane up.
 func (l *lane) heldBy(r *plan.Portion) BlockEvent {
 	b := BlockEvent{ID: l.ID, Offset: r.Records[0].Offset, Records: len(r.Records), Attempts: r.Attempts, Since: l.since,
-		Err: r.Account.LastErr, Reason: int(r.Reason), Deliveries: r.Deliveries, BatchID: r.Account.BatchID}
+		Err: r.Account.LastErr, Reason: r.Reason, Deliveries: r.Deliveries, BatchID: r.Account.BatchID}
 	if r.Suspicion.Suspected() {
 		b.Throttles = r.Suspicion.Times
 	}

@@ -228,7 +228,7 @@ func (e *Engine) follow(p *part, s plan.Sequel, now time.Time) {
 			e.counts.Retries++
 			b := l.heldBy(r)
 			b.Next = r.Due
-			e.later(func() { e.Watch.RetryScheduled(b) })
+			e.later(func() { e.watch.RetryScheduled(b) })
 		}
 	}
 	l.state, l.work = laneIdle, p.alone()
@@ -314,7 +314,7 @@ func (e *Engine) throttled(d time.Duration, round int, call CallEvent, now time.
 	e.throttledUntil = until
 	e.alarm(until)
 	call.Pause = d
-	e.later(func() { e.Watch.Throttled(call) })
+	e.later(func() { e.watch.Throttled(call) })
 }
 
 // free gives back the memory of a part.
@@ -328,7 +328,7 @@ func (e *Engine) free(p *part) {
 // givenUp says that records will not be tried again.
 func (e *Engine) givenUp(l *lane, r *plan.Portion) {
 	b := l.heldBy(r)
-	e.later(func() { e.Watch.GivenUp(b) })
+	e.later(func() { e.watch.GivenUp(b) })
 }
 
 // unblock lets lanes go on that were made while a call for an earlier one ran.
@@ -342,9 +342,9 @@ func (e *Engine) unblock(parts []*part, now time.Time) {
 
 // report tells the hooks that an invocation ended.
 func (e *Engine) report(l *lease, v plan.Verdict, parts []*part, took time.Duration) {
-	if e.Watch.WantsCalls() {
+	if e.watch.WantsCalls() {
 		call := l.event(v, parts, took)
-		e.later(func() { e.Watch.Ended(call) })
+		e.later(func() { e.watch.Ended(call) })
 	}
 }
 
@@ -369,6 +369,6 @@ func (e *Engine) explain(l *lease, v plan.Verdict) {
 	}
 	if outcome == plan.OutcomePermanent || outcome == plan.OutcomeTooLarge && (l.count == 1 || v.Failures != nil) {
 		err := v.Err
-		e.later(func() { e.Watch.Kept(id, int(outcome), err) })
+		e.later(func() { e.watch.Kept(id, outcome, err) })
 	}
 }

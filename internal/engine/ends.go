@@ -72,8 +72,8 @@ func (e *Engine) ObserveStarts(starts map[partition.ID]LogStart, now time.Time) 
 	e.GateBell.Ring()
 }
 
-// A standing is what the engine has now, and how that is.
-type standing struct {
+// A Standing is what the engine has now, and how that is.
+type Standing struct {
 	Partitions []partition.ID
 	Topics     map[string]bool
 	Stands     bool // a lane stands still
@@ -82,10 +82,10 @@ type standing struct {
 }
 
 // Here says what the engine has now.
-func (e *Engine) Here() standing {
+func (e *Engine) Here() Standing {
 	e.mu.Lock()
 	defer e.unlock()
-	s := standing{
+	s := Standing{
 		Partitions: make([]partition.ID, 0, len(e.lanes)), Topics: map[string]bool{},
 		Member: e.member, Stopping: e.holds&HoldStop != 0,
 	}

@@ -15,8 +15,8 @@ import (
 
 // An Engine is what runs between one Start and its Stop: the lanes, the
 // pollers and the invocations. It knows nothing of Kafka: records come in by
-// enqueue, partitions by assign, revoke and lose, and what is settled goes out
-// through the dirty lanes.
+// Enqueue, partitions by Assign, Revoke and Lose, and what is settled goes out
+// through the Books.
 //
 // Everything in it is guarded by one mutex. It is held for microseconds and
 // never while anything waits: not for user code, not for the broker, not for a
@@ -28,7 +28,7 @@ import (
 // and that no goroutine is left by workers, which counts every one that runs
 // user code.
 type Engine struct {
-	Watch    Watcher
+	watch    Watcher
 	world    World
 	base     context.Context // the parent of every invocation's
 	idPrefix string          // makes batch ids differ between processes
@@ -96,9 +96,11 @@ type Engine struct {
 	ids          uint64
 }
 
+// New makes an engine without partitions, which calls what is in out and tells w
+// what happens. The contexts of calls are children of base.
 func New(c *Settings, out World, w Watcher, base context.Context) *Engine {
 	e := &Engine{
-		Watch: w, world: out, base: base, idPrefix: newIDPrefix(), cfg: c,
+		watch: w, world: out, base: base, idPrefix: newIDPrefix(), cfg: c,
 		lanes: map[partition.ID]*lane{}, busy: map[partition.ID]*lease{}, leases: map[*lease]struct{}{},
 		pool: pollers.New(c.PollerConcurrency, c.PollerByteRate), memory: memory.NewAccount(c.MemoryBudget), evidence: plan.NewEvidence(), stood: map[partition.ID]standstill{},
 		GateBell: NewBell(), ScaleBell: NewBell(), timeBell: NewBell(),

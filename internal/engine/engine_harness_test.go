@@ -227,7 +227,7 @@ func (r *recorder) Reread(tp partition.ID, first int64, records int) {
 func (r *recorder) RetryScheduled(e BlockEvent) { r.tell("retryScheduled", e) }
 func (r *recorder) HeldUp(e BlockEvent)         { r.tell("heldUp", e) }
 func (r *recorder) GivenUp(e BlockEvent)        { r.tell("givenUp", e) }
-func (r *recorder) Kept(batchID string, outcome int, err error) {
+func (r *recorder) Kept(batchID string, outcome plan.Outcome, err error) {
 	r.tell("kept", batchID, outcome, err)
 }
 func (r *recorder) Discarded(e DiscardEvent)      { r.tell("discarded", e) }

@@ -253,8 +253,8 @@ func (e *Engine) deliver(arrivals []arrival, now time.Time) {
 	e.kick(now)
 	brought.Held, brought.Budget = e.memory.Held(), e.memory.Budget()
 	if brought.Records > 0 {
-		if e.Watch.WantsPolls() {
-			e.later(func() { e.Watch.Polled(brought) })
+		if e.watch.WantsPolls() {
+			e.later(func() { e.watch.Polled(brought) })
 		}
 	}
 	e.unlock()

@@ -13,8 +13,8 @@ import (
 // which (questions), and does what the findings say (found). Those that the leader
 // sends records of, and that stand still even so, are set back (setBack).
 
-// A question is what is to be found out about a lane: what comes at a position.
-type question struct {
+// A Question is what is to be found out about a lane: what comes at a position.
+type Question struct {
 	partition.ID
 	Position int64
 	lane     *lane
@@ -48,7 +48,7 @@ func askAgainAfter(tries int) time.Duration {
 // Questions lists the lanes to be asked about, those first that have waited
 // longest. Of each of the topics, of which it is to be found out whether they can
 // be read, one lane is among them.
-func (e *Engine) Questions(topics map[string]bool, now time.Time) (qs []question) {
+func (e *Engine) Questions(topics map[string]bool, now time.Time) (qs []Question) {
 	e.mu.Lock()
 	defer e.unlock()
 	asked := map[string]bool{}
@@ -58,16 +58,16 @@ func (e *Engine) Questions(topics map[string]bool, now time.Time) (qs []question
 		}
 		told := l.said != nil || topics[l.Topic] && !asked[l.Topic]
 		if l.unreadable != nil || l.still.stands() || told && e.holds == 0 {
-			qs = append(qs, question{l.ID, l.next, l})
+			qs = append(qs, Question{l.ID, l.next, l})
 			asked[l.Topic] = true
 		}
 	}
-	slices.SortFunc(qs, func(a, b question) int { return a.lane.still.due.Compare(b.lane.still.due) })
+	slices.SortFunc(qs, func(a, b Question) int { return a.lane.still.due.Compare(b.lane.still.due) })
 	return qs[:min(len(qs), askAtOnce)]
 }
 
 // Found books what was found out.
-func (e *Engine) Found(q question, f Finding, now time.Time) {
+func (e *Engine) Found(q Question, f Finding, now time.Time) {
 	f.Err = guard.Keep(f.Err)
 	e.mu.Lock()
 	defer e.unlock()
@@ -129,6 +129,6 @@ func (e *Engine) SetBack(now time.Time) {
 		l.nudge = true
 		e.rewind(l)
 		tp, position, stood := l.ID, l.next, s.stood
-		e.later(func() { e.Watch.SetBack(tp, position, stood) })
+		e.later(func() { e.watch.SetBack(tp, position, stood) })
 	}
 }

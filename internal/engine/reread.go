@@ -140,7 +140,7 @@ func (e *Engine) lookAgain(p *part, now time.Time) {
 	e.rewind(l)
 	e.schedule(l, now)
 	tp, first, records := l.ID, l.next, len(p.missing)
-	e.later(func() { e.Watch.Reread(tp, first, records) })
+	e.later(func() { e.watch.Reread(tp, first, records) })
 }
 
 // refill gives a lane's part what arrived of its records, and returns what comes

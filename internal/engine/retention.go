@@ -99,7 +99,7 @@ func (e *Engine) startsAt(l *lane, start int64, leaderEpoch int32, now time.Time
 // tellLost tells a range that was lost.
 func (e *Engine) tellLost(tp partition.ID, s span) {
 	e.counts.Lost += s.to - s.from
-	e.later(func() { e.Watch.RecordsLost(tp, s.from, s.to) })
+	e.later(func() { e.watch.RecordsLost(tp, s.from, s.to) })
 }
 
 // late reports whether what arrives from an offset on was told as lost, and

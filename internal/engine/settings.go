@@ -6,7 +6,7 @@ import (
 	"github.com/seed429fd032/esm/internal/plan"
 )
 
-// Settings are what the engine is told of how to work. They are a value, which
+// Settings say how the engine works. They are a value, which
 // nobody changes any more once the engine has it: an update brings others. The
 // face embeds them in its own configuration, so each is defined once.
 //

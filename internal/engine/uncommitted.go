@@ -77,7 +77,7 @@ func (b *Books) Await(now time.Time) (pointless bool, changed <-chan struct{}, a
 // belongs to somebody else, or some does and it has had no answer for so long that
 // the client must be asking again and again, which it does without looking at whose
 // the partitions are. What is left is asked for anew. To cut every request short of
-// which a partition goes could let the next one overtake it: see committer.
+// which a partition goes could let the next one overtake it: see Committer.
 func (s *sentCommit) pointless(now time.Time) bool {
 	dead := 0
 	for _, f := range s.frontiers {

@@ -148,7 +148,7 @@ func TestNothingToReadWhereItCouldNotBeRead(t *testing.T) {
 	e.mu.Lock()
 	l := e.lanes[orders0]
 	e.unlock()
-	e.Found(question{ID: orders0, lane: l}, Finding{To: 4, End: 4}, time.Now())
+	e.Found(Question{ID: orders0, lane: l}, Finding{To: 4, End: 4}, time.Now())
 	e.mu.Lock()
 	defer e.unlock()
 	nudged, back := e.evict(e.rewound())

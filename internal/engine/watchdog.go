@@ -38,7 +38,7 @@ func (e *Engine) watchCalls(now time.Time) {
 		}
 		l.told, l.stuck = due, cause != nil
 		call := l.running(running, cause)
-		e.later(func() { e.Watch.Stuck(call) })
+		e.later(func() { e.watch.Stuck(call) })
 	}
 }
 

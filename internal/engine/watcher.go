@@ -60,7 +60,7 @@ type Watcher interface {
 	// GivenUp says that records will not be tried again, and Kept that they
 	// would not be if there were a destination.
 	GivenUp(BlockEvent)
-	Kept(batchID string, outcome int, err error)
+	Kept(batchID string, outcome plan.Outcome, err error)
 	Discarded(DiscardEvent)
 	DeliveryFailed(DiscardEvent)
 
@@ -108,29 +108,26 @@ type CallEvent struct {
 	Records    int
 	Bytes      int64
 	Took       time.Duration // until now, if it still runs
-	Outcome    int           // as Outcome counts them
+	Outcome    plan.Outcome
 	Err        error
 	Pause      time.Duration // of a throttle
 	Delivery   bool          // it is a call of the destination
 }
 
-// event is what is told of a call that ended.
+// event says what became of a call.
 func (l *lease) event(v plan.Verdict, parts []*part, took time.Duration) CallEvent {
-	call := CallEvent{ID: l.ID, Attempt: l.Attempt, Records: l.count, Bytes: l.Bytes, Took: took, Outcome: int(v.Outcome), Err: v.Err}
+	call := CallEvent{ID: l.ID, Attempt: l.Attempt, Records: l.count, Bytes: l.Bytes, Took: took, Outcome: v.Outcome, Err: v.Err}
 	for _, p := range parts {
 		call.Partitions = append(call.Partitions, p.lane.ID)
 	}
 	return call
 }
 
-// running is what is told of a call that goes on.
+// running says how a call goes that has not ended.
 func (l *lease) running(took time.Duration, cause error) CallEvent {
 	return CallEvent{ID: l.ID, Attempt: l.Attempt, Partitions: l.partitions(), Records: l.count, Bytes: l.Bytes,
-		Took: took, Outcome: OutcomeRunning, Err: cause, Delivery: l.poller == nil}
+		Took: took, Outcome: plan.OutcomeRunning, Err: cause, Delivery: l.poller == nil}
 }
-
-// OutcomeRunning is that of a call that goes on.
-const OutcomeRunning = -1
 
 // A BlockEvent says what holds a partition up.
 type BlockEvent struct {
@@ -142,7 +139,7 @@ type BlockEvent struct {
 	Since      time.Time
 	Next       time.Time // when they are tried again, zero for now
 	Err        error
-	Reason     int // as Reason counts them
+	Reason     plan.Reason
 	Deliveries int
 	BatchID    string // that had them last
 }
@@ -150,7 +147,7 @@ type BlockEvent struct {
 // A DiscardEvent says what became of a record that was given up.
 type DiscardEvent struct {
 	Record                  *kgo.Record // of nobody else, with its own coordinates
-	Reason                  int         // as Reason counts them
+	Reason                  plan.Reason
 	Attempts                int
 	FirstErr, Err           error
 	FirstFailed, LastFailed time.Time

@@ -15,7 +15,7 @@ import (
 	"github.com/seed429fd032/esm/internal/partition"
 )
 
-// A committer is the only one that commits. It takes the frontiers that moved from
+// A Committer is the only one that commits. It takes the frontiers that moved from
 // the engine's books, once a second, or when somebody asks it to and waits, and
 // sends them. The books say why each is looked at again in the moment before it is
 // sent.
@@ -27,7 +27,7 @@ import (
 // one who asked, never on the request. It is cut short when nobody has its
 // partitions any more: the client would ask again for as long as it is refused,
 // and could succeed after the next owner has committed more. See pointless.
-type committer struct {
+type Committer struct {
 	books  *engine.Books
 	every  time.Duration
 	commit commitFunc
@@ -48,13 +48,13 @@ type commitWait struct {
 
 const commitEvery = time.Second
 
-func newCommitter(b *engine.Books, commit commitFunc) *committer {
-	return &committer{books: b, every: commitEvery, commit: commit, asked: make(chan *commitWait), gone: make(chan struct{})}
+func newCommitter(b *engine.Books, commit commitFunc) *Committer {
+	return &Committer{books: b, every: commitEvery, commit: commit, asked: make(chan *commitWait), gone: make(chan struct{})}
 }
 
 // run commits until ctx ends. It then does not commit once more: who stops
 // the Mapping asks for that before.
-func (c *committer) run(ctx context.Context) {
+func (c *Committer) run(ctx context.Context) {
 	timer := time.NewTimer(c.every)
 	defer timer.Stop()
 	for {
@@ -87,7 +87,7 @@ func (c *committer) run(ctx context.Context) {
 // Flush asks for a commit of all that is settled now and waits for it, but not
 // longer than ctx, nor than there is a session to commit in: the commit goes
 // on then.
-func (c *committer) Flush(ctx context.Context) error {
+func (c *Committer) Flush(ctx context.Context) error {
 	lost := c.books.Session()
 	w := &commitWait{done: make(chan error, 1)}
 	asked := c.asked
@@ -113,7 +113,7 @@ var ErrStopped = errors.New("esm: the mapping was stopped")
 var errSessionLost = errors.New("the session with the group was lost")
 
 // once commits every frontier that moved.
-func (c *committer) once(ctx context.Context) error {
+func (c *Committer) once(ctx context.Context) error {
 	began := time.Now()
 	fs := c.books.Frontiers(began)
 	if len(fs) == 0 {
@@ -138,7 +138,7 @@ func (c *committer) once(ctx context.Context) error {
 
 // await gives the request that is under way up, by cancel, when it is for nobody
 // any more, until the func that it returns is called.
-func (c *committer) await(cancel context.CancelFunc) (answered func()) {
+func (c *Committer) await(cancel context.CancelFunc) (answered func()) {
 	done, watched := make(chan struct{}), make(chan struct{})
 	go func() {
 		defer close(watched)
@@ -174,7 +174,7 @@ func answerOf(err error) engine.CommitAnswer {
 
 // check returns a func that says of a partition, in the moment before the
 // request is sent, whether its frontier may be committed still.
-func (c *committer) check(fs []engine.Frontier) func(partition.ID) bool {
+func (c *Committer) check(fs []engine.Frontier) func(partition.ID) bool {
 	byPartition := make(map[partition.ID]engine.Frontier, len(fs))
 	for _, f := range fs {
 		byPartition[f.ID] = f

@@ -17,7 +17,7 @@ import (
 type commitDesk struct {
 	e *engine.Engine
 	w *problemBook
-	c *committer
+	c *Committer
 
 	mu   sync.Mutex
 	sent []map[partition.ID]int64

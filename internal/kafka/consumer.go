@@ -43,7 +43,7 @@ type Consumer struct {
 	watch     engine.Watcher // the engine's
 	source    *Source
 	client    *kgo.Client
-	Committer *committer
+	Committer *Committer
 	pauser    *pauser
 	positions positions
 	// decompressor is the user's, or the client's own with the user's limit.
@@ -95,9 +95,11 @@ const (
 	heartbeatInterval = time.Second
 )
 
-func New(e *engine.Engine, s *Source) *Consumer {
+// New makes a consumer that reads for an engine, and tells what happens to the
+// watcher of that engine.
+func New(e *engine.Engine, w engine.Watcher, s *Source) *Consumer {
 	return &Consumer{
-		engine: e, watch: e.Watch, source: s, lagBell: engine.NewBell(), checkBell: engine.NewBell(), lateBell: engine.NewBell(),
+		engine: e, watch: w, source: s, lagBell: engine.NewBell(), checkBell: engine.NewBell(), lateBell: engine.NewBell(),
 		topicIDs: map[string][16]byte{}, suspects: map[string]int{}, noEnds: refusals{}, noStarts: refusals{},
 		purged:  map[string]time.Time{},
 		started: make(chan error, 1), first: make(chan struct{}),
@@ -331,6 +333,6 @@ func (c *Consumer) watchdog(ctx context.Context) {
 		case <-timer.C:
 		}
 		c.engine.WatchAll(time.Now())
-		c.engine.Watch.AskLevel()
+		c.watch.AskLevel()
 	}
 }

@@ -13,6 +13,7 @@ import (
 
 	"github.com/seed429fd032/esm/internal/engine"
 	"github.com/seed429fd032/esm/internal/partition"
+	"github.com/seed429fd032/esm/internal/plan"
 	"github.com/seed429fd032/esm/scaling"
 )
 
@@ -37,7 +38,7 @@ func ordersEngine() (*engine.Engine, *problemBook) {
 func ordersConsumer() (*Consumer, *engine.Engine, *problemBook) {
 	e, w := ordersEngine()
 	begins(e, order0, 0)
-	return New(e, &Source{}), e, w
+	return New(e, w, &Source{}), e, w
 }
 
 // begins assigns a partition that the group has committed so far.
@@ -151,7 +152,7 @@ func (b *problemBook) Reread(partition.ID, int64, int)                          
 func (b *problemBook) RetryScheduled(engine.BlockEvent)                                {}
 func (b *problemBook) HeldUp(engine.BlockEvent)                                        {}
 func (b *problemBook) GivenUp(engine.BlockEvent)                                       {}
-func (b *problemBook) Kept(string, int, error)                                         {}
+func (b *problemBook) Kept(string, plan.Outcome, error)                                {}
 func (b *problemBook) Discarded(engine.DiscardEvent)                                   {}
 func (b *problemBook) DeliveryFailed(engine.DiscardEvent)                              {}
 func (b *problemBook) Committed(_, _ map[partition.ID]int64, _ time.Duration, _ error) {}

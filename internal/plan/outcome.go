@@ -7,6 +7,9 @@ import "fmt"
 // its words from here.
 type Outcome int
 
+// OutcomeRunning is that of an invocation that goes on. No plan is made of it.
+const OutcomeRunning Outcome = -1
+
 // The outcomes. The public ones say what each means.
 const (
 	OutcomeSuccess Outcome = iota
@@ -22,6 +25,9 @@ const (
 // String returns the outcome in one word.
 func (o Outcome) String() string {
 	names := [...]string{"success", "failure", "throttled", "abandoned", "halt", "partial", "too-large", "permanent"}
+	if o == OutcomeRunning {
+		return "running"
+	}
 	if o < 0 || int(o) >= len(names) {
 		return fmt.Sprintf("Outcome(%d)", int(o))
 	}
