@@ -13,7 +13,7 @@ import (
 // that is not reached by an option of this list has none.
 func everyOption() []Option {
 	return []Option{
-		WithMinPollers(3), WithMaxPollers(9), WithOnDemand(true), WithPollerConcurrency(7), WithPollerByteRate(123_456), WithMaxConcurrency(11),
+		WithMinPollers(3), WithMaxPollers(9), WithOnDemand(true), WithGroupBounds(true), WithPollerConcurrency(7), WithPollerByteRate(123_456), WithMaxConcurrency(11),
 		WithBatchSize(33), WithBatchWindow(44 * time.Second), WithBatchBytes(55), WithBackoff(Constant(0)), WithInvokeTimeout(time.Hour),
 		WithPauseOnHalt(true), WithStopTimeout(time.Hour), WithRevokeTimeout(time.Minute), WithStartTimeout(time.Hour),
 		WithStartCheck(func(context.Context) error { return nil }),
@@ -47,7 +47,7 @@ func TestEverySettingHasAnOption(t *testing.T) {
 // TestEveryOptionCanBeUpdatedOrSaysThatItCannot: one that is forgotten in
 // validateUpdate would change in a Mapping that does not look at it any more.
 func TestEveryOptionCanBeUpdatedOrSaysThatItCannot(t *testing.T) {
-	fixed := []string{"WithOnDemand", "WithPauseOnHalt", "WithRevokeTimeout", "WithStartTimeout", "WithStartCheck", "WithName", "WithLogger", "WithHooks"}
+	fixed := []string{"WithOnDemand", "WithGroupBounds", "WithPauseOnHalt", "WithRevokeTimeout", "WithStartTimeout", "WithStartCheck", "WithName", "WithLogger", "WithHooks"}
 	var refused []string
 	for _, o := range everyOption() {
 		was := defaults("g")
@@ -66,5 +66,40 @@ func TestEveryOptionCanBeUpdatedOrSaysThatItCannot(t *testing.T) {
 	}
 	if !slices.Equal(refused, fixed) {
 		t.Errorf("these cannot be updated: %v, want %v", refused, fixed)
+	}
+}
+
+// TestAWSLimitsAreFourSettings: nothing else changes, and whichever option comes
+// later wins.
+func TestAWSLimitsAreFourSettings(t *testing.T) {
+	settings := func(c config) [4]int {
+		return [4]int{c.PollerConcurrency, c.PollerByteRate, int(c.BatchWindow / time.Millisecond), c.BatchBytes}
+	}
+	was := defaults("g")
+	if got, want := settings(was), [4]int{5, Unlimited, 0, 4 << 20}; got != want {
+		t.Errorf("by default: %v, want %v", got, want)
+	}
+	aws := [4]int{5, 5_000_000, 500, 4 << 20}
+	is := was.with([]Option{WithAWSLimits()})
+	if got := settings(is); got != aws {
+		t.Errorf("AWS's limits: %v, want %v", got, aws)
+	}
+	others := is
+	others.PollerConcurrency, others.PollerByteRate, others.BatchWindow, others.BatchBytes = was.PollerConcurrency, was.PollerByteRate, was.BatchWindow, was.BatchBytes
+	a, b := reflect.ValueOf(was), reflect.ValueOf(others)
+	for _, f := range reflect.VisibleFields(a.Type()) {
+		if x, y := a.FieldByIndex(f.Index), b.FieldByIndex(f.Index); !f.Anonymous && x.Comparable() && !x.Equal(y) {
+			t.Errorf("%s changed as well", f.Name)
+		}
+	}
+	all := everyOption() // it has other values for all four
+	if got := settings(was.with(append(all, WithAWSLimits()))); got != aws {
+		t.Errorf("after other options: %v, want %v", got, aws)
+	}
+	if got, want := settings(was.with(append([]Option{WithAWSLimits()}, all...))), settings(was.with(all)); got != want {
+		t.Errorf("before other options: %v, want %v", got, want)
+	}
+	if err := is.validate(); err != nil {
+		t.Error(err)
 	}
 }

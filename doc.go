@@ -27,6 +27,11 @@
 // between [WithMinPollers] and [WithMaxPollers], by what the backlog needs. Scaling
 // never rebalances the group.
 //
+// The defaults suit a function in the process: a batch holds what is there, and
+// nothing limits how many bytes a poller moves. [WithAWSLimits] makes pollers what
+// AWS's are. Use it, or a [WithBatchWindow], where each call costs money or a round
+// trip.
+//
 // # What it promises
 //
 // Within one process, a partition has at most one batch in flight. The next one
@@ -67,7 +72,7 @@
 //
 // # Words
 //
-//   - poller: a unit of capacity: up to 5 invocations at once, and 5 MB/s.
+//   - poller: a unit of capacity: up to 5 invocations at once.
 //   - batch: the records of one invocation, from one partition or, where
 //     partitions have few records each, from several.
 //   - settled: handled, or otherwise done with. Offsets are committed only

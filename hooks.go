@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"log/slog"
+	"math"
 	"reflect"
 	"sync/atomic"
 	"time"
@@ -336,7 +337,7 @@ func logHooks(l *slog.Logger) Hooks {
 			}
 		},
 		Scaled: func(d scaling.Decision) {
-			l.Info("the number of pollers changed", "from", d.From, "to", d.To, "reason", d.Reason)
+			l.Info("the number of pollers changed", "from", d.From, "to", d.To, "cause", d.Reason.Cause.String(), "reason", d.Reason.String())
 		},
 	}
 }
@@ -385,6 +386,16 @@ func (w *watch) logReread(tp partition.ID, offset int64, records int) {
 	w.changed.log(slog.LevelWarn, "the function replaced the key, value or headers of records that failed; they are read again (it should work on copies)",
 		"topic", tp.Topic, "partition", tp.Partition, "offset", offset, "records", records)
 }
+
+// logThin writes that calls carry little, and what a window would make of that.
+func (w *watch) logThin(e engine.ThinEvent) {
+	w.logger.Info("calls carry few records", "records_per_call", tenths(e.Records), "calls_per_second", tenths(e.Calls),
+		"advice", fmt.Sprintf("if calls cost money or a round trip, WithBatchWindow(%d * time.Millisecond) would make that about %.0f records a call and %.1f calls a second",
+			e.Window.Milliseconds(), e.Then, e.Calls*e.Records/e.Then))
+}
+
+// tenths is a number with one digit after the point.
+func tenths(f float64) float64 { return math.Round(f*10) / 10 }
 
 // logSetBack writes that the client has stopped reading a partition.
 func (w *watch) logSetBack(tp partition.ID, position int64, stood time.Duration) {

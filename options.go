@@ -64,17 +64,18 @@ type config struct {
 	errs []error // options that could not even be recorded
 }
 
-// defaults are AWS's where AWS has one.
+// defaults suit a function in the process: nothing waits, and nothing is slower
+// than it must be. What AWS's pollers are is in WithAWSLimits.
 func defaults(group string) config {
 	return config{
 		Settings: engine.Settings{
 			MinPollers:        1,
 			MaxPollers:        200,
 			PollerConcurrency: 5,
-			PollerByteRate:    5_000_000,
+			PollerByteRate:    Unlimited,
 			MaxConcurrency:    Unlimited,
 			BatchSize:         100,
-			BatchWindow:       500 * time.Millisecond,
+			BatchWindow:       0,
 			BatchBytes:        4 << 20,
 			Backoff:           Exponential(time.Second, time.Minute),
 			MaxRetries:        Unlimited,
@@ -89,16 +90,18 @@ func defaults(group string) config {
 	}
 }
 
-// WithMinPollers sets the lower bound on the pollers of this process: 1 to
-// 200, default 1. Never more than assigned partitions are used. Can be
-// updated. (AWS: ProvisionedPollerConfig.MinimumPollers.)
+// WithMinPollers sets the lower bound on the pollers of this process, or of all
+// with [WithGroupBounds]: 1 to 200, default 1. Never more than assigned
+// partitions are used. Can be updated. (AWS:
+// ProvisionedPollerConfig.MinimumPollers.)
 func WithMinPollers(n int) Option {
 	return option(func(c *config) { c.MinPollers, c.boundsSet = n, "WithMinPollers" })
 }
 
-// WithMaxPollers sets how many pollers there are at most in this process: 1 to
-// 2000, default 200, at least [WithMinPollers]. Never more than assigned
-// partitions are used. Can be updated. (AWS:
+// WithMaxPollers sets how many pollers there are at most in this process, or in
+// all with [WithGroupBounds]: 1 to 2000, default 200, at least
+// [WithMinPollers]. Never more than assigned partitions are used. Can be
+// updated. (AWS:
 // ProvisionedPollerConfig.MaximumPollers.)
 func WithMaxPollers(n int) Option {
 	return option(func(c *config) { c.MaxPollers, c.boundsSet = n, "WithMaxPollers" })
@@ -110,6 +113,34 @@ func WithMaxPollers(n int) Option {
 // ProvisionedPollerConfig.)
 func WithOnDemand(on bool) Option { return option(func(c *config) { c.OnDemand = on }) }
 
+// WithGroupBounds makes [WithMinPollers], [WithMaxPollers] and [WithMaxConcurrency]
+// hold for all processes of the consumer group together, as AWS's do, instead of for
+// each. Default: off. Cannot be updated, but the bounds can. (AWS: always.)
+//
+// No process asks another: each partition of the subscribed topics has its share of a
+// bound, and a process has what its partitions have. So all processes must set the
+// option, the same bounds, and the same topics; while they differ, as during a deploy
+// that changes them, each goes by its own. The share of a partition that has nothing to
+// do is not lent to others: with a maximum of 10 and 100 partitions of which 50 are
+// idle, about 5 pollers work. Nor are shares all alike: of 10 processes with 10 of 100
+// partitions each, one has 1 to 9 of a maximum of 50 pollers, and of a maximum of 10
+// has 0 to 4. What a bound is here is in [Stats].
+//
+// When a partition moves, its old process gives it up when its calls, those of other
+// partitions too, fit what is left of the bounds, or after [WithRevokeTimeout]. So the
+// group never has more invocations than the bounds allow, but for:
+//
+//   - the one slot, of one invocation at once, of a process whose share is none, or
+//     that does not know how many partitions there are: no partition stands still. A
+//     maximum well above the number of processes makes that rare;
+//   - calls that go on when a revoke was not given more time, or a session was lost;
+//   - the few seconds in which partitions were added and not all processes know.
+//
+// The pollers of a process are its share at most, and one at least. A minimum above
+// the partitions that can use it is no more than these. With [WithOnDemand], which has
+// no bounds of pollers, it needs a [WithMaxConcurrency].
+func WithGroupBounds(on bool) Option { return option(func(c *config) { c.GroupBounds = on }) }
+
 // WithPollerConcurrency sets how many invocations a poller has at once at
 // most: 1 to 1000, default 5. Can be updated. (AWS: always 5.)
 func WithPollerConcurrency(n int) Option {
@@ -117,15 +148,16 @@ func WithPollerConcurrency(n int) Option {
 }
 
 // WithPollerByteRate sets how many bytes of key and value a second a poller
-// moves at most: 1,000 or more, or [Unlimited]; default 5,000,000. Records
+// moves at most: 1,000 or more, or [Unlimited], which is the default. Records
 // that are tried again do not count again. A record that is larger than that
-// passes, and is paid for afterwards. Can be updated. (AWS: always 5 MB/s.)
+// passes, and is paid for afterwards. Can be updated. (AWS: always 5 MB/s, see
+// [WithAWSLimits].)
 func WithPollerByteRate(bytesPerSecond int) Option {
 	return option(func(c *config) { c.PollerByteRate = bytesPerSecond })
 }
 
-// WithMaxConcurrency limits the invocations at once of this process, whatever
-// the number of pollers: 1 or more, or [Unlimited], which is the default. Can
+// WithMaxConcurrency limits the invocations at once of this process, or of all with
+// [WithGroupBounds], whatever the number of pollers: 1 or more, or [Unlimited], which is the default. Can
 // be updated. (AWS: the function's reserved concurrency.)
 func WithMaxConcurrency(n int) Option { return option(func(c *config) { c.MaxConcurrency = n }) }
 
@@ -134,10 +166,18 @@ func WithMaxConcurrency(n int) Option { return option(func(c *config) { c.MaxCon
 func WithBatchSize(n int) Option { return option(func(c *config) { c.BatchSize = n }) }
 
 // WithBatchWindow sets how long a record waits for others to fill its batch:
-// 0 to 300 s, default 500 ms. With 0 a batch holds whatever is there. The
-// window of a partition opens with its first record, and after a batch of it
-// is settled. Can be updated: windows that are open keep their length. (AWS:
-// MaximumBatchingWindowInSeconds.)
+// 0 to 300 s, default 0. The window of a partition opens with its first record,
+// and after a batch of it is settled. Can be updated: windows that are open keep
+// their length, but 0 ends them. While memory is short (see [WithMemoryBudget]) and
+// pollers have nothing to do, those end early that fill three quarters of a batch.
+// (AWS: MaximumBatchingWindowInSeconds, there 500 ms, see [WithAWSLimits].)
+//
+// With 0 a batch holds whatever is there, from one partition or, where several
+// have less than a batch, from all of these. A record that comes alone is handled
+// at once, by a call of its own. That suits a function in the process. If each call
+// costs money or a round trip, set a window: 100 partitions with a record a second
+// each make about 100 calls a second with 0, and 2 with 500 ms. Where calls carry
+// little for minutes, [Stats].RecordsPerCall and one line in the log say so.
 func WithBatchWindow(d time.Duration) Option { return option(func(c *config) { c.BatchWindow = d }) }
 
 // WithBatchBytes sets how many bytes of key, value and headers a batch has at
@@ -145,6 +185,29 @@ func WithBatchWindow(d time.Duration) Option { return option(func(c *config) { c
 // function accepts is its Invoker's business. Can be updated. (AWS: always
 // 6 MB of the encoded event.)
 func WithBatchBytes(n int) Option { return option(func(c *config) { c.BatchBytes = n }) }
+
+// WithAWSLimits sets what AWS's pollers are, and nothing else. Later options win:
+// to keep one of these at another value, give it after this one. Can be updated.
+//
+//	WithPollerConcurrency(5)
+//	WithPollerByteRate(5_000_000)
+//	WithBatchWindow(500 * time.Millisecond)
+//	WithBatchBytes(4 << 20)
+//
+// AWS limits the encoded event to 6 MB, and base64 makes 5.6 MB of 4 MiB of keys
+// and values. Use WithAWSLimits with a function that is billed or far away (package
+// awslambda), to compare with AWS, and for settings that come from AWS. (AWS: an
+// event poller has up to 5 invocations at once and up to 5 MB/s; the batching
+// window of Kafka is 500 ms unless MaximumBatchingWindowInSeconds says otherwise.)
+func WithAWSLimits() Option {
+	return option(func(c *config) {
+		for _, o := range []Option{
+			WithPollerConcurrency(5), WithPollerByteRate(5_000_000), WithBatchWindow(500 * time.Millisecond), WithBatchBytes(4 << 20),
+		} {
+			o.apply(c)
+		}
+	})
+}
 
 // WithBackoff sets how long a partition waits after its nth failed attempt
 // (from 1), before its batch is tried again. Default:
@@ -164,9 +227,17 @@ func WithBackoff(f func(attempt int) time.Duration) Option {
 // waits for a place does not count ([Waiting]). A call that goes on regardless
 // keeps its partitions. Can be updated; calls that run keep theirs.
 //
-// It is the last line, for any Invoker. The Timeout of a function in AWS is what
-// the package says that runs it: lambdalocal.WithTimeout, or AWS itself for
-// awslambda; esmhttp.WithTimeout bounds a request. Make this one longer.
+// There is no default because no time is right for every function, and one that is
+// too short is worse than none: it ends calls that work, and the same batch, tried
+// again, takes as long. A function that hangs is seen without it: a call is logged
+// after a minute ([Hooks].InvokeStuck, [Stats].SlowSlots), that no call succeeds for
+// five minutes is a [Problem], and that none ends for 20 makes [Mapping.Healthy]
+// fail. If you know how long a batch takes at most, set a multiple of that.
+//
+// It is the last line, for any Invoker. Those that leave the process have a bound of
+// their own: esmhttp.WithTimeout (1 minute), awslambda.WithTimeout and
+// lambdalocal.WithTimeout (about 15 minutes, which is AWS's limit). Make this one
+// longer.
 func WithInvokeTimeout(d time.Duration) Option {
 	return option(func(c *config) { c.InvokeTimeout = d })
 }
@@ -327,6 +398,7 @@ func (c *config) validate() error {
 	within(1 <= c.MaxPollers && c.MaxPollers <= 2000, "WithMaxPollers", c.MaxPollers, "must be 1 to 2000")
 	within(c.MaxPollers >= c.MinPollers, "WithMaxPollers", c.MaxPollers, fmt.Sprintf("must be at least WithMinPollers, which is %d", c.MinPollers))
 	within(!c.OnDemand || c.boundsSet == "", "WithOnDemand", true, "excludes "+c.boundsSet)
+	within(!c.GroupBounds || !c.OnDemand || c.MaxConcurrency >= 0, "WithGroupBounds", true, "needs a WithMaxConcurrency where there is WithOnDemand: there is no other bound to share")
 	within(1 <= c.PollerConcurrency && c.PollerConcurrency <= 1000, "WithPollerConcurrency", c.PollerConcurrency, "must be 1 to 1000")
 	within(c.PollerByteRate == Unlimited || 1000 <= c.PollerByteRate && c.PollerByteRate <= math.MaxInt32, "WithPollerByteRate", c.PollerByteRate, "must be 1,000 to 2,147,483,647 bytes a second, or Unlimited")
 	within(c.MaxConcurrency == Unlimited || c.MaxConcurrency >= 1, "WithMaxConcurrency", c.MaxConcurrency, "must be 1 or more, or Unlimited")
@@ -359,6 +431,7 @@ func (c *config) validateUpdate(was *config) error {
 		}
 	}
 	fixed(c.OnDemand != was.OnDemand, "WithOnDemand", c.OnDemand)
+	fixed(c.GroupBounds != was.GroupBounds, "WithGroupBounds", c.GroupBounds)
 	fixed(c.pauseOnHalt != was.pauseOnHalt, "WithPauseOnHalt", c.pauseOnHalt)
 	fixed(c.revokeTimeout != was.revokeTimeout, "WithRevokeTimeout", c.revokeTimeout)
 	fixed(c.startTimeout != was.startTimeout, "WithStartTimeout", c.startTimeout)

@@ -51,17 +51,21 @@ func (l *scaleLoop) run(ctx context.Context) {
 		case <-timer.C:
 		case <-l.engine.ScaleBell:
 		}
-		timer.Reset(scaleEvery)
-		l.scale(time.Now())
+		again := scaleEvery
+		if d := l.scale(time.Now()); d > 0 {
+			again = min(again, d)
+		}
+		timer.Reset(again)
 	}
 }
 
-// scale asks the scaler once.
-func (l *scaleLoop) scale(now time.Time) {
+// scale asks the scaler once, and returns when it wants to be asked again, 0 if it
+// does not say.
+func (l *scaleLoop) scale(now time.Time) (again time.Duration) {
 	e := l.engine
 	s, ok := e.Sample(now)
 	if !ok {
-		return
+		return 0
 	}
 	d := l.scaler.Decide(s)
 	d.Mapping = l.watch.name
@@ -70,6 +74,7 @@ func (l *scaleLoop) scale(now time.Time) {
 	}
 	e.Decided(d, now)
 	fire(l.watch.watch, func(h *Hooks) func(scaling.Decision) { return h.Sampled }, d)
+	return d.Again
 }
 
 // ended waits until scaling has ended, after cancel, and reports whether it did
@@ -92,16 +97,22 @@ func (l *scaleLoop) ended(ctx context.Context) bool {
 
 // tooSmall is the problem of a lag that grows under a setting.
 func tooSmall(d scaling.Decision, c *config) error {
-	option, is := "", 0
+	option, is, share := "", 0, 0
 	switch d.Short {
 	case scaling.MaxPollers:
-		option, is = "WithMaxPollers", c.MaxPollers
+		option, is, share = "WithMaxPollers", c.MaxPollers, d.Sample.Most
 	case scaling.PollerByteRate:
+		if n := d.Reason.NeededByteRate; n > c.PollerByteRate {
+			return fmt.Errorf("it grows, and WithPollerByteRate, which is %d, is what holds it; %d would do", c.PollerByteRate, n)
+		}
 		option, is = "WithPollerByteRate", c.PollerByteRate
 	case scaling.MaxConcurrency:
-		option, is = "WithMaxConcurrency", c.MaxConcurrency
+		option, is, share = "WithMaxConcurrency", c.MaxConcurrency, d.Sample.MaxConcurrency
 	default:
 		return nil
+	}
+	if c.GroupBounds && share > 0 {
+		return fmt.Errorf("it grows, and %s, which is %d for the whole group and %d for what this process has of it, is what holds it", option, is, share)
 	}
 	return fmt.Errorf("it grows, and %s, which is %d, is what holds it", option, is)
 }

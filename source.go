@@ -64,9 +64,10 @@ type Source struct {
 	// [Hooks]), WithLogger, KeepControlRecords, DisableAutoCommit,
 	// FetchMaxWait, MetadataMaxAge.
 	//
-	// MetadataMinAge is 250 ms and HeartbeatInterval 1 s unless they are set
-	// here: a partition that moves to another process of a classic group stands
-	// still for about two heartbeats.
+	// MetadataMinAge is 250 ms and HeartbeatInterval 500 ms unless they are set
+	// here: a partition that moves to another process stands still for about one
+	// heartbeat. In a KIP-848 group too the coordinator is asked that often, and not
+	// only as often as it says (group.consumer.heartbeat.interval.ms, 5 s).
 	//
 	// The options are applied to two clients: one that never connects, to
 	// see such conflicts, and the real one. A hook sees both come and go.

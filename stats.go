@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/seed429fd032/esm/internal/engine"
+	"github.com/seed429fd032/esm/scaling"
 )
 
 // Stats is a consistent snapshot of a [Mapping]. What ends in Count counts since
@@ -24,7 +25,7 @@ type Stats struct {
 	// (AWS: EventPollerUnit.)
 	EventPollerUnits int
 	// ScaleReason is why the number of pollers is what it is.
-	ScaleReason string
+	ScaleReason scaling.Reason
 
 	// Partitions is how many are assigned to this process.
 	Partitions int
@@ -91,13 +92,24 @@ type Stats struct {
 	// running for more than a minute, and StuckSlots how many go on although
 	// their context ended; deliveries are among these two.
 	Slots, BusySlots, WaitingSlots, SlowSlots, StuckSlots int
-	// WaitingPartitions is how many partitions are in back-off.
-	WaitingPartitions int
+	// MinPollers, MaxPollers and MaxConcurrency are the bounds of this process now:
+	// what is set, with pollers for its partitions at most, and Unlimited for a
+	// concurrency that is. With [WithGroupBounds] they are its share. A share of 0 is
+	// none, or unknown: the process has one slot all the same.
+	MinPollers, MaxPollers, MaxConcurrency int
+	// ReadyPartitions is how many partitions have a batch that waits for a slot, and
+	// WaitingPartitions how many are in back-off. Free slots and a lag without ready
+	// partitions are a want of records: see MemoryLimited.
+	ReadyPartitions, WaitingPartitions int
 	// ThrottledUntil is until when nothing is invoked, if that is not over.
 	ThrottledUntil time.Time `json:",omitzero"`
 	// InvokeDuration is how long an invocation takes, averaged over the last
 	// ones.
 	InvokeDuration time.Duration
+	// RecordsPerCall is how many records an invocation carries, averaged over the
+	// last five minutes, without those that tried records again; 0 if there was
+	// none. What raises it is [WithBatchWindow].
+	RecordsPerCall float64
 }
 
 // statsOf is what a snapshot says to users.
@@ -140,9 +152,14 @@ func statsOf(s *engine.Snapshot, now time.Time) Stats {
 		WaitingSlots:                            s.Placeless,
 		SlowSlots:                               s.Slow,
 		StuckSlots:                              s.Stuck,
+		MinPollers:                              s.Bounds.Least,
+		MaxPollers:                              s.Bounds.Most,
+		MaxConcurrency:                          s.Bounds.Calls,
+		ReadyPartitions:                         s.Queued,
 		WaitingPartitions:                       s.Waiting,
 		ThrottledUntil:                          s.ThrottledUntil,
 		InvokeDuration:                          s.Service,
+		RecordsPerCall:                          s.RecordsPerCall,
 	}
 }
 

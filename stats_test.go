@@ -8,6 +8,7 @@ import (
 	"unsafe"
 
 	"github.com/seed429fd032/esm/internal/engine"
+	"github.com/seed429fd032/esm/scaling"
 )
 
 // TestWhatEndsInCountCounts: by its name a reader knows whether a number of Stats
@@ -39,9 +40,10 @@ func TestWhatEndsInCountCounts(t *testing.T) {
 func TestEachPartOfASnapshotIsShown(t *testing.T) {
 	moment := time.Unix(1, 0)
 	full := engine.Snapshot{
-		BytesPerSecond: 1, Pollers: 1, ActivePollers: 1, ScaleReason: "x", Slots: 1, Busy: 1, Member: true, Lanes: 1, Waiting: 1,
-		Lag: engine.LagSum{Sum: 1, Max: 1}, Held: 1, Budget: 1, MemoryLimited: true, Placeless: 1, Slow: 1, Stuck: 1, ThrottledUntil: moment, Service: 1,
+		BytesPerSecond: 1, Pollers: 1, ActivePollers: 1, ScaleReason: scaling.Reason{Cause: scaling.Backlog}, Slots: 1, Busy: 1, Member: true, Lanes: 1, Waiting: 1, Queued: 1,
+		Lag: engine.LagSum{Sum: 1, Max: 1}, Held: 1, Budget: 1, MemoryLimited: true, Placeless: 1, Slow: 1, Stuck: 1, ThrottledUntil: moment, Service: 1, RecordsPerCall: 1,
 	}
+	full.Bounds.Least, full.Bounds.Most, full.Bounds.Calls = 1, 1, 1
 	s := reflect.ValueOf(statsOf(&full, moment))
 	for i := range s.NumField() {
 		name := s.Type().Field(i).Name

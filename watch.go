@@ -26,7 +26,9 @@ import (
 // leaveAfter, so none of them can keep a poll, a rebalance or a stop from its
 // end. A call that takes longer is left behind: its goroutine goes on, whoever
 // waited for it does too, and while as many as mostBehind calls of one listener
-// are, it is not called, or each call would leave a goroutine more.
+// are, it is not called, or each call would leave a goroutine more. Calls that are
+// under way by then are left behind too: at most one of each goroutine that tells,
+// which are the slots, for hooks of invocations.
 //
 // The rejected design is a goroutine of hooks with a queue: then what is told
 // may be over long ago, a hook could not rely on a partition being its own when
@@ -402,6 +404,8 @@ func (t *teller) invocation(c engine.CallEvent) Invocation {
 func (t *teller) Reread(tp partition.ID, first int64, records int) {
 	t.write(func() { t.logReread(tp, first, records) })
 }
+
+func (t *teller) Thin(e engine.ThinEvent) { t.write(func() { t.logThin(e) }) }
 
 func (t *teller) RetryScheduled(b engine.BlockEvent) {
 	fire(t.watch, func(h *Hooks) func(Blocker) { return h.RetryScheduled }, *blockerOf(t.name, b))

@@ -20,7 +20,9 @@ func ExampleNew() {
 		log.Fatal(err)
 	}
 	defer inv.Close()
-	m, err := esm.New(esm.Source{Brokers: []string{"localhost:9092"}, Topics: []string{"orders"}, Group: "billing"}, inv)
+	m, err := esm.New(esm.Source{Brokers: []string{"localhost:9092"}, Topics: []string{"orders"}, Group: "billing"}, inv,
+		esm.WithAWSLimits(), // among them a batch window: each call is billed
+	)
 	if err != nil {
 		log.Fatal(err)
 	}

@@ -4,7 +4,12 @@
 //	inv, err := esmhttp.New("https://billing.internal/records")
 //	...
 //	defer inv.Close()
-//	m, err := esm.New(source, inv)
+//	m, err := esm.New(source, inv, esm.WithBatchWindow(100*time.Millisecond))
+//
+// Without a window a record that comes alone is a request of its own. That is right
+// for a server beside the process, and dear for one that is far away or billed by the
+// request: 100 partitions with a record a second each make about 100 requests a second,
+// 9 with 100 ms, and 2 with 500 ms. [esm.WithAWSLimits] has 500 ms.
 //
 // The body is the event that AWS Lambda gets of Kafka records, or CloudEvents
 // ([WithFormat]). The headers Esm-Batch, Esm-Attempt, Esm-Mapping and Esm-Group

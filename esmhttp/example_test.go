@@ -33,7 +33,7 @@ func ExampleNew() {
 		log.Fatal(err)
 	}
 	defer inv.Close()
-	// A Mapping does this: esm.New(source, inv).
+	// A Mapping does this: esm.New(source, inv, esm.WithBatchWindow(100*time.Millisecond)).
 	err = inv.Invoke(context.Background(), &esm.Batch{Records: []*kgo.Record{{Topic: "orders", Offset: 7, Timestamp: time.UnixMilli(0), Value: []byte(`{"cents":250}`)}}})
 	fmt.Println(err)
 	// Output:

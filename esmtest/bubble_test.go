@@ -71,3 +71,6 @@ func TestHungCallDoesNotOutliveItsBubble(t *testing.T) {
 
 // TestOutage is what ExampleNewServer shows.
 func TestOutage(t *testing.T) { synctest.Test(t, outage) }
+
+// TestBillingIsBack runs the Example of Start.
+func TestBillingIsBack(t *testing.T) { billingIsBack(t) }

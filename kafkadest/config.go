@@ -29,7 +29,8 @@ type Config struct {
 	// a third more for keys and values, five times the size of the headers, and
 	// 6 KiB. (AWS: the topic of kafka://topic.)
 	Topic string
-	// Format is the form of the messages. The zero value is [FormatDocument].
+	// Format is the form of the messages. The zero value is [FormatRecord]. (AWS:
+	// always [FormatDocument].)
 	Format Format
 	// Client holds further options for the Kafka client: TLS, SASL, dialer,
 	// client id, compression, partitioner, linger (1 ms if nothing is said),
@@ -99,7 +100,7 @@ func (c *Config) validate() error {
 		bad("Topic", strconv.Quote(c.Topic), "must be 1 to 249 letters, digits, dots, underscores and dashes, and not only one dot or two")
 	}
 	if c.Format != FormatDocument && c.Format != FormatRecord {
-		bad("Format", c.Format, "must be FormatDocument or FormatRecord")
+		bad("Format", c.Format, "must be FormatRecord or FormatDocument")
 	}
 	set := true
 	for i, o := range c.Client {

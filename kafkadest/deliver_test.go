@@ -18,10 +18,11 @@ import (
 	"github.com/seed429fd032/esm/kafkadest"
 )
 
+// TestRecordToTheByte: the format is the default.
 func TestRecordToTheByte(t *testing.T) {
 	everyKafka(t, func(t *testing.T, k *anyKafka) {
 		topic := k.make(name(), 1)
-		dest := k.dest(kafkadest.Config{Topic: topic, Format: kafkadest.FormatRecord})
+		dest := k.dest(kafkadest.Config{Topic: topic})
 		g := discard(17, "\x00\xffvalue")
 		g.Record.Headers = []kgo.RecordHeader{{Key: "trace", Value: []byte{1, 2}}, {Key: "esm-other", Value: []byte("kept")}, {Key: "trace", Value: []byte("again")}, {Key: "none"}}
 		must(t, dest, g)
@@ -55,7 +56,7 @@ func TestRecordToTheByte(t *testing.T) {
 func TestDocumentToTheByte(t *testing.T) {
 	everyKafka(t, func(t *testing.T, k *anyKafka) {
 		topic := k.make(name(), 1)
-		dest := k.dest(kafkadest.Config{Topic: topic})
+		dest := k.dest(kafkadest.Config{Topic: topic, Format: kafkadest.FormatDocument})
 		g := discard(17, "value")
 		g.Record.Headers = []kgo.RecordHeader{{Key: "trace", Value: []byte{1, 255}}}
 		must(t, dest, g)
@@ -93,7 +94,7 @@ func TestDocumentToTheByte(t *testing.T) {
 func TestReplayPilesNothingUp(t *testing.T) {
 	everyKafka(t, func(t *testing.T, k *anyKafka) {
 		topic := k.make(name(), 1)
-		dest := k.dest(kafkadest.Config{Topic: topic, Format: kafkadest.FormatRecord})
+		dest := k.dest(kafkadest.Config{Topic: topic})
 		g := discard(0, "v")
 		g.Record.Headers = []kgo.RecordHeader{{Key: "trace", Value: []byte("t")}}
 		for i := range 3 {

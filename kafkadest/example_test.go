@@ -44,17 +44,17 @@ func Example() {
 }
 
 // To replay what failed, when the function is mended, the topic holds the
-// records as they were. A Mapping reads it like any other.
+// records as they were. A Mapping reads it like any other. With FormatDocument it
+// would hold AWS's documents.
 func Example_replay() {
 	brokers := []string{"localhost:9092"}
-	again, err := kafkadest.New(kafkadest.Config{Brokers: brokers, Topic: "orders-failed-twice", Format: kafkadest.FormatRecord})
+	again, err := kafkadest.New(kafkadest.Config{Brokers: brokers, Topic: "orders-failed-twice"})
 	if err != nil {
 		log.Fatal(err)
 	}
 	defer again.Close()
 
 	m, err := esm.New(
-		// What was put there with FormatRecord.
 		esm.Source{Brokers: brokers, Topics: []string{"orders-failed"}, Group: "billing-replay"},
 		esm.Each(func(ctx context.Context, r *kgo.Record) error {
 			return nil // the same function

@@ -95,7 +95,16 @@ func (k *anyKafka) make(topic string, partitions int32, settings ...string) stri
 	if err = errors.Join(err, resp.Err); err != nil {
 		k.t.Fatal(err)
 	}
-	return topic
+	// The controller has it by now, and the broker hears of it.
+	for range 500 {
+		topics, err := k.admin.ListTopics(k.t.Context(), topic)
+		if err == nil && topics.Error() == nil {
+			return topic
+		}
+		<-time.After(20 * time.Millisecond)
+	}
+	k.t.Fatalf("the broker does not hear of %s", topic)
+	return ""
 }
 
 // dest makes a Destination that is closed at the end of the test.

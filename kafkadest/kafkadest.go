@@ -5,6 +5,9 @@
 //	...
 //	m, err := esm.New(source, invoker, esm.WithMaxRetries(10), esm.WithDestination(dest))
 //
+// A message is the record as it was, with headers that say why it was given up and
+// where it is from. [FormatDocument] sends AWS's document instead.
+//
 // The host makes it and closes it, after the Mapping has stopped. One
 // Destination may serve several Mappings.
 //

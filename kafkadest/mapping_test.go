@@ -24,7 +24,7 @@ func TestMappingWaitsForItsDestination(t *testing.T) {
 	k := esmtest.NewKafka(t, esmtest.Topic("orders", 2))
 	k.ProduceTo("orders", 0, "good", "poison", "later")
 	k.ProduceTo("orders", 1, "other")
-	dest, err := kafkadest.New(kafkadest.Config{Brokers: k.Brokers(), Topic: "orders-failed", Format: kafkadest.FormatRecord, Client: []kgo.Opt{k.Dialer()}})
+	dest, err := kafkadest.New(kafkadest.Config{Brokers: k.Brokers(), Topic: "orders-failed", Client: []kgo.Opt{k.Dialer()}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -132,7 +132,7 @@ func (k *anyKafka) heals(t *testing.T, into string, refusal error, mend func()) 
 			t.Fatal(err)
 		}
 	}
-	dest := k.dest(kafkadest.Config{Topic: into, Format: kafkadest.FormatRecord, Client: []kgo.Opt{kgo.ProducerBatchCompression(kgo.NoCompression())}})
+	dest := k.dest(kafkadest.Config{Topic: into, Client: []kgo.Opt{kgo.ProducerBatchCompression(kgo.NoCompression())}})
 	failed, taken := make(chan *esm.Discard, 1000), make(chan *esm.Discard, 1000)
 	m := esmtest.Start(t, esm.Source{Brokers: k.brokers, Topics: []string{from}, Group: from},
 		esm.Each(func(_ context.Context, r *kgo.Record) error {

@@ -33,10 +33,16 @@ import (
 type Format int
 
 const (
+	// FormatRecord, the default, is the record as it was: value and headers too. To
+	// replay it, copy it to the source topic, or let a Mapping read this one. A
+	// record that was given up before and comes again has each of the headers above
+	// once: they tell of the last time. A batch that cannot be read is one message
+	// without key and value; esm-error says which offsets.
+	FormatRecord Format = iota
 	// FormatDocument is AWS's document, in JSON: the reason, and the record
-	// itself in "payload" as a function gets it. (AWS: the document of a
-	// kafka:// destination.) Where AWS says one thing and a Mapping knows
-	// another:
+	// itself in "payload" as a function gets it, with its headers. (AWS: the document
+	// of a kafka:// destination, which is the only form there.) Where AWS says one
+	// thing and a Mapping knows another:
 	//
 	//   - functionArn is the name of the Mapping, which knows no function.
 	//   - requestId is the id of the last batch that held the record, and empty
@@ -53,12 +59,7 @@ const (
 	//   - eventSource is "SelfManagedKafka", and there is no eventSourceArn,
 	//     unless the Mapping has [esm.Source].ARN.
 	//   - a key or a value that is null is null.
-	FormatDocument Format = iota
-	// FormatRecord is the record as it was: value and headers too. To replay
-	// it, copy it to the source topic, or let a Mapping read this one. A record
-	// that was given up before and comes again has each of the headers above
-	// once: they tell of the last time.
-	FormatRecord
+	FormatDocument
 )
 
 // String returns the format in one word.

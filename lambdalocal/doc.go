@@ -11,5 +11,9 @@
 //   - It failed, by an error, a panic, an exit or its timeout: a failure of the
 //     batch, which is an attempt.
 //
+// A call of a Process goes through HTTP and costs up to a millisecond of CPU, so a
+// batch window ([esm.WithBatchWindow]) helps where records come one by one. A Handler
+// costs next to nothing.
+//
 // Neither links the AWS SDK. Handler links aws-lambda-go, as the function does.
 package lambdalocal

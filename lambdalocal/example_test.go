@@ -47,7 +47,7 @@ func ExampleNewProcess() {
 	}
 	defer p.Close() // after the Mapping stopped
 	m, err := esm.New(esm.Source{Brokers: []string{"localhost:9092"}, Topics: []string{"orders"}, Group: "billing"}, p,
-		esm.WithMaxConcurrency(8))
+		esm.WithMaxConcurrency(8), esm.WithBatchWindow(100*time.Millisecond))
 	if err != nil {
 		log.Fatal(err)
 	}

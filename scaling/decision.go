@@ -1,6 +1,9 @@
 package scaling
 
-import "fmt"
+import (
+	"fmt"
+	"time"
+)
 
 // A Decision is a number of pollers, and why.
 type Decision struct {
@@ -13,8 +16,11 @@ type Decision struct {
 	Sample Sample
 	// From is how many pollers there were, and To how many there are from now on.
 	From, To int
-	// Reason is why, for people.
-	Reason string
+	// Reason is why.
+	Reason Reason
+	// Again is when the decision is to be looked at again, even if there is no
+	// news: after this long. 0 leaves it to whoever asks.
+	Again time.Duration
 	// Short is the limit under which the lag has grown for a minute, if there is
 	// one.
 	Short Limit

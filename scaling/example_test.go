@@ -18,7 +18,7 @@ import (
 func ExampleReplay() {
 	var f bytes.Buffer
 	sample := scaling.Sample{
-		At: time.Unix(0, 0), Pollers: 1, Concurrency: 1, Least: 1, Most: 2, ByteRate: scaling.Unlimited, MaxConcurrency: scaling.Unlimited,
+		At: time.Unix(0, 0), Pollers: 1, Concurrency: 1, Least: 1, Most: 2, Slots: 1, ByteRate: scaling.Unlimited, MaxConcurrency: scaling.Unlimited,
 		Completed: 50, BatchTime: time.Second, BatchRecords: 100, BatchBytes: 20_000,
 	}
 	for p := range int32(10) {
@@ -41,6 +41,6 @@ func ExampleReplay() {
 		fmt.Printf("%d -> %d: %s\n", d.From, d.To, d.Reason)
 	}
 	// Output:
-	// 1 -> 2: a lag of 500000 records in 10 partitions, one slot each
-	// 1 -> 10: a lag of 500000 records in 10 partitions, one slot each
+	// 1 -> 2: a lag of 500000 records in 10 partitions, 100 a second a slot: 10 pollers would do
+	// 1 -> 4: a lag of 500000 records in 10 partitions, 100 a second a slot: 10 pollers would do; 4 at most for now (measuring)
 }

@@ -1,62 +1,97 @@
 package scaling
 
-import "time"
+import (
+	"math"
+	"time"
+)
 
 // rates are what the differences between samples say: how many records a second
-// arrive in each partition, and how many are settled.
+// arrive in each partition.
 type rates struct {
-	ends     map[partition]end
-	arrivals map[partition]float64
-
-	settled    float64
-	measuredAt time.Time // until when that was measured,
-	measured   int64     // and how many were settled by then
+	lanes  map[partition]*arrivals
+	grewAt time.Time // when an end was last seen to have moved
+	over   bool      // that is a while ago
+	round  int       // of learn
 }
 
-type end struct {
-	offset int64
-	at     time.Time
+// arrivals are the records of one partition.
+type arrivals struct {
+	end   int64
+	at    time.Time
+	n     int     // how many times it was measured
+	slow  float64 // records a second, over ten seconds
+	fast  float64 // the same, over two looks: for on-demand
+	round int     // of learn that saw it last
 }
+
+const (
+	arrivalsOver  = 10 * time.Second
+	arrivalsLeast = 500 * time.Millisecond // a shorter time gives no rate
+)
 
 // learn takes rates from the difference to the sample before.
 func (r *rates) learn(in *Sample) {
-	ends := make(map[partition]end, len(in.Lanes))
-	arrivals := make(map[partition]float64, len(in.Lanes))
+	if r.lanes == nil {
+		r.lanes = make(map[partition]*arrivals, len(in.Lanes))
+	}
+	r.round++
 	for i := range in.Lanes {
 		l := &in.Lanes[i]
-		p := l.partition()
-		was, seen := r.ends[p]
-		if l.End < 0 {
-			if seen {
-				ends[p], arrivals[p] = was, r.arrivals[p]
+		a := r.lanes[l.partition()]
+		if a == nil {
+			if l.End >= 0 {
+				r.lanes[l.partition()] = &arrivals{end: l.End, at: in.At, round: r.round}
 			}
 			continue
 		}
-		now := end{l.End, in.At}
-		if !seen {
-			ends[p] = now
+		a.round = r.round
+		if l.End < 0 {
 			continue
 		}
-		seconds := in.At.Sub(was.at).Seconds()
-		if seconds < 0.5 {
-			// Too close for a rate: measure from where it was.
-			ends[p], arrivals[p] = was, r.arrivals[p]
+		if l.End > a.end {
+			r.grewAt = in.At
+		}
+		ran := in.At.Sub(a.at)
+		if ran < arrivalsLeast {
+			continue // measure from where it was
+		}
+		rate := float64(max(0, l.End-a.end)) / ran.Seconds()
+		a.end, a.at = l.End, in.At
+		if a.n++; a.n == 1 {
+			a.slow, a.fast = rate, rate
 			continue
 		}
-		rate := float64(max(0, l.End-was.offset)) / seconds
-		if old, ok := r.arrivals[p]; ok {
-			rate = old + (rate-old)*0.5
+		a.fast += (rate - a.fast) / 2
+		a.slow += (rate - a.slow) * max(1/float64(a.n), 1-math.Exp(-ran.Seconds()/arrivalsOver.Seconds()))
+	}
+	r.over = in.At.Sub(r.grewAt) >= flowEnded
+	if len(r.lanes) > len(in.Lanes) {
+		for p, a := range r.lanes {
+			if a.round != r.round {
+				delete(r.lanes, p)
+			}
 		}
-		ends[p], arrivals[p] = now, rate
 	}
-	r.ends, r.arrivals = ends, arrivals
-	// Records are settled by the batch, and often many batches at once: what
-	// comes in less time than an invocation takes is no rate.
-	switch ran := in.At.Sub(r.measuredAt); {
-	case r.measuredAt.IsZero():
-		r.measuredAt, r.measured = in.At, in.Settled
-	case ran >= max(500*time.Millisecond, 2*in.BatchTime):
-		r.settled = float64(in.Settled-r.measured) / ran.Seconds()
-		r.measuredAt, r.measured = in.At, in.Settled
+}
+
+// all is how many records a second arrive in all lanes.
+func (r *rates) all(in *Sample) (sum float64) {
+	for i := range in.Lanes {
+		sum += r.of(&in.Lanes[i], Provisioned)
 	}
+	return sum
+}
+
+// of is how many records a second arrive in a lane.
+func (r *rates) of(l *Lane, m Mode) float64 {
+	a := r.lanes[l.partition()]
+	switch {
+	case a == nil:
+		return 0
+	case m == OnDemand:
+		return a.fast
+	case r.over:
+		return 0
+	}
+	return a.slow
 }

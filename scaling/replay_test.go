@@ -17,21 +17,21 @@ var update = flag.Bool("update", false, "record testdata/trace.jsonl anew")
 // record is a trace with a bit of everything: a backlog, a limit that is too
 // small, throttles, an unknown lag, a pause, a quiet minute.
 func record() (trace []Decision) {
-	w := newWorld(4, 2000)
+	w := newWorld(24, 20_000)
 	w.concurrency = 1
 	w.each = func(d Decision) { trace = append(trace, d) }
 	w.seconds(3)
-	w.arrive = 1500 // a slot does 1,000
+	w.arrive = 700 // a slot does 1,000
 	w.seconds(10)
 	w.throttled++
 	w.seconds(5)
 	w.unknown = true
 	w.seconds(2)
-	w.unknown, w.most = false, 2
+	w.unknown, w.most = false, 9
 	w.seconds(125)
 	w.idle = true
 	w.seconds(2)
-	w.idle, w.most, w.arrive = false, 4, 0
+	w.idle, w.most, w.arrive = false, 24, 0
 	for i := range w.lag {
 		w.lag[i] = 0
 	}
@@ -149,7 +149,7 @@ func FuzzDecide(f *testing.F) {
 		for _, in := range in {
 			for range 3 {
 				d := s.Decide(in)
-				if d.Reason == "" || in.Least <= in.Most && (d.To < in.Least || d.To > in.Most) {
+				if d.Reason.Cause == NoCause || in.Least <= in.Most && (d.To < in.Least || d.To > in.Most) {
 					t.Fatalf("%d of %d to %d: %q", d.To, in.Least, in.Most, d.Reason)
 				}
 				in.At = in.At.Add(time.Minute)

@@ -28,11 +28,23 @@ type Sample struct {
 	BatchRecords float64
 	BatchBytes   float64
 	// Completed, Settled and Throttled count invocations, records and
-	// throttles since the start.
-	Completed, Settled, Throttled int64
+	// throttles since the start. Failed counts the invocations of those
+	// completed that failed.
+	Completed, Settled, Throttled, Failed int64
+	// Round is how many invocations with a full batch began and succeeded since
+	// the number of pollers last changed; RoundTime is the median of the last 63
+	// of them, and RoundSpread how far apart the first and the third quartile
+	// are. They say what that many at once do to the function.
+	Round                  int64
+	RoundTime, RoundSpread time.Duration
+	// BusyTime is the time of slots that were busy, summed up since the start:
+	// its growth over the time between two samples is how many were on average.
+	BusyTime time.Duration
 	// MemoryLimited is whether slots are idle because the memory budget is
 	// used up.
 	MemoryLimited bool
+	// MemoryBudget is how many bytes of records may be held.
+	MemoryBudget int64
 	// Idle is whether the Mapping is paused, halted or stopping.
 	Idle bool
 }

@@ -1,8 +1,9 @@
 // Package scaling decides how many pollers a Mapping has, and says why.
 //
-// A Mapping (package esm) asks a [Scaler] once a second, and does what it says.
-// Its hooks Sampled and Scaled get each [Decision] with the [Sample] that it was
-// made on. So a trace can be recorded as JSON, and [Replay] decides again on it.
+// A Mapping (package esm) asks a [Scaler] once a second and whenever there is
+// news, and does what it says. Its hooks Sampled and Scaled get each [Decision]
+// with the [Sample] that it was made on. So a trace can be recorded as JSON, and
+// [Replay] decides again on it.
 package scaling
 
 import (
@@ -37,20 +38,34 @@ func (m Mode) String() string {
 //
 // # Provisioned
 //
-// What is needed is the rate at which records arrive, and to deal with the
-// backlog in ten seconds, over the rate of one slot; at most one slot for each
-// partition that lags, because a partition has one batch in flight; and enough
-// pollers for the bytes of that. It goes up in one step as soon as it knows,
-// since a step costs nothing: no rebalance, no refetch. It goes down only to
-// what was needed at most during a quiet minute.
+// A backlog takes the same poller-seconds with few pollers as with many, and a
+// step costs nothing: no rebalance, no refetch. So a backlog gets all the pollers
+// that can work on it at once: a slot for each batch that waits, but one for each
+// partition at most, because a partition has one batch in flight. What arrives gets
+// as many as keep up with it, and what it has piled up within a second is no backlog:
+// otherwise noise would move the number up and down. Where bytes are limited, there
+// are enough pollers for the bytes of that.
 //
-// A step up is judged once its invocations had time to end, if they were
-// there: where twice the pollers do not settle more, the function is the
-// bottleneck, and the step is undone.
+// It is the function that holds this back:
+//
+//   - A step multiplies the pollers by four at most, and the next one waits until as
+//     many calls have ended as there are slots. Where calls are slow, it doubles after
+//     a second, or a quarter of a call's time, up to 15 s. A backlog of four calls for
+//     each slot or less gets its slots at once: a round of them would teach nothing.
+//   - Where calls take longer the more there are, there are as many as take little
+//     longer than at best. The argument stands at knee.
+//   - A throttle halves the pollers. They come back in steps after a minute.
+//   - While most calls fail, there are no more than there are.
+//
+// Pollers that are not needed go after a tenth of the time for which they were, so
+// that they cost a tenth more at most; those that what arrives needed at most in
+// a minute stay. Where that turns out to be wrong, since they are needed again
+// within a minute, the next wait is twice as long, up to a minute.
 //
 // # On-demand
 //
-// As AWS documents it: one poller at first, and once a minute what is needed.
+// As AWS documents it: one poller at first, and once a minute what deals with the
+// backlog in ten seconds.
 //
 // # Unknown
 //
@@ -66,29 +81,18 @@ type Scaler struct {
 	evaluated   time.Time // on-demand: the last evaluation,
 	throttledAt int64     // and how many throttles there were by then
 
-	quietSince time.Time // since when fewer would do
-	quietMost  int       // how many would have done at most
-
-	limit      int // no more than so many, 0 for none
-	limitUntil time.Time
-
-	trial *trial
-	short shortage
+	throttled throttleLimit
+	knee      knee
+	growth    growth
+	release   release
+	failures  failures
+	short     shortage
 }
 
 const (
-	horizon       = 10 * time.Second // in which a backlog is to be dealt with
-	quiet         = time.Minute      // before pollers are taken away
-	shortEvery    = time.Minute      // in which a lag grows or does not
-	limitStep     = 15 * time.Second // between steps back to where it throttled
-	limitAfter    = time.Minute      // after a throttle
-	limitMisguess = 5 * time.Minute  // after a step that did not help
 	onDemandEvery = time.Minute
+	soonest       = 20 * time.Millisecond // that a Scaler wants to be asked again
 )
-
-// Completions is how many invocations must have completed before a provisioned
-// Scaler goes up: fewer do not say how long one takes.
-const Completions = 10
 
 // New makes a Scaler that has seen no sample.
 func New(m Mode) *Scaler { return &Scaler{mode: m} }
@@ -96,40 +100,77 @@ func New(m Mode) *Scaler { return &Scaler{mode: m} }
 // Decide says how many pollers there are to be from now on: within the bounds of
 // the sample, whatever it says. The times of samples must not go back.
 func (s *Scaler) Decide(in Sample) Decision {
-	n, why := s.decide(&in)
-	return Decision{Sample: in, From: in.Pollers, To: clamp(n, in.Least, in.Most), Reason: why, Short: s.short.holds()}
+	d := Decision{Sample: in, From: in.Pollers}
+	d.To, d.Reason = s.decide(&in)
+	d.To = clamp(d.To, in.Least, in.Most)
+	d.Short = s.short.holds()
+	if s.mode == Provisioned {
+		s.knee.decided(&in, d.To)
+		s.growth.decided(&in, d.To)
+		s.release.decided(&in, d.To)
+		d.Again = s.again(&d)
+	}
+	return d
 }
 
-func (s *Scaler) decide(in *Sample) (pollers int, why string) {
+// again is when the decision may come out otherwise without news.
+func (s *Scaler) again(d *Decision) time.Duration {
+	switch {
+	case d.Reason.Left > 0:
+		return d.Reason.Left
+	case d.Reason.Limit == Measuring && d.Sample.Busy > 0 && s.growth.early(&d.Sample):
+		return firstLook
+	case d.Reason.Limit == Measuring:
+		if left := s.growth.every(&d.Sample) - d.Sample.At.Sub(s.growth.at); left > 0 {
+			return max(left, soonest) // and where that is over, calls have to end or begin
+		}
+	case d.Reason.Cause == Backlog && d.To > d.Sample.Least:
+		// It may be over before a second is.
+		slots := min(d.To*max(1, d.Sample.Concurrency), max(1, d.Reason.Partitions))
+		if seconds := float64(d.Reason.Lag) / (float64(slots) * d.Reason.SlotRate); seconds < 1 {
+			return max(time.Duration(seconds*float64(time.Second)), soonest)
+		}
+	}
+	return 0
+}
+
+func (s *Scaler) decide(in *Sample) (pollers int, why Reason) {
 	s.rates.learn(in)
 	throttled := s.asked && in.Throttled > s.throttles
 	s.asked, s.throttles = true, in.Throttled
+	s.failures.learn(in)
 	if in.Idle {
-		s.trial, s.short, s.quietSince = nil, shortage{}, time.Time{}
-		return in.Pollers, "nothing is invoked now"
+		s.short, s.release, s.growth = shortage{}, release{}, growth{}
+		return in.Pollers, Reason{Cause: Idle}
 	}
-	n := s.need(in)
 	if s.mode == OnDemand {
-		return s.decideOnDemand(in, n)
+		return s.onDemand(in)
 	}
-	return s.decideProvisioned(in, n, throttled)
+	return s.provisioned(in, throttled)
 }
 
-// decideOnDemand follows the need once a minute. What it hears of throttles is
+// onDemand follows the need once a minute. What it hears of throttles is
 // what came since it looked last.
-func (s *Scaler) decideOnDemand(in *Sample, n need) (pollers int, why string) {
+func (s *Scaler) onDemand(in *Sample) (pollers int, why Reason) {
+	n := s.need(in)
 	if s.evaluated.IsZero() {
 		s.evaluated, s.throttledAt = in.At, in.Throttled
 	}
 	if in.At.Sub(s.evaluated) < onDemandEvery {
-		return in.Pollers, "on-demand: evaluated once a minute"
+		n.why.Cause = Cadence
+		return in.Pollers, n.why
 	}
 	throttled := in.Throttled > s.throttledAt
 	s.evaluated, s.throttledAt = in.At, in.Throttled
 	switch {
 	case throttled:
-		return max(in.Least, in.Pollers/2), "the function throttles"
-	case !n.known || n.unknown > 0 && n.pollers < in.Pollers:
+		half := max(in.Least, in.Pollers/2)
+		return half, n.because(Throttles, half)
+	case !n.known:
+		return in.Pollers, n.why
+	case in.MemoryLimited:
+		return in.Pollers, memoryReason(in, &n)
+	case n.unknown > 0 && n.pollers < in.Pollers:
 		return in.Pollers, n.unknownReason()
 	case n.pollers > in.Pollers && in.Waiting > 0:
 		return in.Pollers, placesReason(in)
@@ -137,85 +178,80 @@ func (s *Scaler) decideOnDemand(in *Sample, n need) (pollers int, why string) {
 	return n.pollers, n.why
 }
 
-// decideProvisioned follows the need at once where that is more, and after a quiet
-// minute where it is less, unless something is known that speaks against it.
-func (s *Scaler) decideProvisioned(in *Sample, n need, throttled bool) (pollers int, why string) {
-	quietSince := s.quietSince
-	if throttled {
-		s.trial, s.quietSince = nil, time.Time{}
+// provisioned follows the need at once where that is more, and after a while where
+// it is less, unless something is known that speaks against it.
+func (s *Scaler) provisioned(in *Sample, throttled bool) (pollers int, why Reason) {
+	n := s.need(in)
+	limit, limitWhy := s.knee.limit(in)
+	if throttled && !s.throttled.same(in) {
 		half := max(in.Least, in.Pollers/2)
-		s.limit, s.limitUntil = half, in.At.Add(limitAfter)
-		return half, "the function throttles"
-	}
-	if undo, ok := s.judge(in); ok {
-		s.limit, s.limitUntil = undo, in.At.Add(limitMisguess)
-		return undo, "undone: more pollers did not settle more records"
+		s.throttled.set(in, half)
+		return half, n.because(Throttles, half)
 	}
 	if !n.known {
-		s.quietSince = time.Time{}
-		return in.Pollers, n.unknownReason()
+		if n.why.Cause == Measuring && n.pollers > in.Pollers && in.Waiting == 0 {
+			return s.growth.up(in, min(n.pollers, in.Most), false, n.calls, n.why)
+		}
+		return in.Pollers, n.why
 	}
-	if in.Completed < Completions && n.pollers > in.Pollers {
-		return in.Pollers, fmt.Sprintf("%d of the %d invocations that say how long they take have completed", in.Completed, Completions)
-	}
-	s.quietSince = time.Time{} // what follows ends a quiet time, but for its end
+	flow := s.release.arrived(in, n.flow, s.rates.over)
 	if in.MemoryLimited {
-		return in.Pollers, "the memory budget is the limit"
+		return in.Pollers, memoryReason(in, &n)
 	}
-
-	target, why := clamp(n.pollers, in.Least, in.Most), n.why
-	if limit := s.limited(in); limit > 0 && target > limit {
-		target = max(limit, in.Least)
-		why = fmt.Sprintf("%s; not more than %d for a while", why, limit)
+	target, why := max(n.pollers, in.Least), n.why
+	if most := s.throttled.most(in); most > 0 && target > most {
+		target, why.Allowed, why.Limit = max(most, in.Least), most, Throttles
 	}
+	if limit > 0 && target > limit {
+		target, why.Allowed, why.Limit = max(limit, in.Least), limit, Latency
+		why.CallTime, why.BestTime, why.BusySlots = limitWhy.CallTime, limitWhy.BestTime, limitWhy.BusySlots
+		if why.Allowed <= in.Pollers { // it is what decides
+			why.Cause = Latency
+		}
+	}
+	target = clamp(target, in.Least, in.Most)
 	switch {
 	case target > in.Pollers && in.Waiting > 0:
 		return in.Pollers, placesReason(in)
+	case target > in.Pollers && s.failures.most():
+		return in.Pollers, Reason{Cause: Failures, Lag: why.Lag, Partitions: why.Partitions, Wanted: n.pollers, Calls: s.failures.failed, Of: s.failures.calls}
 	case target > in.Pollers:
-		s.try(in, target)
-		return target, why
+		return s.growth.up(in, target, s.knee.knows, n.calls, why)
 	case target == in.Pollers:
 		return target, why
+	case why.Limit == Latency:
+		return target, why // the function struggles now
 	case n.unknown > 0:
-		n.why = why
 		return in.Pollers, n.unknownReason()
 	}
-	if s.quietSince = quietSince; s.quietSince.IsZero() {
-		s.quietSince, s.quietMost = in.At, target
-	}
-	s.quietMost = max(s.quietMost, target)
-	if in.At.Sub(s.quietSince) < quiet {
-		return in.Pollers, fmt.Sprintf("fewer would do, and go after a minute of that: %s", why)
-	}
-	s.quietSince = time.Time{}
-	return s.quietMost, "fewer did for a minute: " + why
-}
-
-// limited is how many pollers there may be after a throttle or a step that did
-// not help, or 0. What was limited comes back in steps.
-func (s *Scaler) limited(in *Sample) int {
-	if s.limit == 0 || in.At.Before(s.limitUntil) {
-		return s.limit
-	}
-	s.limit += max(1, s.limit/4)
-	s.limitUntil = in.At.Add(limitStep)
-	if s.limit >= in.Most {
-		s.limit = 0
-	}
-	return s.limit
+	return s.release.down(in, target, min(flow, in.Most), why)
 }
 
 // placesReason is why more pollers would not help.
-func placesReason(in *Sample) string {
-	return fmt.Sprintf("%d of %d calls wait for a place of the function's own", in.Waiting, in.Busy)
+func placesReason(in *Sample) Reason {
+	return Reason{Cause: Places, Calls: int64(in.Waiting), Of: int64(in.Busy)}
 }
 
-// unknownReason is why the number stays.
-func (n need) unknownReason() string {
-	if n.unknown > 0 {
-		return fmt.Sprintf("the lag of %s is unknown", plural(n.unknown, "partition", "partitions"))
+// memoryReason is why slots are idle, and the budget with which they would not be:
+// what the calls have now that run, for as many as there are slots and partitions.
+func memoryReason(in *Sample, n *need) Reason {
+	why := Reason{Cause: Memory, Lag: n.why.Lag, Partitions: n.why.Partitions, Wanted: n.pollers}
+	lanes := 0
+	for i := range in.Lanes {
+		if l := &in.Lanes[i]; l.Lag != 0 && !l.Backoff {
+			lanes++
+		}
 	}
-	return n.why
+	most := min(in.Slots, lanes)
+	if in.MaxConcurrency > 0 {
+		most = min(most, in.MaxConcurrency)
+	}
+	if in.Busy > 0 && most > in.Busy {
+		const unit = 1 << 20
+		why.Calls, why.Of = int64(in.Busy), int64(most)
+		why.NeededMemory = (int64(float64(in.MemoryBudget)*float64(most)/float64(in.Busy)) + unit - 1) / unit * unit
+	}
+	return why
 }
 
 func clamp(n, least, most int) int { return min(max(n, least), most) }

@@ -127,7 +127,7 @@ func (s *settings) report(runs []*outcome, w io.Writer) error {
 	if s.plot == "" {
 		return nil
 	}
-	if err := os.WriteFile(s.plot, plot(s.scenario, runs), 0o644); err != nil {
+	if err := os.WriteFile(s.plot, picture(s.scenario, runs), 0o644); err != nil {
 		return fmt.Errorf("-plot: %w", err)
 	}
 	fmt.Fprintf(w, "the curves are in %s\n", s.plot)

@@ -23,10 +23,11 @@ const (
 	patience = 30 * time.Second
 )
 
-// mapping makes the Mapping of a job. All that is not in the scenario has its
-// default.
+// mapping makes the Mapping of a job. Its pollers are what AWS's are, because the
+// figures beside it are AWS's. All else that is not in the scenario has its default.
 func (j *job) mapping(handled func([]*kgo.Record), hooks esm.Hooks, logs io.Writer) (*esm.Mapping, error) {
 	options := []esm.Option{
+		esm.WithAWSLimits(),
 		esm.WithBatchSize(j.Scenario.Batch),
 		esm.WithHooks(hooks),
 		esm.WithLogger(demo.Logger(logs, slog.LevelWarn)),

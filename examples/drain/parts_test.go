@@ -170,7 +170,7 @@ func TestPlot(t *testing.T) {
 		}
 		o.Samples = append(o.Samples, s)
 	}
-	p := parsePlot(t, plot(scenarioOfAWS, []*outcome{o}))
+	p := parsePlot(t, picture(scenarioOfAWS, []*outcome{o}))
 	if p.panels != 4 || p.curves != 5 || p.floors != 4 { // with those of the legend
 		t.Errorf("%+v", p)
 	}
@@ -184,7 +184,7 @@ func TestPlot(t *testing.T) {
 	}
 	// What there is to draw may be nothing.
 	for _, o := range []*outcome{{}, {Summary: summary{FirstSeconds: 1}, Samples: []sample{{At: 2, Lag: -1}}}} {
-		if p := parsePlot(t, plot(scenario{Records: 1, Partitions: 1, Batch: 1}, []*outcome{o})); p.panels != 4 || p.floors != 0 {
+		if p := parsePlot(t, picture(scenario{Records: 1, Partitions: 1, Batch: 1}, []*outcome{o})); p.panels != 4 || p.floors != 0 {
 			t.Errorf("%+v", p)
 		}
 	}
@@ -230,18 +230,6 @@ func TestRecorderKeepsTheWholeTime(t *testing.T) {
 	}
 	if len(r.all) < mostSamples/2 || len(r.all) > mostSamples || r.all[0].At != 0 || r.all[len(r.all)-1].Settled < n-8 {
 		t.Errorf("%d samples, from %+v to %+v", len(r.all), r.all[0], r.all[len(r.all)-1])
-	}
-}
-
-func TestStep(t *testing.T) {
-	for _, tt := range []struct {
-		most  float64
-		count int
-		want  float64
-	}{{1.06, 6, 0.2}, {106, 6, 20}, {22, 6, 5}, {2_120_000, 6, 500_000}, {20.6, 9, 5}, {80, 9, 10}, {9, 9, 1}, {0.1, 9, 0.02}} {
-		if got := step(tt.most, tt.count); math.Abs(got-tt.want) > tt.want/1e6 {
-			t.Errorf("%v in %d: %v", tt.most, tt.count, got)
-		}
 	}
 }
 

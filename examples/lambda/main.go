@@ -83,6 +83,7 @@ func (s *settings) Run(ctx context.Context, progress, stderr io.Writer) (demo.Re
 	m, err := esm.New(
 		esm.Source{Brokers: brokers, Topics: []string{topic}, Group: group},
 		inv,
+		esm.WithAWSLimits(), // among them a batch window: each call is billed
 		esm.WithMaxConcurrency(processes),
 		esm.WithBackoff(esm.Constant(100*time.Millisecond)),
 		esm.WithLogger(demo.Logger(stderr, slog.LevelError)),

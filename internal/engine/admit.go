@@ -19,11 +19,12 @@ type admission struct {
 // has ready.
 //
 // The last of the budget is for lanes that are starved. When the rest is in use,
-// the poll loop polls for them, and every lane that has more than its share is
+// the poll loop polls for them, and every lane that has far more than its share is
 // paused. When the last is in use too, lanes in back-off are paused and give back
 // what they queued, which is read again later. Nothing else is paused for want of
 // memory. When nothing that runs or is ready can free memory, because all that is
-// held waits for its windows to end, the oldest window ends now.
+// held waits for its windows to end, the oldest window ends now. And as long as
+// memory is short, windows end early that make whole batches.
 func (e *Engine) admit(buffered int64, now time.Time) (a admission) {
 	if e.holds != 0 {
 		return admission{}
@@ -53,6 +54,7 @@ func (e *Engine) admit(buffered int64, now time.Time) (a admission) {
 		return admission{again: wait}
 	}
 	e.reviewedAt, e.reviewPolls = now, e.counts.polls
+	e.endWindows(now)
 	urgent := m.Admits(reserve, true)
 	if e.review(urgent, buffered > 0, now) {
 		if urgent {

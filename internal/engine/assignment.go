@@ -15,28 +15,35 @@ import (
 // Assign makes lanes for partitions that the group gave to this process. Where
 // they begin is said later, by place. A partition that it has already, and that
 // nobody took away, keeps its lane: the client may be past what the lane holds,
-// and would not bring it again. If it does, the lane is reset.
+// and would not bring it again. If it does, the lane is reset. What was lost with
+// a member's id, and is not among what is assigned, is the client's still, and
+// begins where its commit says: see unplaced.
 func (e *Engine) Assign(tps []partition.ID, now time.Time) {
 	e.mu.Lock()
 	defer e.unlock()
 	var added []partition.ID
-	for _, tp := range tps {
+	e.recall(tps) // the client asks where they begin
+	for i, tp := range slices.Concat(tps, e.forgotten()) {
 		if e.lanes[tp] != nil {
 			continue
 		}
 		l := newLane(tp)
+		l.unplaced = i >= len(tps)
 		if s, ok := e.stood[tp]; ok && now.Sub(s.at) <= carryFor {
 			l.still = s.carry(now)
 		}
 		delete(e.stood, tp)
-		e.lanes[tp] = l
+		e.lanes[tp], e.stale = l, true
 		e.schedule(l, now)
 		added = append(added, tp)
 	}
 	e.member = true
 	e.counts.Rebalances++
-	e.fit("partitions were assigned", now)
+	e.fit(scaling.Assignment, now)
 	total := len(e.lanes)
+	if e.memory.SetLanes(total, now) {
+		e.later(e.resize)
+	}
 	e.later(func() { e.watch.Assigned(added, total) })
 }
 
@@ -67,6 +74,7 @@ func (e *Engine) kill(l *lane, cause error, now time.Time) {
 	}
 	if e.lanes[l.ID] == l {
 		delete(e.lanes, l.ID)
+		e.stale = true
 		if l.still.stood > 0 {
 			e.stood[l.ID] = l.still
 		}
@@ -86,13 +94,18 @@ func (e *Engine) Leave(now time.Time) {
 	defer e.unlock()
 	e.member = false
 	e.memory.Forget()
-	e.scale(scaling.Decision{To: 0, Reason: "out of the group"}, now)
+	e.scale(scaling.Decision{To: 0, Reason: scaling.Reason{Cause: scaling.NoMember}}, now)
 }
 
 // Lose drops partitions that belong to somebody else already.
 func (e *Engine) Lose(tps []partition.ID, now time.Time) {
 	e.mu.Lock()
 	defer e.unlock()
+	e.lose(e.recall(tps), now)
+}
+
+// lose drops partitions, and the session with the group. The lock is held.
+func (e *Engine) lose(tps []partition.ID, now time.Time) {
 	cancelled := 0
 	for _, tp := range tps {
 		if l := e.lanes[tp]; l != nil {
@@ -102,8 +115,8 @@ func (e *Engine) Lose(tps []partition.ID, now time.Time) {
 			e.kill(l, ErrRevoked, now)
 		}
 	}
-	e.fit("partitions were lost", now)
-	e.member = false
+	e.fit(scaling.Assignment, now)
+	e.member, e.membership.id = false, ""
 	e.sessionLost.fire()
 	if len(tps) == 0 {
 		return
@@ -113,8 +126,10 @@ func (e *Engine) Lose(tps []partition.ID, now time.Time) {
 }
 
 // Revoke lets what runs for partitions end, for most at most, has it committed
-// by flush, and gives the partitions up. It returns the topics of which none is
-// left.
+// by flush, and gives the partitions up. With bounds of the group it waits as long for
+// other calls, until those that run fit what is left of the bounds. It returns the
+// topics of which none is left. What was lost with the member's id is not revoked any
+// more.
 //
 // # The order
 //
@@ -122,6 +137,12 @@ func (e *Engine) Lose(tps []partition.ID, now time.Time) {
 // before revoke returns: from then on the partitions are somebody else's, and a
 // commit that is still on its way must find them dead. See Books.
 func (e *Engine) Revoke(ctx context.Context, ids []partition.ID, most time.Duration, flush func() error) (bereft []string) {
+	e.mu.Lock()
+	ids = e.recall(ids)
+	e.unlock()
+	if len(ids) == 0 {
+		return nil
+	}
 	began := e.world.Now()
 	var ours []*lane
 	drain, done := context.WithTimeout(ctx, most)
@@ -133,7 +154,7 @@ func (e *Engine) Revoke(ctx context.Context, ids []partition.ID, most time.Durat
 			}
 		}
 		return ours
-	}, ErrRevoked)
+	}, ErrRevoked, e.fits)
 	done()
 	gone.Waited = e.world.Now().Sub(began)
 	gone.CommitErr = flush()
@@ -145,7 +166,7 @@ func (e *Engine) Revoke(ctx context.Context, ids []partition.ID, most time.Durat
 		gone.Again += l.settled.Above()
 		e.kill(l, ErrRevoked, now)
 	}
-	e.fit("partitions were revoked", now)
+	e.fit(scaling.Assignment, now)
 	gone.Total = len(e.lanes)
 	e.later(func() { e.watch.Revoked(gone) })
 	return e.bereft(ids)

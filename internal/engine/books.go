@@ -26,7 +26,9 @@ import (
 // else went on with it, it came back, and the request is sent under the new
 // generation and rewinds the work of the other. Therefore each frontier is
 // looked at again in the moment before it is sent (MayCommit), and is dropped
-// if its lane is dead.
+// if its lane is dead, or if the request is made as another member than the one
+// that the group gave the lane to: the client knows that a session is over before
+// it says so, if it says so. See membership.
 type Books struct {
 	engine *Engine
 	Bell   Bell // the committer: do not wait for your second
@@ -86,11 +88,12 @@ func (b *Books) Frontiers(now time.Time) []Frontier {
 	return fs
 }
 
-// MayCommit reports whether a frontier may be committed still.
-func (b *Books) MayCommit(f Frontier) bool {
+// MayCommit reports whether a frontier may be committed still, as a member of the
+// group.
+func (b *Books) MayCommit(f Frontier, member string) bool {
 	b.engine.mu.Lock()
 	defer b.engine.unlock()
-	return !f.lane.dead && f.At <= f.lane.frontier()
+	return !f.lane.dead && member == b.engine.membership.id && f.At <= f.lane.frontier()
 }
 
 // Committed books what was committed, and has committed again what was not. It

@@ -21,7 +21,7 @@ func TestGoingBackBehindACommitWithoutAnAnswer(t *testing.T) {
 			e.Enqueue(brings(0, numbered(0, 10)...), time.Now())
 			e.until(func(l *lane) bool { return l.frontier() == 10 })
 			fs := e.Books.Frontiers(time.Now())
-			if len(fs) != 1 || fs[0].At != 10 || !e.Books.MayCommit(fs[0]) {
+			if len(fs) != 1 || fs[0].At != 10 || !e.Books.MayCommit(fs[0], "") {
 				t.Fatalf("%+v is sent", fs)
 			}
 			answer(e, fs)

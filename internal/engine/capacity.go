@@ -14,14 +14,16 @@ func (e *Engine) Sample(now time.Time) (s scaling.Sample, ok bool) {
 	if e.counts.Rebalances == 0 {
 		return s, false
 	}
-	least, most := bounds(e.cfg, len(e.lanes))
+	b := e.bounds()
 	s = scaling.Sample{
 		At: now, Lanes: make([]scaling.Lane, 0, len(e.lanes)),
-		Pollers: e.pool.Size(), Concurrency: e.cfg.PollerConcurrency, Least: least, Most: most, ByteRate: e.cfg.PollerByteRate,
-		MaxConcurrency: e.cfg.MaxConcurrency, Busy: e.pool.Busy(), Slots: e.pool.Slots(),
-		Completed: e.pace.completed, Settled: e.counts.Settled, Throttled: e.counts.Throttles - e.counts.apart,
-		Idle: e.holds != 0,
+		Pollers: e.pool.Size(), Concurrency: b.slots, Least: b.least, Most: b.most, ByteRate: e.cfg.PollerByteRate,
+		MaxConcurrency: b.concurrency, Busy: e.pool.Busy(), Slots: e.pool.Slots(),
+		Completed: e.pace.Completed, Settled: e.counts.Settled, Throttled: e.counts.Throttles - e.counts.apart,
+		Failed: e.pace.Failed, Round: e.pace.Round.Full, BusyTime: e.pool.BusyTime(now),
+		Idle: e.holds != 0, MemoryBudget: e.memory.Budget(),
 	}
+	s.RoundTime, s.RoundSpread = e.pace.Round.Times()
 	perRecord := 0.0
 	if e.counts.Polled > 0 {
 		perRecord = float64(e.counts.PolledBytes) / float64(e.counts.Polled)
@@ -31,8 +33,8 @@ func (e *Engine) Sample(now time.Time) (s scaling.Sample, ok bool) {
 			s.Waiting++
 		}
 	}
-	s.BatchTime, s.BatchRecords, s.BatchBytes = e.pace.batch(e.cfg.BatchSize, perRecord)
-	if e.pace.completed == 0 {
+	s.BatchTime, s.BatchRecords, s.BatchBytes = e.pace.Batch(e.cfg.BatchSize, perRecord)
+	if e.pace.Completed == 0 {
 		for l := range e.leases {
 			ran, _ := l.ran(now)
 			s.BatchTime = max(s.BatchTime, ran)
@@ -58,16 +60,6 @@ func (e *Engine) Sample(now time.Time) (s scaling.Sample, ok bool) {
 	return s, true
 }
 
-// bounds are how few and how many pollers there may be with so many
-// partitions.
-func bounds(c *Settings, partitions int) (least, most int) {
-	partitions = max(1, partitions)
-	if c.OnDemand {
-		return 1, partitions
-	}
-	return min(c.MinPollers, partitions), min(c.MaxPollers, partitions)
-}
-
 // Decided does what the scaler decided. Partitions may have come or gone since the
 // sample that it decided on.
 func (e *Engine) Decided(d scaling.Decision, now time.Time) {
@@ -75,14 +67,22 @@ func (e *Engine) Decided(d scaling.Decision, now time.Time) {
 	defer e.unlock()
 	e.scaleReason = d.Reason
 	e.scale(d, now)
-	e.fit("partitions were assigned or revoked", now)
+	e.fit(scaling.Assignment, now)
 }
 
 // fit keeps the number of pollers within its bounds, of which the assigned
 // partitions are one, and says why it had to.
-func (e *Engine) fit(why string, now time.Time) {
-	least, most := bounds(e.cfg, len(e.lanes))
-	e.scale(scaling.Decision{To: min(max(e.pool.Size(), least), most), Reason: why}, now)
+func (e *Engine) fit(why scaling.Cause, now time.Time) {
+	b := e.bounds()
+	if b.slots != e.slots {
+		e.slots = b.slots
+		e.pool.Reconfigure(b.slots, e.cfg.PollerByteRate, now)
+		e.pace.Round.Begin(now)
+	}
+	e.scale(scaling.Decision{To: min(max(e.pool.Size(), b.least), b.most), Reason: scaling.Reason{Cause: why}}, now)
+	if e.cfg.GroupBounds {
+		e.kick(now) // the calls may have got more room, whatever the pollers
+	}
 }
 
 // scale sets the number of pollers.
@@ -92,7 +92,42 @@ func (e *Engine) scale(d scaling.Decision, now time.Time) {
 		return
 	}
 	e.pool.Resize(d.To, now)
+	e.pace.Round.Begin(now)
+	e.askedFor = 0
 	e.scaleReason = d.Reason
 	e.later(func() { e.watch.Scaled(d) })
 	e.kick(now)
+}
+
+// Between two questions to the scaler because calls wait lies this much, and this
+// much for each partition, which a sample looks at.
+const (
+	askAfter  = 5 * time.Millisecond
+	askPerOne = 20 * time.Microsecond
+)
+
+// ask rings for the scaler if more wait for a slot than slots will be free after
+// one call each. It is asked every second anyway; but a call may take less.
+func (e *Engine) ask(now time.Time) {
+	slots := e.pool.Slots()
+	if e.pool.Busy() < slots || e.queue.size() <= slots {
+		e.askedFor = 0
+		return
+	}
+	if e.holds != 0 || e.throttledUntil.After(now) || e.saturated() {
+		return
+	}
+	if e.pool.Size() >= e.bounds().most {
+		return
+	}
+	// Not again for the same crowd: what was answered is not going to be different.
+	switch next := e.askedAt.Add(askAfter + time.Duration(len(e.lanes))*askPerOne); {
+	case e.queue.size() <= e.askedFor+e.askedFor/4:
+	case now.Before(next):
+		e.askAgain = next
+		e.alarm(next)
+	default:
+		e.askedAt, e.askedFor, e.askAgain = now, e.queue.size(), time.Time{}
+		e.ScaleBell.Ring()
+	}
 }

@@ -14,24 +14,25 @@ func (e *Engine) DrainAll(ctx context.Context, cause error) (cancelled int) {
 			lanes = append(lanes, l)
 		}
 		return lanes
-	}, cause)
+	}, cause, nil)
 }
 
 // drain starts nothing more for the lanes, and waits until nothing runs for
-// them. When the time is over it cancels what runs, with this cause, and waits
-// a moment longer. It returns how many calls it cancelled.
+// them, and until also is true, if it is not nil. When the time is over it cancels
+// what runs for them, with this cause, and waits a moment longer. It returns how many
+// calls it cancelled.
 //
 // A lane whose call goes on even then is dead afterwards. The others keep what
 // they settled, and give up the rest.
-func (e *Engine) drain(ctx context.Context, lanes func() []*lane, cause error) (cancelled int) {
+func (e *Engine) drain(ctx context.Context, lanes func() []*lane, cause error, also func(now time.Time) bool) (cancelled int) {
 	e.mu.Lock()
 	ours := e.endLanes(lanes())
-	e.awaitCalls(ctx, ours)
+	e.awaitCalls(ctx, ours, also)
 	if cancelled = e.cancelCalls(ours, cause); cancelled > 0 {
 		// Most functions return at once when their context ends, and what
 		// they say then still counts.
 		grace, done := context.WithTimeout(context.WithoutCancel(ctx), cancelGrace)
-		e.awaitCalls(grace, ours)
+		e.awaitCalls(grace, ours, nil)
 		done()
 	}
 	e.shelveAll(ours)
@@ -48,7 +49,7 @@ func (e *Engine) endLanes(lanes []*lane) (ours []*lane) {
 			continue
 		}
 		ours = append(ours, l)
-		l.ending = true
+		l.ending, e.stale = true, true
 		if l.state == laneLeased {
 			e.freeQueue(l)
 		} else {
@@ -77,6 +78,7 @@ func (e *Engine) shelveAll(lanes []*lane) {
 	for _, l := range lanes {
 		if l.state == laneLeased {
 			l.dead = true
+			e.busy[l.ID].left = true
 			e.died.fire()
 		} else {
 			e.shelve(l)
@@ -84,11 +86,11 @@ func (e *Engine) shelveAll(lanes []*lane) {
 	}
 }
 
-// awaitCalls gives up the lock until no call runs for any of the lanes, or
-// until ctx ends.
-func (e *Engine) awaitCalls(ctx context.Context, lanes []*lane) {
+// awaitCalls gives up the lock until no call runs for any of the lanes, and also, if
+// it is not nil, is true, or until ctx ends.
+func (e *Engine) awaitCalls(ctx context.Context, lanes []*lane, also func(now time.Time) bool) {
 	for {
-		if !called(lanes) || ctx.Err() != nil {
+		if ctx.Err() != nil || !called(lanes) && (also == nil || also(e.world.Now())) {
 			return
 		}
 		changed := e.changed.wait()

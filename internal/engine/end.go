@@ -3,6 +3,7 @@ package engine
 import (
 	"time"
 
+	"github.com/seed429fd032/esm/internal/pace"
 	"github.com/seed429fd032/esm/internal/plan"
 	"github.com/seed429fd032/esm/scaling"
 )
@@ -138,7 +139,7 @@ func (e *Engine) weigh(l *lease, v plan.Verdict, now time.Time) plan.Verdict {
 	for _, p := range l.work.parts {
 		tried = append(tried, p.left[0])
 	}
-	v = e.evidence.Weigh(v, tried, max(plan.RefusalLasts, 2*e.pace.service()), now)
+	v = e.evidence.Weigh(v, tried, max(plan.RefusalLasts, 2*e.pace.Service()), now)
 	for i, p := range l.work.parts {
 		p.left[0].Suspicion = tried[i].Suspicion
 	}
@@ -177,9 +178,14 @@ func (e *Engine) tally(l *lease, v plan.Verdict, took time.Duration, now time.Ti
 	case plan.OutcomeThrottled, plan.OutcomeHalt:
 		return
 	}
-	full := 2*l.count >= e.cfg.BatchSize || 2*l.Bytes >= int64(e.cfg.BatchBytes)
-	e.pace.ended(took, l.count, l.Bytes, full)
-	if e.pace.completed == scaling.Completions {
+	e.pace.Note(pace.Call{
+		Began: l.started, Ended: now, Took: took, Records: l.count, Bytes: l.Bytes,
+		Full:      l.full,
+		Leaving:   e.pool.Busy() > e.pool.Slots(),
+		Failed:    v.Outcome == plan.OutcomeFailure,
+		Succeeded: v.Outcome == plan.OutcomeSuccess || v.Outcome == plan.OutcomePartial,
+	})
+	if r, round := &e.pace.Round, scaling.Round(e.pool.Slots(), len(e.lanes)); r.Ended == round || r.Full == round {
 		e.ScaleBell.Ring()
 	}
 }

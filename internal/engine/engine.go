@@ -8,9 +8,12 @@ import (
 	"time"
 
 	"github.com/seed429fd032/esm/internal/memory"
+	"github.com/seed429fd032/esm/internal/pace"
 	"github.com/seed429fd032/esm/internal/partition"
 	"github.com/seed429fd032/esm/internal/plan"
 	"github.com/seed429fd032/esm/internal/pollers"
+	"github.com/seed429fd032/esm/internal/share"
+	"github.com/seed429fd032/esm/scaling"
 )
 
 // An Engine is what runs between one Start and its Stop: the lanes, the
@@ -59,6 +62,11 @@ type Engine struct {
 	discards []*lane  // lanes whose records are to be delivered
 	rewinds  []*lane  // lanes for which the client is to go back
 	pool     *pollers.Pool
+	slots    int            // of each of its pollers
+	bound    bounds         // as it was made last,
+	stale    bool           // and whether it is to be made anew
+	sizes    map[string]int // partitions of the subscribed topics,
+	shares   *share.Table   // and what they have of the group's bounds; nil while unknown
 	memory   *memory.Account
 	Books    Books // of commits
 
@@ -81,6 +89,7 @@ type Engine struct {
 
 	alarmAt time.Time // when the timekeeper wakes
 
+	membership   membership                  // whose the lanes are
 	member       bool                        // the group gave this process an assignment
 	limitedAt    time.Time                   // since when memory keeps the Mapping from polling
 	reviewedAt   time.Time                   // when starved lanes were looked for last,
@@ -91,8 +100,12 @@ type Engine struct {
 	yieldUntil   time.Time                   // until when lanes yield to those that are pushed aside
 	counts       counters
 	rate         byteRate
-	scaleReason  string
-	pace         pace
+	cargo        cargo
+	scaleReason  scaling.Reason
+	askedAt      time.Time // when the scaler was asked because calls wait,
+	askedFor     int       // and how many things did
+	askAgain     time.Time // when it is looked at whether more do, zero if that is not to be
+	pace         pace.Pace
 	ids          uint64
 }
 
@@ -102,8 +115,9 @@ func New(c *Settings, out World, w Watcher, base context.Context) *Engine {
 	e := &Engine{
 		watch: w, world: out, base: base, idPrefix: newIDPrefix(), cfg: c,
 		lanes: map[partition.ID]*lane{}, busy: map[partition.ID]*lease{}, leases: map[*lease]struct{}{},
-		pool: pollers.New(c.PollerConcurrency, c.PollerByteRate), memory: memory.NewAccount(c.MemoryBudget), evidence: plan.NewEvidence(), stood: map[partition.ID]standstill{},
-		GateBell: NewBell(), ScaleBell: NewBell(), timeBell: NewBell(),
+		pool: pollers.New(c.PollerConcurrency, c.PollerByteRate), slots: c.PollerConcurrency, stale: true, memory: memory.NewAccount(c.MemoryBudget), evidence: plan.NewEvidence(), stood: map[partition.ID]standstill{},
+		membership: membership{forgotten: map[partition.ID]bool{}},
+		GateBell:   NewBell(), ScaleBell: NewBell(), timeBell: NewBell(),
 		repause: func() {}, resize: func() {},
 	}
 	if e.world.Now == nil {
@@ -202,10 +216,13 @@ func (e *Engine) Reconfigure(newest func() *Settings, now time.Time) {
 	e.mu.Lock()
 	defer e.unlock()
 	c := newest()
-	e.cfg = c
+	e.cfg, e.stale = c, true
 	e.memory.SetBudget(c.MemoryBudget)
-	e.pool.Reconfigure(c.PollerConcurrency, c.PollerByteRate, now)
-	e.fit("the bounds changed", now)
+	e.slots = e.bounds().slots
+	e.pool.Reconfigure(e.slots, c.PollerByteRate, now)
+	e.pace.Round.Begin(now)
+	e.changed.fire() // a revoke may wait for calls to fit
+	e.fit(scaling.Options, now)
 	// Lanes that were short of a batch may have one now.
 	for _, l := range e.lanes {
 		if l.state == laneFilling && (l.full(c) || c.BatchWindow == 0) {

@@ -34,7 +34,8 @@ func (o outside) engine(s *Settings, base context.Context) *Engine {
 	return New(s, World{Invoke: o.invoke, Deliver: o.deliver, Unreadable: newCorruption, Halted: func(error) {}}, &recorder{told: o.told}, base)
 }
 
-// usual are settings as a Mapping has them that was given none.
+// usual are settings as a Mapping has them with AWS's limits: its window is what
+// several tests are about.
 func usual() *Settings {
 	return &Settings{
 		MinPollers: 1, MaxPollers: 200, PollerConcurrency: 5, PollerByteRate: 5_000_000, MaxConcurrency: -1,
@@ -195,6 +196,7 @@ func (r *recorder) AnyTrouble() bool {
 
 func (r *recorder) WantsPolls() bool     { return r.calls }
 func (r *recorder) WantsCalls() bool     { return r.calls }
+func (r *recorder) Thin(ThinEvent)       {}
 func (r *recorder) Logs(slog.Level) bool { return false }
 func (r *recorder) AskLevel()            {}
 

@@ -877,7 +877,7 @@ func (d *driver) suspect(call *naiveCall, v plan.Verdict, outcome plan.Outcome, 
 		if !v.Refused {
 			return outcome, blamed, apart
 		}
-		lasts := max(time.Minute, 2*d.e.pace.service())
+		lasts := max(time.Minute, 2*d.e.pace.Service())
 		for tp := range call.each() {
 			if i, any := held[tp]; !any || i > 0 {
 				d.refused = nil
@@ -1249,7 +1249,7 @@ func (d *driver) commit() {
 	case d.answers == nil:
 		d.answers = make([]CommitAnswer, len(fs))
 		for i, f := range fs {
-			if !d.e.Books.MayCommit(f) {
+			if !d.e.Books.MayCommit(f, "") {
 				d.answers[i].Unsent = true
 				continue
 			}

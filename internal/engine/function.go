@@ -51,7 +51,7 @@ func (e *Engine) reviewFunction(now time.Time) {
 		f.since = now // it is not let do it
 	}
 	var err error
-	if most := max(functionTrouble, 2*e.pace.service()); !f.since.IsZero() && now.Sub(f.since) >= most && e.holds == 0 {
+	if most := max(functionTrouble, 2*e.pace.Service()); !f.since.IsZero() && now.Sub(f.since) >= most && e.holds == 0 {
 		err = guard.Keep(fmt.Errorf("no call has succeeded since %s: %s", f.since.Format(time.TimeOnly), e.insteadOfSuccess(now)))
 	}
 	e.problem("function", err, now)

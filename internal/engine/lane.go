@@ -168,6 +168,7 @@ func (s *segment) cut(i, j int, bytes int64) segment {
 type work struct {
 	parts  []*part
 	queued bool // it stands in the ready queue itself, as a group
+	full   bool // as long as nobody has tried it: as much as a batch can have
 }
 
 // A part is a batch of one lane, or what it gives to a combined one, from the

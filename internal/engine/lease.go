@@ -15,11 +15,13 @@ import (
 type lease struct {
 	Call
 	poller  *pollers.Poller // nil for a delivery
+	full    bool            // a first attempt with as much as a batch can have
 	lanes   int             // how many the function got, whatever became of them since
 	started time.Time
 	ended   time.Time     // of its context, if that was noticed
 	told    time.Duration // after how long it was mentioned last
 	stuck   bool          // that it goes on after its context ended
+	left    bool          // a revoke has waited for it in vain
 
 	// Room for what end looks at, where there is one lane.
 	tried   [1]plan.Portion
@@ -35,7 +37,8 @@ func (e *Engine) runnable(now time.Time) bool {
 
 // saturated reports whether as many invocations run as may.
 func (e *Engine) saturated() bool {
-	return e.cfg.MaxConcurrency >= 0 && e.pool.Busy() >= e.cfg.MaxConcurrency
+	most := e.bounds().calls
+	return most >= 0 && e.pool.Busy() >= most
 }
 
 // kick starts a worker if there is something for it to do. Only one is started
@@ -46,6 +49,7 @@ func (e *Engine) saturated() bool {
 func (e *Engine) kick(now time.Time) {
 	e.startDeliveries(now)
 	if e.spawning || !e.runnable(now) {
+		e.ask(now)
 		if e.holds == 0 && e.queue.any() {
 			if next := e.nextDue(now); !next.IsZero() {
 				e.alarm(next)
@@ -126,8 +130,11 @@ func (e *Engine) lease(now time.Time) *lease {
 		}
 	}
 	l.Timeout = e.cfg.InvokeTimeout
+	l.full = fresh && w.full
 	charged := l.Bytes
-	if !fresh {
+	if fresh {
+		e.cargo.add(l.count, l.Bytes)
+	} else {
 		charged = 0
 	}
 	e.pool.Start(l.poller, charged, now)

@@ -6,6 +6,8 @@ import (
 
 	"github.com/seed429fd032/esm/internal/partition"
 	"github.com/seed429fd032/esm/internal/plan"
+	"github.com/seed429fd032/esm/internal/share"
+	"github.com/seed429fd032/esm/scaling"
 )
 
 // A Snapshot is what the engine does at one moment, and what it did since the
@@ -18,12 +20,17 @@ type Snapshot struct {
 	BytesPerSecond float64 // polled, in the last second
 
 	Pollers, ActivePollers int // active: in the last five minutes
-	ScaleReason            string
+	ScaleReason            scaling.Reason
 	Slots, Busy            int
+	// Bounds are how few and how many pollers there may be, and how many calls at
+	// once (negative for any number). Where they are a share of the group's, it is
+	// that, without the one slot of a process whose share is none.
+	Bounds share.Share
 
 	Member  bool // the group gave this process an assignment
 	Lanes   int
 	Waiting int // lanes in back-off
+	Queued  int // lanes with a batch that waits for a slot
 	Lag     LagSum
 	Ready   bool // records wait for a poller
 
@@ -38,6 +45,7 @@ type Snapshot struct {
 
 	ThrottledUntil time.Time // zero if that is over
 	Service        time.Duration
+	RecordsPerCall float64   // of the first attempts in the last minutes; 0 if there was none
 	Progress       time.Time // when something came, ended or was committed
 	// Unended is since when calls run and none has ended, not counting the time in
 	// which they wait for a place; zero if none runs.
@@ -66,6 +74,9 @@ func (s *LagSum) add(lag int64, known bool) {
 // IgnoresAfter is how long a call goes on after its context ended before it
 // ignores that for good.
 const IgnoresAfter = time.Minute
+
+// ignores reports whether a call does.
+func (l *lease) ignores(now time.Time) bool { return l.stuck && now.Sub(l.ended) > IgnoresAfter }
 
 // A Row is what is known of one lane. Offsets are -1 where they are unknown.
 type Row struct {
@@ -106,6 +117,7 @@ func (e *Engine) Look(now time.Time, each func(*Row)) Snapshot {
 		ScaleReason:    e.scaleReason,
 		Slots:          e.pool.Slots(),
 		Busy:           e.pool.Busy(),
+		Bounds:         e.bounds().shared,
 		Member:         e.member,
 		Lanes:          len(e.lanes),
 		Waiting:        len(e.waiting),
@@ -114,13 +126,15 @@ func (e *Engine) Look(now time.Time, each func(*Row)) Snapshot {
 		Budget:         e.memory.Budget(),
 		MemoryLimited:  !e.limitedAt.IsZero(),
 		Calls:          len(e.leases),
-		Service:        e.pace.service(),
+		Service:        e.pace.Service(),
 		Progress:       e.progress,
 		Unended:        e.unended(now),
 		Last:           e.function.last,
 		LastErr:        e.function.lastErr,
 		LastAt:         e.function.lastAt,
 	}
+	carried, _ := e.cargo.last(now)
+	s.RecordsPerCall = carried.each()
 	if e.throttledUntil.After(now) {
 		s.ThrottledUntil = e.throttledUntil
 	}
@@ -135,13 +149,16 @@ func (e *Engine) Look(now time.Time, each func(*Row)) Snapshot {
 		if waits {
 			s.Placeless++
 		}
-		if l.stuck && now.Sub(l.ended) > IgnoresAfter {
+		if l.ignores(now) {
 			s.Ignoring++
 		}
 	}
 	var r Row
 	for _, l := range e.lanes {
 		s.Lag.add(l.lag(now))
+		if l.state == laneThin || l.state == laneReady || l.state == laneGrouped {
+			s.Queued++
+		}
 		if each != nil {
 			r = e.row(l, now)
 			each(&r)

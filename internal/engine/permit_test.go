@@ -84,12 +84,12 @@ func TestRevokeCommitsBeforeItGivesUp(t *testing.T) {
 	var fs []Frontier
 	e.Revoke(t.Context(), []partition.ID{orders0}, time.Second, func() error {
 		fs = e.Books.Frontiers(time.Now())
-		if len(fs) != 1 || fs[0].At != 10 || !e.Books.MayCommit(fs[0]) {
+		if len(fs) != 1 || fs[0].At != 10 || !e.Books.MayCommit(fs[0], "") {
 			t.Errorf("the flush may commit %+v", fs)
 		}
 		return nil
 	})
-	if len(fs) == 1 && e.Books.MayCommit(fs[0]) {
+	if len(fs) == 1 && e.Books.MayCommit(fs[0], "") {
 		t.Error("it may be committed after the partition was given up")
 	}
 	if pointless, _, _ := e.Books.Await(time.Now()); !pointless {

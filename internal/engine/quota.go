@@ -45,7 +45,7 @@ func (e *Engine) share() int64 {
 // with one invocation after the other; but not more than half of its share.
 func (e *Engine) enough() int {
 	batches := 1
-	if took := e.pace.service(); took > 0 {
+	if took := e.pace.Service(); took > 0 {
 		batches += int(min(fetchAhead/took, 8))
 	}
 	n := batches * e.cfg.BatchSize
@@ -58,7 +58,7 @@ func (e *Engine) enough() int {
 
 // review looks through the lanes and reports whether one is starved; urgent says
 // that a poll will be made for it. If a lane runs low, review pauses those that
-// have more than their share or cannot use more. It does so only while the
+// have far more than their share or cannot use more. It does so only while the
 // client waits with a fetch that is ready (fetched), and spares the lanes that
 // are in that fetch: the client would throw away what is ready or under way of a
 // paused partition, and read it again.
@@ -80,9 +80,12 @@ func (e *Engine) review(urgent, fetched bool, now time.Time) (starved bool) {
 	changed := false
 	e.quota = quota{e.share(), enough}
 	for _, l := range e.lanes {
-		// A lane that is over its quota is not paused if that does not last: it
-		// would starve before a fetch is there again.
-		over := l.held() > e.quota.bytes && l.count > 2*enough
+		// Twice its share is much: what each has goes up and down by a piece, and
+		// brokers take turns. Were all paused that have a little more than the
+		// average, the few that are spared would be all that the next fetches
+		// bring, over and over. And a lane that is over its quota is not paused if
+		// that does not last: it would starve before a fetch is there again.
+		over := l.held() > 2*e.quota.bytes && l.count > 2*enough
 		if (over || l.state == laneWaiting && l.count > 0) && !l.paused && !e.memory.Wire().IsAhead(l.ID) {
 			l.paused, changed = true, true
 		}
@@ -93,10 +96,10 @@ func (e *Engine) review(urgent, fetched bool, now time.Time) (starved bool) {
 	return starved
 }
 
-// reviewPause lets a lane be fetched again once it is at half of its share, or
+// reviewPause lets a lane be fetched again once it is at its share, or
 // runs low.
 func (e *Engine) reviewPause(l *lane) {
-	if l.held() <= e.quota.bytes/2 || l.count <= e.quota.enough {
+	if l.held() <= e.quota.bytes || l.count <= e.quota.enough {
 		l.paused = false
 		e.later(e.repause)
 	}

@@ -103,6 +103,9 @@ func (q *readyQueue) any() bool {
 	return q.first.head() != nil || q.ready.head() != nil || q.thin.head() != nil
 }
 
+// size is how many things wait, and a few that changed their mind.
+func (q *readyQueue) size() int { return q.first.size() + q.ready.size() + q.thin.size() }
+
 // pop returns the entry that came first.
 func (q *readyQueue) pop() (entry, bool) {
 	a, b := q.ready.head(), q.thin.head()
@@ -132,6 +135,8 @@ func (f *fifo) push(e entry) {
 	}
 	f.entries = append(f.entries, e)
 }
+
+func (f *fifo) size() int { return len(f.entries) - f.first }
 
 func (f *fifo) head() *entry {
 	for f.first < len(f.entries) {
@@ -235,6 +240,9 @@ func (e *Engine) due(now time.Time) {
 		e.memory.Forget()
 	}
 	e.endYield(now)
+	if !e.askAgain.After(now) {
+		e.askAgain = time.Time{}
+	}
 	for len(e.filling) > 0 && !e.filling[0].due.After(now) {
 		l := heap.Pop(&e.filling).(*lane)
 		e.queue.addLane(l, laneThin)
@@ -244,6 +252,46 @@ func (e *Engine) due(now time.Time) {
 		l.state = laneIdle
 		e.schedule(l, now)
 	}
+}
+
+// mostStay is how many lanes endWindows looks at in vain: it does so up to a hundred
+// times a second, with the lock.
+const mostStay = 1000
+
+// endWindows ends windows early for slots that have nothing to do, those first that
+// end first, where lanes fill three quarters of a batch together. Memory is short,
+// and what waits for more of its partition keeps it from the others; with 1,000
+// partitions, that was a fifth of it.
+func (e *Engine) endWindows(now time.Time) {
+	if e.queue.any() {
+		return
+	}
+	idle := e.pool.Slots() - e.pool.Busy()
+	if most := e.bounds().calls; most >= 0 {
+		idle = min(idle, most-e.pool.Busy())
+	}
+	var stay []*lane
+	for idle > 0 && len(e.filling) > 0 && len(stay) < mostStay {
+		m := e.emptyBatch()
+		var batch []*lane
+		for len(e.filling) > 0 && (batch == nil || m.fits(e.filling[0])) {
+			l := heap.Pop(&e.filling).(*lane)
+			m.records, m.bytes = m.records-l.count, m.bytes-l.bytes
+			batch = append(batch, l)
+		}
+		if 4*m.records > e.cfg.BatchSize && 4*m.bytes > int64(e.cfg.BatchBytes) {
+			stay = append(stay, batch...)
+			continue
+		}
+		for _, l := range batch {
+			e.queue.addLane(l, laneThin)
+		}
+		idle--
+	}
+	for _, l := range stay {
+		heap.Push(&e.filling, l)
+	}
+	e.kick(now)
 }
 
 // nextDue is when due has something to do, or the zero time.
@@ -262,6 +310,7 @@ func (e *Engine) nextDue(now time.Time) time.Time {
 	}
 	sooner(e.memory.KeptUntil())
 	sooner(e.yieldUntil)
+	sooner(e.askAgain)
 	switch {
 	case e.holds != 0 || !e.queue.any() || e.saturated():
 		// What comes next for them is not a matter of time.
@@ -278,14 +327,15 @@ func (e *Engine) nextDue(now time.Time) time.Time {
 // window ends first. A lane that joins gives all that it has, so that nothing
 // of it stays behind to open a window at once.
 func (e *Engine) assemble(l *lane) *work {
-	m := room{records: e.cfg.BatchSize, bytes: int64(e.cfg.BatchBytes)}
+	m := e.emptyBatch()
 	thin := !l.full(e.cfg)
 	w := l.take(&m, true).alone()
 	if !thin {
+		w.full = true
 		return w
 	}
 	join := func(o *lane) bool {
-		if o.count > m.records || o.bytes > m.bytes {
+		if !m.fits(o) {
 			return false
 		}
 		w.parts = append(w.parts, &o.take(&m, false).part)
@@ -301,6 +351,7 @@ func (e *Engine) assemble(l *lane) *work {
 	for m.records > 0 && e.queue.thin.head() == nil && len(e.filling) > 0 && join(e.filling[0]) {
 		heap.Pop(&e.filling)
 	}
+	w.full = m.records == 0
 	return w
 }
 
@@ -311,6 +362,13 @@ type room struct {
 	records int
 	bytes   int64
 }
+
+func (e *Engine) emptyBatch() room {
+	return room{records: e.cfg.BatchSize, bytes: int64(e.cfg.BatchBytes)}
+}
+
+// fits reports whether all that a lane has does.
+func (m *room) fits(l *lane) bool { return l.count <= m.records && l.bytes <= m.bytes }
 
 // take returns how many records of a segment fit, from the first on, and what
 // they weigh, and takes those off the room. The first record of an empty batch

@@ -15,8 +15,9 @@ type Settings struct {
 	MinPollers, MaxPollers int
 	OnDemand               bool
 	PollerConcurrency      int
-	PollerByteRate         int // bytes a second, or none
-	MaxConcurrency         int // or none
+	PollerByteRate         int  // bytes a second, or none
+	MaxConcurrency         int  // or none
+	GroupBounds            bool // MinPollers, MaxPollers and MaxConcurrency are of all processes of the group
 
 	BatchSize   int
 	BatchWindow time.Duration

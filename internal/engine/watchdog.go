@@ -13,6 +13,7 @@ func (e *Engine) WatchAll(now time.Time) {
 	e.watchCalls(now)
 	e.watchBlockers(now)
 	e.reviewFunction(now)
+	e.reviewCargo(now)
 	e.unlock()
 	e.watchLanes(now)
 }

@@ -54,6 +54,7 @@ type Watcher interface {
 	Stuck(CallEvent)
 	Throttled(CallEvent)
 	Reread(tp partition.ID, first int64, records int)
+	Thin(ThinEvent)
 
 	RetryScheduled(BlockEvent)
 	HeldUp(BlockEvent)
@@ -80,6 +81,15 @@ type Trouble struct {
 	With        string
 	Err         error
 	Since, Last time.Time
+}
+
+// A ThinEvent says that calls carry few records, and what a window would make of
+// that.
+type ThinEvent struct {
+	Calls   float64       // a second, over the last minutes,
+	Records float64       // that each carried,
+	Window  time.Duration // and what they would carry
+	Then    float64       // with this window
 }
 
 // A RevokeEvent says how partitions went.

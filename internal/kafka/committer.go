@@ -38,7 +38,11 @@ type Committer struct {
 // A commitFunc sends frontiers, after check took out of them what must not be
 // sent, and returns an error for each that was not committed. It is a function so
 // that the committer can be tested without a broker.
-type commitFunc func(ctx context.Context, fs []engine.Frontier, check func(partition.ID) bool) (map[partition.ID]error, error)
+type commitFunc func(ctx context.Context, fs []engine.Frontier, check commitCheck) (map[partition.ID]error, error)
+
+// A commitCheck says of a partition, in the moment before a request is sent,
+// whether its frontier may be committed still, as the member that sends it.
+type commitCheck func(member string, id partition.ID) bool
 
 // A commitWait is somebody who waits for everything to be committed that was
 // settled before.
@@ -172,16 +176,15 @@ func answerOf(err error) engine.CommitAnswer {
 	return engine.CommitAnswer{Err: guard.Keep(err), Unsent: errors.Is(err, errPartitionGone), Passing: transient(err)}
 }
 
-// check returns a func that says of a partition, in the moment before the
-// request is sent, whether its frontier may be committed still.
-func (c *Committer) check(fs []engine.Frontier) func(partition.ID) bool {
+// check checks frontiers.
+func (c *Committer) check(fs []engine.Frontier) commitCheck {
 	byPartition := make(map[partition.ID]engine.Frontier, len(fs))
 	for _, f := range fs {
 		byPartition[f.ID] = f
 	}
-	return func(id partition.ID) bool {
+	return func(member string, id partition.ID) bool {
 		f, ok := byPartition[id]
-		return ok && c.books.MayCommit(f)
+		return ok && c.books.MayCommit(f, member)
 	}
 }
 
@@ -207,7 +210,7 @@ func transient(err error) bool {
 // commitWith sends offsets as a member of the client's group. A commit that
 // has to wait for a rebalance waits: that is no error.
 func commitWith(cl *kgo.Client) commitFunc {
-	return func(ctx context.Context, fs []engine.Frontier, check func(partition.ID) bool) (map[partition.ID]error, error) {
+	return func(ctx context.Context, fs []engine.Frontier, check commitCheck) (map[partition.ID]error, error) {
 		offsets := map[string]map[int32]kgo.EpochOffset{}
 		for _, f := range fs {
 			t := offsets[f.Topic]
@@ -224,7 +227,7 @@ func commitWith(cl *kgo.Client) commitFunc {
 			for _, t := range req.Topics {
 				kept := t.Partitions[:0]
 				for _, p := range t.Partitions {
-					if tp := (partition.ID{Topic: t.Topic, Partition: p.Partition}); check(tp) {
+					if tp := (partition.ID{Topic: t.Topic, Partition: p.Partition}); check(req.MemberID, tp) {
 						// The client writes its member id beside the offset,
 						// for which a broker may not have the room.
 						p.Metadata = kmsg.StringPtr("")

@@ -48,7 +48,7 @@ func (d *commitDesk) committed() (at int64) {
 func newCommitDesk(t *testing.T) *commitDesk {
 	d := &commitDesk{}
 	d.e, d.w = ordersEngine()
-	d.c = newCommitter(&d.e.Books, func(_ context.Context, fs []engine.Frontier, check func(partition.ID) bool) (map[partition.ID]error, error) {
+	d.c = newCommitter(&d.e.Books, func(_ context.Context, fs []engine.Frontier, check commitCheck) (map[partition.ID]error, error) {
 		d.mu.Lock()
 		wait, fail := d.wait, d.fail
 		d.mu.Unlock()
@@ -57,7 +57,7 @@ func newCommitDesk(t *testing.T) *commitDesk {
 		}
 		failed, sent := map[partition.ID]error{}, map[partition.ID]int64{}
 		for _, f := range fs {
-			if check(f.ID) {
+			if check("", f.ID) {
 				sent[f.ID] = f.At
 			} else {
 				failed[f.ID] = errPartitionGone

@@ -35,8 +35,8 @@ import (
 //
 // # Goroutines
 //
-// The poll loop, the committer, sampleLag, the watchdog, mend, placeLate and the
-// timekeeper of the engine are started by Start and waited for by Close. Callbacks
+// The poll loop, the committer, sampleLag, the watchdog, mend, placeLate,
+// countPartitions and the timekeeper of the engine are started by Start and waited for by Close. Callbacks
 // come on goroutines of the client; Close waits for them by closing it.
 type Consumer struct {
 	engine    *engine.Engine
@@ -52,9 +52,13 @@ type Consumer struct {
 	lagBell      engine.Bell
 	checkBell    engine.Bell
 	lateBell     engine.Bell
+	memberBell   engine.Bell
+	countBell    engine.Bell
+	heartbeats   heartbeats
 
 	mu       sync.Mutex // a leaf
 	topicIDs map[string][16]byte
+	counts   map[string]counted
 	suspects map[string]int // topics that may have been deleted, or made again, and how often to look
 	noEnds   refusals       // to say where a partition ends,
 	noStarts refusals       // and where its log starts
@@ -88,19 +92,19 @@ const (
 	// to the old leader, which refuses them at once: hundreds a second. Its
 	// own default is 5 s.
 	metadataMinAge = 250 * time.Millisecond
-	// heartbeatInterval is how long it takes at most until a member of a
-	// classic group learns that others joined or left. When partitions move,
-	// they stand still for about as long, because who gets them is asked last.
-	// The client's own default is 3 s. A KIP-848 group has the broker's.
-	heartbeatInterval = time.Second
+	// heartbeatInterval is how long it takes at most until a member learns that
+	// others joined or left. When partitions move, they stand still for about as
+	// long, because who gets them is asked last. The client's own default is 3 s,
+	// and a KIP-848 group has the broker's: see pulse.
+	heartbeatInterval = 500 * time.Millisecond
 )
 
 // New makes a consumer that reads for an engine, and tells what happens to the
 // watcher of that engine.
 func New(e *engine.Engine, w engine.Watcher, s *Source) *Consumer {
 	return &Consumer{
-		engine: e, watch: w, source: s, lagBell: engine.NewBell(), checkBell: engine.NewBell(), lateBell: engine.NewBell(),
-		topicIDs: map[string][16]byte{}, suspects: map[string]int{}, noEnds: refusals{}, noStarts: refusals{},
+		engine: e, watch: w, source: s, lagBell: engine.NewBell(), checkBell: engine.NewBell(), lateBell: engine.NewBell(), memberBell: engine.NewBell(), countBell: engine.NewBell(),
+		topicIDs: map[string][16]byte{}, suspects: map[string]int{}, counts: map[string]counted{}, noEnds: refusals{}, noStarts: refusals{},
 		purged:  map[string]time.Time{},
 		started: make(chan error, 1), first: make(chan struct{}),
 		positions: positions{start: s.Start, ends: map[partition.ID]int64{}},
@@ -136,7 +140,7 @@ func (c *Consumer) options(decompressor kgo.Decompressor) []kgo.Opt {
 			c.lost(ctx, partitionsOf(m))
 		}),
 		kgo.AdjustFetchOffsetsFn(c.adjust),
-		kgo.WithHooks(wireHooks{wire}, clientHooks{c}),
+		kgo.WithHooks(wireHooks{wire}, clientHooks{c}, &c.heartbeats),
 		kgo.WithLogger(clientLog{c}),
 	)
 	if c.source.InstanceID != "" {
@@ -189,7 +193,7 @@ func (c *Consumer) Start(ctx context.Context) error {
 	})
 	run, cancel := context.WithCancel(context.Background())
 	c.cancel = cancel
-	for _, f := range []func(context.Context){c.engine.KeepTime, c.poll, c.sampleLag, c.watchdog, c.mend, c.placeLate} {
+	for _, f := range []func(context.Context){c.engine.KeepTime, c.poll, c.sampleLag, c.watchdog, c.mend, c.placeLate, c.countPartitions, c.pulse} {
 		c.group.Go(func() { f(run) })
 	}
 	c.group.Go(func() {
@@ -222,9 +226,14 @@ func (c *Consumer) joined() { c.firstOnce.Do(func() { close(c.first) }) }
 // assigned makes lanes. See the handshake above.
 func (c *Consumer) assigned(tps []partition.ID) {
 	e := c.engine
+	c.stillMember()
 	e.EndPoll()
+	member, _ := c.client.GroupMetadata()
+	e.Join(member)
 	e.Assign(tps, time.Now())
+	c.countBell.Ring()
 	c.pauser.reconcile()
+	c.lateBell.Ring()
 	c.clear("group")
 	if len(tps) == 0 {
 		c.joined()
@@ -237,6 +246,7 @@ func (c *Consumer) revoked(ctx context.Context, tps []partition.ID) {
 		c.readd(ctx, time.Now())
 		return // a session ends without losing anything
 	}
+	c.stillMember()
 	gone := c.engine.Revoke(ctx, tps, c.source.RevokeTimeout, func() error {
 		ctx, done := context.WithTimeout(ctx, flushTimeout)
 		defer done()
@@ -252,6 +262,17 @@ func (c *Consumer) lost(ctx context.Context, tps []partition.ID) {
 	c.engine.Lose(tps, time.Now())
 	c.pauser.reconcile()
 	c.readd(ctx, time.Now())
+}
+
+// stillMember drops all partitions if the client is not the member any more that
+// got them: see the engine's membership. In a callback the client's id is that of
+// the session that the callback is of. Elsewhere it may change at any time, but
+// never back to one that it had.
+func (c *Consumer) stillMember() {
+	had := c.engine.Member() // before the client's is read
+	if is, _ := c.client.GroupMetadata(); is != had {
+		c.engine.Forget(had, time.Now())
+	}
 }
 
 // poll is the poll loop. It is the only way in for records.
@@ -322,7 +343,8 @@ func wasCut(err error) bool {
 	return errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) || errors.Is(err, kgo.ErrClientClosed)
 }
 
-// watchdog looks once a second at what may not get on.
+// watchdog looks once a second at what may not get on, and whether the group knows
+// the member still.
 func (c *Consumer) watchdog(ctx context.Context) {
 	timer := time.NewTicker(time.Second)
 	defer timer.Stop()
@@ -330,8 +352,12 @@ func (c *Consumer) watchdog(ctx context.Context) {
 		select {
 		case <-ctx.Done():
 			return
+		case <-c.memberBell:
+			c.stillMember()
+			continue
 		case <-timer.C:
 		}
+		c.stillMember()
 		c.engine.WatchAll(time.Now())
 		c.watch.AskLevel()
 	}

@@ -148,12 +148,34 @@ func (n *network) explain(b kgo.BrokerMetadata, err error) error {
 		f.err = guard.Holding(n.advertised(b, address, f.means, kept, said), kept)
 	case f.means != diagnosis{}:
 		f.err = guard.Holding(f.means.of(address, said), kept)
+	case b.NodeID < 0:
+		if means := undialled(kept); (means != diagnosis{}) {
+			f.err = guard.Holding(means.of(address, said), kept)
+		}
 	}
 	if n.broken == nil {
 		n.answered, n.broken = map[string]bool{}, map[string]breakdown{}
 	}
 	n.broken[address] = f
 	return f.err
+}
+
+// undialled says why there is no connection to a seed, which is what somebody sees
+// who runs a program for the first time.
+func undialled(err error) diagnosis {
+	const here = "start Kafka, or give the address of a broker's listener in Source.Brokers"
+	dns, _ := guard.Find[*net.DNSError](err)
+	errno, _ := guard.Find[syscall.Errno](err)
+	text := err.Error()
+	switch {
+	case dns != nil && dns.IsNotFound:
+		return diagnosis{"is not known here: there is no such host", here}
+	case errno == syscall.ECONNREFUSED, strings.Contains(text, "connection refused"), strings.Contains(text, "actively refused"): // Windows
+		return diagnosis{"refuses connections: nothing listens there", here}
+	case strings.HasSuffix(text, "i/o timeout"), strings.HasPrefix(text, "unable to dial: context deadline exceeded"):
+		return diagnosis{"does not take connections: the host is down, or a firewall is in the way", here}
+	}
+	return diagnosis{}
 }
 
 // of is what is said of an address.
@@ -194,15 +216,22 @@ func (n *network) of(err error) error {
 	if f, ok := n.last(func(f breakdown) bool { return f.means == means }); ok {
 		return f
 	}
-	return guard.Holding(means.of(n.whoAnswered(), redact.Text(kept.Error())), kept)
+	return guard.Holding(means.of(n.who(), redact.Text(kept.Error())), kept)
 }
 
-// whoAnswered names the address that a request went to, if that is plain.
-func (n *network) whoAnswered() string {
+// who names the address that a request went to, if that is plain: the only one that
+// answered, or the only one that there is. What broke there last may be something
+// else by now, such as a reset after an end.
+func (n *network) who() string {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	for address := range n.answered {
 		if len(n.answered) == 1 {
+			return address
+		}
+	}
+	for address := range n.broken {
+		if len(n.answered) == 0 && len(n.broken) == 1 {
 			return address
 		}
 	}

@@ -4,6 +4,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/twmb/franz-go/pkg/kgo"
+
 	"github.com/seed429fd032/esm/internal/partition"
 )
 
@@ -11,6 +13,12 @@ import (
 // brings would look like records of the new assignment.
 func TestAssignmentEndsThePollUnderWay(t *testing.T) {
 	c, e, _ := ordersConsumer()
+	cl, err := kgo.NewClient() // which is a member of no group, and connects to nobody
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer cl.Close()
+	c.client = cl
 	c.pauser = &pauser{wanted: e.Pauses} // nothing is to be paused, so no client is asked
 	p := e.Permit(t.Context(), 0, time.Now())
 	if !p.Poll {

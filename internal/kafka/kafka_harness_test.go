@@ -149,6 +149,7 @@ func (b *problemBook) Ended(engine.CallEvent)                                   
 func (b *problemBook) Stuck(engine.CallEvent)                                          {}
 func (b *problemBook) Throttled(engine.CallEvent)                                      {}
 func (b *problemBook) Reread(partition.ID, int64, int)                                 {}
+func (b *problemBook) Thin(engine.ThinEvent)                                           {}
 func (b *problemBook) RetryScheduled(engine.BlockEvent)                                {}
 func (b *problemBook) HeldUp(engine.BlockEvent)                                        {}
 func (b *problemBook) GivenUp(engine.BlockEvent)                                       {}

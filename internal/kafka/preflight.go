@@ -26,7 +26,9 @@ func NewProbe(opts ...kgo.Opt) (*kgo.Client, error) {
 // preflight checks that the cluster, the topics and the group are there and may
 // be used, and finds out where Latest is.
 func (c *Consumer) preflight(ctx context.Context) error {
+	answered := c.sayUnanswered()
 	partitions, err := c.checkTopics(ctx)
+	answered()
 	if err != nil {
 		return err
 	}
@@ -45,6 +47,31 @@ func (c *Consumer) preflight(ctx context.Context) error {
 		return err
 	}
 	return c.findEnds(ctx, partitions)
+}
+
+// slowAnswer is how long Start waits for the first answer before it says that there
+// is none. A client waits for ten seconds and more: for a connection to a host that
+// swallows packets, and for an answer on one that is open.
+const slowAnswer = 1500 * time.Millisecond
+
+// sayUnanswered says that no broker has answered, if that takes long and nobody has
+// said why, until answered is called.
+func (c *Consumer) sayUnanswered() (answered func()) {
+	said := make(chan struct{})
+	timer := time.AfterFunc(slowAnswer, func() {
+		defer close(said)
+		if c.disconnected() {
+			return
+		}
+		c.raise("start", fmt.Errorf("no broker has answered yet. Source.Brokers is %s: is that the listener of a broker, and does a firewall let connections through? Start goes on trying",
+			guard.Cut(strings.Join(c.source.Brokers, ", "), 300)))
+	})
+	return func() {
+		if !timer.Stop() {
+			<-said
+			c.clear("start")
+		}
+	}
 }
 
 // electionTimeout is how long Start with Latest waits for partitions to get a
@@ -182,6 +209,7 @@ func (c *Consumer) checkTopics(ctx context.Context) ([]partition.ID, error) {
 			}
 		}
 		if len(errs) == 0 {
+			c.count(topics)
 			return nil
 		}
 		// A topic that was just made is not known to every broker yet.

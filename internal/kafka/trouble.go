@@ -167,8 +167,19 @@ type clientHooks struct{ c *Consumer }
 
 var _ interface {
 	kgo.HookBrokerConnect
+	kgo.HookBrokerWrite
 	kgo.HookGroupManageError
 } = clientHooks{}
+
+const joinKey = 11 // Kafka's number of the JoinGroup request
+
+// OnBrokerWrite hears that the client joins its group: if it does so without an
+// id, the group does not know the one any more that it had.
+func (h clientHooks) OnBrokerWrite(_ kgo.BrokerMetadata, key int16, _ int, _, _ time.Duration, _ error) {
+	if key == joinKey {
+		h.c.memberBell.Ring()
+	}
+}
 
 // OnBrokerConnect keeps what goes wrong with connections, until it goes well.
 func (h clientHooks) OnBrokerConnect(b kgo.BrokerMetadata, _ time.Duration, _ net.Conn, err error) {

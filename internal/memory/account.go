@@ -202,6 +202,12 @@ func (a *Account) FetchSize() (largest, perPartition int32) {
 	return a.fetch.max, a.fetch.perPartition
 }
 
+// SetLanes says of how many partitions records may come. It reports whether the
+// client has to be told another size.
+func (a *Account) SetLanes(n int, now time.Time) bool {
+	return n != a.fetch.lanes && a.fetch.placed(n, a.budget, now)
+}
+
 // SetBrokers says how many brokers lead the partitions: one poll brings at most
 // one fetch of each.
 func (a *Account) SetBrokers(n int) { a.fetch.brokers = max(1, n) }

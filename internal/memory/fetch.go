@@ -3,13 +3,17 @@ package memory
 import "time"
 
 // A fetchSize is how much the client asks of a broker at once. Large fetches
-// cost the client half of the CPU of small ones, but room has to be kept for
-// all that a poll may bring. So the size is large while the function keeps up
-// with the polls, and small when records queue.
+// cost the client half of the CPU of small ones, and a broker looks at each
+// partition whatever the size, but room has to be kept for all that a poll may
+// bring. So the size is large while there is room, and small when records queue.
 type fetchSize struct {
 	max          int32 // of one fetch of one broker
 	perPartition int32
 	brokers      int
+	lanes        int // that may have records
+	// fast is whether the function deals with half of a fetch before the next
+	// is there.
+	fast bool
 
 	// before is the larger size that a fetch may still have that was sent
 	// before max was lowered, and changed is when that was.
@@ -51,6 +55,13 @@ const (
 	fetchLargest = 50 << 20 // the client's own default, and the limit of what more would bring
 	fetchLeast   = 64 << 10
 	perPartition = 1 << 20 // Kafka's default for the largest batch is about that
+	// firstPiece is how much a first fetch asks of one of many partitions at least:
+	// most batches are smaller.
+	firstPiece = 128 << 10
+	// look is how many bytes a broker sends in the time in which it looks at one
+	// partition that has nothing to send, or has no room in the response: about
+	// ten microseconds.
+	look = 16 << 10
 	// FetchMaxWait bounds how long a broker holds a fetch back for want of
 	// data. A partition that is resumed waits for the fetch that is under
 	// way, so this is what a resume costs.
@@ -65,20 +76,48 @@ const (
 func newFetchSize(wire *Wire) fetchSize {
 	f := fetchSize{brokers: 1, expansion: 1, beside: 1, overhead: 1, wire: wire}
 	// Start small: how far records expand is unknown before the first poll.
-	f.set(perPartition, time.Time{})
+	f.set(perPartition, 0, time.Time{})
 	return f
 }
 
 // small is the size when records queue: a sixteenth of the budget, and less
-// where many brokers each bring one.
+// where many brokers each bring one. Where a broker would spend more time on looking
+// at the partitions than on sending that, it is more, up to an eighth.
 func (f *fetchSize) small(budget int64) int32 {
-	n := min(budget/16, budget/8/int64(f.brokers))
-	return f.clamp(n)
+	least, most := min(budget/16, budget/8/int64(f.brokers)), budget/8/int64(f.brokers)
+	return f.clamp(min(max(int64(f.lanes/f.brokers)*look, least), most))
 }
 
-// large is the size when the function keeps up.
+// large is the size when there is room.
 func (f *fetchSize) large(budget int64) int32 {
 	return f.clamp(min(fetchLargest, budget*2/5/int64(f.brokers)))
+}
+
+// fitting is the size with which the next polls leave as much room as they take,
+// beside what is under way. It moves by so much at once, and not for less than half of
+// it, that it does not follow each poll.
+func (f *fetchSize) fitting(held, budget int64) int32 {
+	least, most := f.small(budget), f.large(budget)
+	n := min(max(f.max, least), most)
+	underWay := int64(float64(f.max) * f.expansion)
+	switch room := f.clamp(((budget-held)/int64(f.brokers) - underWay) / 2); {
+	case room > n/2*3:
+		return min(n+n/4, room, most)
+	case room < n/2:
+		return max(room, least)
+	}
+	return n
+}
+
+// placed says of how many partitions records may come. It reports whether the client
+// has to be told another size.
+func (f *fetchSize) placed(lanes int, budget int64, now time.Time) bool {
+	f.lanes = lanes
+	n := f.max
+	if f.polls == 0 {
+		n = perPartition // of which a piece was cut off
+	}
+	return f.set(n, budget, now)
 }
 
 func (f *fetchSize) clamp(n int64) int32 {
@@ -133,13 +172,12 @@ func (f *fetchSize) polled(more, said, residue, budget int64, now time.Time) boo
 	f.beside = max(1, f.beside*0.99, float64(more)/float64(max(1, said)))
 	f.lastHeld, f.lastAt, f.halved = more, now, false
 	if f.polls++; f.polls == 1 {
-		return f.set(f.small(budget), now)
+		return f.set(f.small(budget), budget, now)
 	}
-	n := min(max(f.max, f.small(budget)), f.large(budget))
 	if residue > budget/4 {
-		n = max(f.small(budget), n/2) // records queue
+		f.fast = false // records queue
 	}
-	return f.set(n, now)
+	return f.set(f.fitting(residue+more, budget), budget, now)
 }
 
 // drained looks at what is held after an invocation, and makes the fetches
@@ -154,21 +192,41 @@ func (f *fetchSize) drained(held, budget int64, now time.Time) bool {
 	if now.Sub(f.lastAt) > keepsUp {
 		return false
 	}
-	return f.set(min(4*f.max, f.large(budget)), now)
+	f.fast = true
+	return f.set(min(4*f.max, f.large(budget)), budget, now)
+}
+
+// piece is how much a fetch of n bytes should bring of one partition: an eighth of
+// it at most, and so little that the budget has room for a piece of every lane.
+// More of one would keep the slots of others idle. Where the function keeps up, no
+// lane waits for room, and larger pieces cost less.
+//
+// Brokers take the partitions in turn (KIP-227), so that smaller pieces of more of
+// them cost a broker more reads, and the client nothing but their headers.
+func (f *fetchSize) piece(n int32, budget int64) int32 {
+	room := int64(float64(budget) / f.expansion)
+	if f.fast {
+		room = int64(n) * int64(max(16, 8*f.brokers))
+	}
+	return int32(min(int64(n/8), room/int64(max(1, f.lanes))))
 }
 
 // set sets the size, and reports whether it changed.
 //
-// A partition may send at once what a batch can usually be, until enough
+// A partition may send a piece, but at least what a batch can usually be, until enough
 // batches were seen to say how large they are here. If that is smaller than a
-// batch, a broker sends the beginning of one, which is thrown away, and a whole
-// one only of the first partition that it looks at. And the broker remembers
-// what a partition may send until its position has moved.
-func (f *fetchSize) set(n int32, now time.Time) bool {
+// batch, a broker sends nothing of it, and a whole one only of the first partition
+// that it looks at. And the broker remembers what a partition may send until its
+// position has moved, so that the first size is that of each partition's first fetch:
+// with many of them, it is less from the beginning.
+func (f *fetchSize) set(n int32, budget int64, now time.Time) bool {
 	batch := int32(min(f.wire.largestBatch.Load(), fetchLargest))
 	part := int32(perPartition)
-	if f.wire.batches.Load() >= enoughBatches {
-		part = min(part, max(2*batch, n/8, fetchLeast))
+	switch {
+	case f.wire.batches.Load() >= enoughBatches:
+		part = min(part, max(2*batch, f.piece(n, budget), fetchLeast))
+	case f.lanes > 0:
+		part = int32(min(int64(part), max(budget/int64(f.lanes), firstPiece)))
 	}
 	part = max(part, batch)
 	// A whole number of those: what is cut off from the last one is the

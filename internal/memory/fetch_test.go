@@ -20,7 +20,7 @@ func TestReserveIsWhatAPollBrings(t *testing.T) {
 		rng := rand.New(rand.NewPCG(seed, 3))
 		wire := newWire()
 		f := newFetchSize(wire)
-		f.brokers = 1 + rng.IntN(12)
+		f.brokers, f.lanes = 1+rng.IntN(12), rng.IntN(20_000)
 		budget := int64(1<<20) << rng.IntN(9)
 		expansion := 1 + rng.Float64()*9
 		batch := 1000 + rng.Int64N(100_000)
@@ -61,6 +61,44 @@ func TestReserveIsWhatAPollBrings(t *testing.T) {
 	}
 }
 
+// TestThereIsRoomForAPieceOfEveryLane: whatever the budget, the brokers and the
+// number of lanes, unless that is less than a batch, or less than is worth a read. And
+// few lanes get no more than an eighth of a fetch each.
+func TestThereIsRoomForAPieceOfEveryLane(t *testing.T) {
+	for seed := range uint64(500) {
+		rng := rand.New(rand.NewPCG(seed, 4))
+		wire := newWire()
+		f := newFetchSize(wire)
+		f.brokers, f.lanes = 1+rng.IntN(12), 1+rng.IntN(5000)
+		budget := int64(32<<20) << rng.IntN(6)
+		expansion, batch := 1+rng.Float64(), 1000+rng.Int64N(30_000)
+		for range 100 { // records queue
+			wire.Batch(plain(batch))
+			f.polled(int64(float64(batch)*expansion), batch, budget/2, budget, time.Unix(1_000_000, 0))
+		}
+		per, least := int64(f.perPartition), max(2*wire.largestBatch.Load(), fetchLeast)
+		held := int64(float64(per) * expansion * float64(f.lanes))
+		if held > budget*11/10 && per > least {
+			t.Errorf("seed %d: %d of each of %d lanes are %d of a budget of %d", seed, per, f.lanes, held, budget)
+		}
+		if per > max(least, int64(f.max)/8, perPartition) {
+			t.Errorf("seed %d: %d of one lane in a fetch of %d", seed, per, f.max)
+		}
+		if held < budget/3 && per < min(perPartition, int64(f.max)/9) {
+			t.Errorf("seed %d: only %d of each of %d lanes, which are %d of a budget of %d", seed, per, f.lanes, held, budget)
+		}
+	}
+}
+
+// TestManyBrokersAndOneLane: no number overflows.
+func TestManyBrokersAndOneLane(t *testing.T) {
+	f := newFetchSize(newWire())
+	f.brokers, f.lanes = 1000, 1
+	if got := f.piece(fetchLargest, 1<<40); got != fetchLargest/8 {
+		t.Errorf("%d of one lane", got)
+	}
+}
+
 func TestFetchesGrowWhileTheFunctionKeepsUpAndShrinkWhenRecordsQueue(t *testing.T) {
 	wire := newWire()
 	f := newFetchSize(wire)
@@ -89,6 +127,77 @@ func TestFetchesGrowWhileTheFunctionKeepsUpAndShrinkWhenRecordsQueue(t *testing.
 	}
 	if most := f.reserve(0, 0, budget); most > budget/8 {
 		t.Errorf("%d are kept free", most)
+	}
+}
+
+// TestFirstFetchOfManyLanesIsAPieceOfEach: a broker remembers what it may send of a
+// partition until it sent some of it, so that a size for a few of them would be that
+// of all of them, once.
+func TestFirstFetchOfManyLanesIsAPieceOfEach(t *testing.T) {
+	const budget = 128 << 20
+	for lanes, want := range map[int]int32{1: perPartition, 100: perPartition, 500: budget / 500, 1000: budget / 1000, 100_000: firstPiece} {
+		m := NewAccount(budget)
+		if changed := m.SetLanes(lanes, time.Unix(1_000_000, 0)); changed != (want != perPartition) {
+			t.Errorf("%d lanes: the client has to be told: %v", lanes, changed)
+		}
+		largest, each := m.FetchSize()
+		if each != want || largest < each || largest > perPartition {
+			t.Errorf("%d lanes: fetches of %d, and %d of a partition, not %d", lanes, largest, each, want)
+		}
+	}
+}
+
+// TestARebalanceMakesNoFetchLarger than the budget has room for.
+func TestARebalanceMakesNoFetchLarger(t *testing.T) {
+	const budget = 4 << 20
+	m := NewAccount(budget)
+	now := time.Unix(1_000_000, 0)
+	m.SetLanes(10, now)
+	for range enoughBatches {
+		m.Wire().Batch(plain(10_000))
+	}
+	m.held += 160_000
+	m.Polled(0, 160_000, now)
+	was, _ := m.FetchSize()
+	m.SetLanes(5, now)
+	if is, _ := m.FetchSize(); was > budget/16 || is > was {
+		t.Errorf("fetches of %d, and %d after a rebalance, with a budget of %d", was, is, budget)
+	}
+}
+
+// TestFetchesAreLargeWhileThereIsRoom, even if the function does not keep up: with many
+// partitions, small ones take a broker as long. But no lane gets more at once for
+// that.
+func TestFetchesAreLargeWhileThereIsRoom(t *testing.T) {
+	const budget = 128 << 20
+	wire := newWire()
+	f := newFetchSize(wire)
+	now := time.Unix(1_000_000, 0)
+	f.placed(1000, budget, now)
+	polls := func(residue int64) {
+		for range 10 {
+			for range 32 {
+				wire.Batch(plain(16 << 10))
+			}
+			// It was all of one fetch.
+			wire.packed.Store(int64(f.max))
+			wire.unpacked.Store(int64(f.max))
+			f.polled(int64(f.max), int64(f.max), residue, budget, now)
+			now = now.Add(10 * time.Millisecond)
+		}
+	}
+	polls(20 << 20)
+	if f.max < 24<<20 || f.perPartition > budget/1000 {
+		t.Errorf("fetches of %d and %d of a partition with room for 108 MiB", f.max, f.perPartition)
+	}
+	polls(110 << 20)
+	if f.max > budget/8 || f.max < budget/9 {
+		t.Errorf("fetches of %d of 1,000 partitions when records queue", f.max)
+	}
+	f.placed(100, budget, now)
+	polls(110 << 20)
+	if f.max > budget/16 {
+		t.Errorf("fetches of %d of 100 partitions when records queue", f.max)
 	}
 }
 

@@ -1,12 +1,20 @@
 // Package partition names partitions, for all that is below the root.
 package partition
 
-import "fmt"
+import (
+	"cmp"
+	"fmt"
+)
 
 // An ID names one partition of one topic.
 type ID struct {
 	Topic     string
 	Partition int32
+}
+
+// Compare orders partitions by topic and number.
+func (id ID) Compare(other ID) int {
+	return cmp.Or(cmp.Compare(id.Topic, other.Topic), cmp.Compare(id.Partition, other.Partition))
 }
 
 // Describe names a few partitions.

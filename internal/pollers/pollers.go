@@ -36,8 +36,10 @@ type Pool struct {
 	byteRate    int // bytes a second, negative for any number
 
 	all    []*Poller
-	size   int // how many there should be
-	busy   int // invocations of all, including those that leave
+	size   int           // how many there should be
+	busy   int           // invocations of all, including those that leave
+	spent  time.Duration // of slots that were busy, up to
+	upTo   time.Time
 	free   pollerHeap
 	inDebt pollerHeap
 	ids    int
@@ -55,6 +57,19 @@ func (p *Pool) Size() int { return p.size }
 
 // Busy is how many invocations run, of all pollers.
 func (p *Pool) Busy() int { return p.busy }
+
+// BusyTime is the time of slots that were busy, summed up since the start.
+func (p *Pool) BusyTime(now time.Time) time.Duration {
+	p.spend(now)
+	return p.spent
+}
+
+func (p *Pool) spend(now time.Time) {
+	if p.busy > 0 && now.After(p.upTo) {
+		p.spent += time.Duration(p.busy) * now.Sub(p.upTo)
+	}
+	p.upTo = now
+}
 
 // Slots is how many invocations may run at once.
 func (p *Pool) Slots() int { return p.size * p.concurrency }
@@ -143,6 +158,7 @@ func (p *Pool) Refill() time.Time {
 
 // Start gives a poller an invocation of so many bytes.
 func (p *Pool) Start(q *Poller, bytes int64, now time.Time) {
+	p.spend(now)
 	q.busy++
 	p.busy++
 	q.lastUsed = now
@@ -162,6 +178,7 @@ func (p *Pool) Start(q *Poller, bytes int64, now time.Time) {
 
 // End takes the invocation from the poller.
 func (p *Pool) End(q *Poller, now time.Time) {
+	p.spend(now)
 	q.busy--
 	p.busy--
 	q.lastUsed = now

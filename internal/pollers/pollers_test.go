@@ -30,12 +30,15 @@ func TestPoolAgreesWithANaiveOne(t *testing.T) {
 		p := New(1+rng.IntN(5), 1000*(1+rng.IntN(1000)))
 		naive := map[*Poller]*naivePoller{}
 		var running []*Poller
+		var spent time.Duration
 		for step := range 400 {
 			switch op := rng.IntN(10); {
 			case op == 0:
 				p.Resize(rng.IntN(20), now)
 			case op == 1:
-				now = now.Add(time.Duration(rng.Int64N(int64(2 * time.Second))))
+				passes := time.Duration(rng.Int64N(int64(2 * time.Second)))
+				now = now.Add(passes)
+				spent += time.Duration(len(running)) * passes
 			case op < 5 && len(running) > 0:
 				i := rng.IntN(len(running))
 				q := running[i]
@@ -92,6 +95,9 @@ func TestPoolAgreesWithANaiveOne(t *testing.T) {
 				if !q.leaving {
 					staying++
 				}
+			}
+			if got := p.BusyTime(now); got != spent {
+				t.Fatalf("seed %d step %d: slots were busy for %s, and for %s it says", seed, step, spent, got)
 			}
 			if staying != p.Size() || p.Busy() != len(running) {
 				t.Fatalf("seed %d step %d: %d pollers of %d, %d busy of %d", seed, step, staying, p.Size(), p.Busy(), len(running))

@@ -8,6 +8,7 @@ import (
 	"io"
 	"math"
 	"net"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -140,6 +141,35 @@ func orders(t *testing.T, records int) (brokers []string) {
 	}
 	t.Cleanup(stop)
 	return brokers
+}
+
+// TestPartitionsTakeTurns: a fetch that has room for two batches never sends
+// one of a partition while another waits for its second.
+func TestPartitionsTakeTurns(t *testing.T) {
+	const partitions, each = 8, 20
+	brokers, stop, err := StartKafka(t.Context(), Topic{Name: "orders", Partitions: partitions, Records: partitions * each, Record: func(i int) *kgo.Record {
+		return &kgo.Record{Partition: int32(i % partitions), Value: make([]byte, 600_000)} // a batch of its own
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(stop)
+	client, err := kgo.NewClient(kgo.SeedBrokers(brokers...), kgo.ConsumeTopics("orders"), kgo.FetchMaxBytes(1_300_000))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer client.Close()
+	var had [partitions]int
+	for total := 0; total < partitions*each; {
+		fetches := client.PollFetches(t.Context())
+		if err := fetches.Err(); err != nil {
+			t.Fatal(err)
+		}
+		fetches.EachRecord(func(r *kgo.Record) { had[r.Partition]++; total++ })
+		if least, most := slices.Min(had[:]), slices.Max(had[:]); most > least+2 {
+			t.Fatalf("%v: the one that had the least waits", had)
+		}
+	}
 }
 
 func mapping(t *testing.T, brokers []string, f esm.InvokerFunc) *esm.Mapping {

@@ -12,6 +12,8 @@ import (
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/seed429fd032/esm/internal/testing/turns"
 )
 
 // A Source is a topic that an example reads, in a Kafka that is there or, if
@@ -68,6 +70,7 @@ func StartKafka(ctx context.Context, topics ...Topic) (brokers []string, stop fu
 	if err != nil {
 		return nil, nil, fmt.Errorf("start a Kafka in this process: %w", err)
 	}
+	turns.Take(cluster)
 	for _, t := range topics {
 		if err := t.fill(ctx, cluster.ListenAddrs()); err != nil {
 			cluster.Close()

@@ -21,6 +21,9 @@ import (
 // did.
 var ErrItem = errors.New("the function reported this record in batchItemFailures")
 
+// space is the white space of JSON, which is less than that of Unicode.
+const space = " \t\r\n"
+
 // Items says what becomes of a batch whose function succeeded with this
 // payload and reports records that failed, as AWS has it with
 // ReportBatchItemFailures:
@@ -36,7 +39,7 @@ func Items(b *esm.Batch, payload []byte) error { return ItemsSaying(b, payload, 
 // ItemsSaying is Items. What it quotes of the payload in errors, say makes a short
 // text of.
 func ItemsSaying(b *esm.Batch, payload []byte, say func([]byte) string) error {
-	payload = bytes.TrimSpace(payload)
+	payload = bytes.Trim(payload, space)
 	if len(payload) == 0 {
 		return nil
 	}

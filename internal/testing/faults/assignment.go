@@ -137,6 +137,7 @@ func (c *checker) ended(l line, h *hostView, p *partitionView, how string) (abov
 			c.did.add(calmEnd)
 		}
 	default:
+		h.ungraceful = append(h.ungraceful, l.At)
 		if how != killed && c.calm(h, l.At) {
 			c.broken(l, p, "it ended with no need (%s): nothing was broken in the %s before", how, near)
 		}

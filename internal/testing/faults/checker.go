@@ -2,6 +2,8 @@ package main
 
 import (
 	"fmt"
+	"slices"
+	"strings"
 )
 
 // A checker judges what the hosts say, in the order of their clocks.
@@ -38,6 +40,7 @@ import (
 //     had the time to hear of that;
 //   - a host that is paused or halted calls something, a batch or the number of
 //     calls is larger than an update said, or an order is refused;
+//   - all hosts together have more calls than their group may have;
 //   - records wait in a partition that a host has, nothing of it moves, and the
 //     host names nothing that it could come from (see mostStill);
 //   - records are called lost that retention did not take, or that the host had
@@ -61,6 +64,14 @@ type checker struct {
 	stale   int64
 	late    int64 // calls that began after their partition was lost
 	longest struct{ late, overlap, still, named int64 }
+	// most is how many calls of the function all hosts may have together, 0 for any
+	// number, and crowds is what is known of that: see crowd.
+	most   int
+	crowds struct {
+		suspected         []crowd
+		highest, oneSlots int // at once
+		excused, outlived int64
+	}
 	// did counts what happened: see coverage.
 	did coverage
 	// busiest is the most fetches of a host in a second, since it was read.
@@ -101,6 +112,7 @@ func (c *checker) host(name string) *hostView {
 // observe takes the next line.
 func (c *checker) observe(l line) {
 	c.lines++
+	c.crowded(l.At, false)
 	for _, in := range l.Parts {
 		if in.Partition < 0 || in.Partition >= partitions {
 			c.broken(l, nil, "it speaks of a partition that there is not: %+v", l)
@@ -135,6 +147,10 @@ func (c *checker) observe(l line) {
 func (c *checker) said(l line, h *hostView) {
 	first := func() *partitionView { return c.parts[l.Parts[0].Partition] }
 	switch l.Kind {
+	case lineCall, lineAssigned, lineRevoked, lineStats:
+		h.share = l.Share
+	}
+	switch l.Kind {
 	case lineStarted:
 		h.started = true
 	case lineAssigned:
@@ -153,6 +169,7 @@ func (c *checker) said(l line, h *hostView) {
 		}
 	case lineCall:
 		c.called(l, h)
+		c.together(l)
 	case lineDeliver:
 		c.delivers(l, h)
 	case lineEnd:
@@ -209,6 +226,7 @@ func (c *checker) gone(l line, h *hostView) {
 	case l.Kind == lineStopped:
 		how := ""
 		switch {
+		case !h.started && l.Err != "" && c.hadNoRights(l):
 		case !h.started && l.Err != "":
 			c.broken(l, nil, "%s", l.Err)
 			how = killed
@@ -219,6 +237,15 @@ func (c *checker) gone(l line, h *hostView) {
 		c.untold(l, h)
 		h.stopped = true
 	}
+}
+
+// hadNoRights reports whether a host was not let start because it had no rights then:
+// a start that takes long may get into that, and a KIP-848 group refuses it.
+func (c *checker) hadNoRights(l line) bool {
+	taken := func(d disturbance) bool {
+		return (d.fault == takeTopic || d.fault == takeGroup) && d.touches(l.At, near)
+	}
+	return strings.Contains(l.Err, "AUTHORIZATION_FAILED") && slices.ContainsFunc(c.faults, taken)
 }
 
 // transaction takes that one has ended.

@@ -721,6 +721,14 @@ func TestWhatAHostSaysOfItself(t *testing.T) {
 		reject(t, "fetches in one second", func(s *story) { busy(s.broken(false), tooLongBroken) })
 		reject(t, "fetches in one second", func(s *story) { busy(s.broken(false).healed().after(tooLong*time.Second), tooLong) })
 	})
+	t.Run("a start without rights", func(t *testing.T) {
+		refused := line{Kind: lineStopped, Err: "start: TOPIC_AUTHORIZATION_FAILED: Not authorized"}
+		accept(t, func(s *story) { s.breaks(takeTopic).say("a", refused) })
+		accept(t, func(s *story) { s.breaks(takeTopic).mends(takeTopic).say("a", refused) })
+		reject(t, "AUTHORIZATION", func(s *story) { s.say("a", refused) })
+		reject(t, "AUTHORIZATION", func(s *story) { s.breaks(takeTopic).mends(takeTopic).after(near+time.Second).say("a", refused) })
+		reject(t, "start: no", func(s *story) { s.breaks(takeTopic).say("a", line{Kind: lineStopped, Err: "start: no"}) })
+	})
 	t.Run("a busy second now and then", func(t *testing.T) {
 		accept(t, func(s *story) {
 			for range 3 * tooLong {

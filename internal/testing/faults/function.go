@@ -48,7 +48,7 @@ type answer struct {
 // invoke is the function: it looks at each byte, takes its time, and fails in
 // each way there is.
 func (h *host) invoke(ctx context.Context, b *esm.Batch) error {
-	h.tell(line{Kind: lineCall, Call: b.ID, Parts: partsOf(b.Records)})
+	h.tell(line{Kind: lineCall, Call: b.ID, Parts: partsOf(b.Records), Share: h.share()})
 	h.verify(b.Records)
 	a := h.answer(ctx, b)
 	h.verify(b.Records) // nobody may have written there meanwhile

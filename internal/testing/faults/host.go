@@ -39,6 +39,9 @@ type hostConfig struct {
 	Debug   bool
 	// HaltsForGood is whether a halt stops it, rather than pause it.
 	HaltsForGood bool
+	// GroupCalls is how many calls all hosts may have together, 0 if the bounds are
+	// those of each.
+	GroupCalls int
 }
 
 const (
@@ -195,7 +198,7 @@ func (h *host) options() []esm.Option {
 	if h.Debug {
 		level = slog.LevelDebug
 	}
-	opts := append(updates[0].options(),
+	opts := append(updates[0].of(h.GroupCalls).options(), esm.WithGroupBounds(h.GroupCalls > 0),
 		esm.WithBatchBytes(batchBytes), esm.WithBackoff(esm.Constant(50*time.Millisecond)), esm.WithRevokeTimeout(10*time.Second),
 		esm.WithMaxRetries(maxRetries), esm.WithMaxRecordAge(maxAge), esm.WithDestination(esm.DestinationFunc(h.deliver)),
 		esm.WithLogger(slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: level})).With("host", h.Name)),
@@ -208,9 +211,11 @@ func (h *host) options() []esm.Option {
 
 func (h *host) hooks() esm.Hooks {
 	return esm.Hooks{
-		Assigned: func(i esm.Rebalance) { h.tell(line{Kind: lineAssigned, Parts: partitionsOf(i.Partitions)}) },
+		Assigned: func(i esm.Rebalance) {
+			h.tell(line{Kind: lineAssigned, Parts: partitionsOf(i.Partitions), Share: h.share()})
+		},
 		Revoked: func(i esm.Rebalance) {
-			l := line{Kind: lineRevoked, Parts: partitionsOf(i.Partitions), Lost: i.Lost, Cancelled: i.Cancelled, Again: i.Again}
+			l := line{Kind: lineRevoked, Parts: partitionsOf(i.Partitions), Lost: i.Lost, Cancelled: i.Cancelled, Again: i.Again, Share: h.share()}
 			if i.CommitErr != nil {
 				l.Err = i.CommitErr.Error()
 			}
@@ -263,6 +268,14 @@ func (h *host) hooks() esm.Hooks {
 	}
 }
 
+// share is what it has of the calls of its group.
+func (h *host) share() int {
+	if h.GroupCalls == 0 {
+		return 0
+	}
+	return max(0, h.mapping.Stats().MaxConcurrency)
+}
+
 // holdUp holds up what a hook was told of, now and then.
 func holdUp() bool {
 	if rand.IntN(50) > 0 {
@@ -311,7 +324,7 @@ func (h *host) live(orders <-chan string, stop <-chan struct{}) {
 			metrics.Read(sample)
 			st := h.mapping.Stats()
 			l := line{Kind: lineStats, Goroutines: runtime.NumGoroutine(), Heap: int64(sample[0].Value.Uint64()), Held: st.HeldBytes,
-				Fetches: h.fetches.Swap(0), Evicted: st.EvictedEventCount}
+				Fetches: h.fetches.Swap(0), Evicted: st.EvictedEventCount, Share: h.share()}
 			for _, problem := range h.mapping.State().Problems {
 				l.Problems = append(l.Problems, problem.With)
 			}

@@ -27,6 +27,9 @@ type hostView struct {
 	// not said so.
 	untold map[place]telling
 
+	share      int     // of the calls of the group
+	ungraceful []int64 // when it lost partitions otherwise than by giving them up
+
 	goroutines, heap, most       int64 // at most; most is of what is held
 	fetches, busy, busiest       int64 // in a second at most; seconds in a row with too many, and at most
 	goroutinesNow, heapNow, seen int64

@@ -38,6 +38,11 @@ type line struct {
 	Cancelled int `json:"cancelled,omitempty"`
 	Again     int `json:"again,omitempty"`
 
+	// Share is what the host has of the calls of its group, of a call that begins, of
+	// partitions that came or went, and of statistics. Where bounds are each host's, it
+	// means nothing.
+	Share int `json:"share,omitempty"`
+
 	// Of options that were changed.
 	BatchSize   int `json:"batch,omitempty"`
 	Concurrency int `json:"concurrency,omitempty"` // of all calls; 0 is no limit

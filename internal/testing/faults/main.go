@@ -39,6 +39,7 @@ type job struct {
 	plan plan
 	rate int
 	logs string
+	most int // calls of all hosts together, 0 if each has bounds of its own
 }
 
 func main() {
@@ -52,6 +53,7 @@ func main() {
 	)
 	flag.IntVar(&s.rate, "rate", 2000, "records that are produced a second, 100 to 20,000")
 	flag.StringVar(&s.logs, "logs", "", "a directory for the logs of the hosts (debug) and brokers, and for all lines that were judged")
+	flag.IntVar(&s.most, "together", 0, "the hosts share their bounds (esm.WithGroupBounds), and have so many calls together at most, 1 to 1,000 (default: each has its own)")
 	flag.Parse()
 	if *host != "" {
 		if err := runHost(*host, os.Stdin, os.Stdout); err != nil {
@@ -70,6 +72,8 @@ func main() {
 		bad("-for is %s, and must be 30s to 24h", *length)
 	case s.rate < 100 || s.rate > 20_000:
 		bad("-rate is %d, and must be 100 to 20,000", s.rate)
+	case s.most < 0 || s.most > 1000:
+		bad("-together is %d, and must be 1 to 1,000, or 0", s.most)
 	case *protocol != "" && *protocol != cooperative && *protocol != serverSide && *protocol != static:
 		bad("-protocol is %q, and must be %s, %s or %s", *protocol, cooperative, serverSide, static)
 	}

@@ -40,7 +40,7 @@ func (h *host) obey(ctx context.Context, order string) {
 		err = h.halt(ctx, d)
 	case orderUpdate:
 		i, _ := strconv.Atoi(what)
-		s := updates[i]
+		s := updates[i].of(h.GroupCalls)
 		// Before: calls may have the new ones by the time that it returns.
 		h.tell(line{Kind: lineUpdated, BatchSize: s.BatchSize, Concurrency: s.Limit})
 		err = h.mapping.Update(s.options()...)

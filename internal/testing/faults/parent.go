@@ -45,6 +45,7 @@ type parent struct {
 func run(ctx context.Context, s job) (err error) {
 	fmt.Print(s.plan)
 	p := &parent{job: s, hosts: map[string]*process{}, judge: newJudge(s.plan.Seed)}
+	p.judge.checker.most = s.most
 	defer func() { err = errors.Join(err, p.close()) }()
 	if err := p.start(ctx); err != nil {
 		return err

@@ -31,7 +31,7 @@ func (p *parent) startHost(name string) error {
 		proxies[addr] = p.proxies[i].addr()
 	}
 	config, err := json.Marshal(hostConfig{Name: name, Topics: topicNames(), Group: group, Protocol: p.plan.Protocol,
-		Proxies: proxies, Seeds: seeds, Seed: p.plan.Seed, Debug: p.logs != "", HaltsForGood: p.plan.haltsForGood(name)})
+		Proxies: proxies, Seeds: seeds, Seed: p.plan.Seed, Debug: p.logs != "", HaltsForGood: p.plan.haltsForGood(name), GroupCalls: p.most})
 	if err != nil {
 		return err
 	}

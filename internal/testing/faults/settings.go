@@ -34,6 +34,15 @@ var updates = []settings{
 	{BatchSize: 35, Window: 20 * time.Millisecond, MaxPollers: 5, Concurrency: 5, Limit: 20, Bisect: true, Budget: budget},
 }
 
+// of are the settings of a host that shares its bounds: all of these are the same in
+// each host at all times. Without calls of the group they are the host's own.
+func (s settings) of(groupCalls int) settings {
+	if groupCalls > 0 {
+		s.MaxPollers, s.Concurrency, s.Limit = 200, updates[0].Concurrency, groupCalls
+	}
+	return s
+}
+
 // options are those that an update sets.
 func (s settings) options() []esm.Option {
 	limit := s.Limit

@@ -35,6 +35,7 @@ func (p *parent) summary(watcher *watcher, ends map[int32]int64, whole bool) err
 	for _, l := range p.judge.waiting {
 		p.judge.keep(l) // what nobody judges any more may say why
 	}
+	c.crowded(time.Now().UnixNano(), true)
 	if now := (line{At: time.Now().UnixNano(), Host: "parent"}); whole {
 		c.handledAll(now, ends)
 		c.repeatsBounded(now)
@@ -48,6 +49,10 @@ func (p *parent) summary(watcher *watcher, ends map[int32]int64, whole bool) err
 		c.late, time.Duration(c.longest.late).Round(time.Millisecond), time.Duration(c.longest.overlap).Round(time.Millisecond))
 	fmt.Printf("a partition with records stood still for %s at most without a name, and for %s with one\n",
 		time.Duration(c.longest.still).Round(time.Millisecond), time.Duration(c.longest.named).Round(time.Millisecond))
+	if c.most > 0 {
+		fmt.Printf("the hosts together had %d calls at most, of %d and of %d hosts with one slot; %d calls were counted that outlived their partitions, and %d were too many while a host had lost its own\n",
+			c.crowds.highest, c.most, c.crowds.oneSlots, c.crowds.outlived, c.crowds.excused)
+	}
 	var goroutines, heap, held, fetches, busiest int64
 	for _, h := range c.hosts {
 		goroutines, heap, held = max(goroutines, h.goroutines), max(heap, h.heap), max(held, h.most)
@@ -58,6 +63,9 @@ func (p *parent) summary(watcher *watcher, ends map[int32]int64, whole bool) err
 	fmt.Printf("seen: %s\n", c.did)
 	if len(c.violations) == 0 {
 		fmt.Println("0 violations")
+		if whole && p.plan.For >= wholeRun && c.crowds.highest < c.most {
+			return fmt.Errorf("the hosts together never had the %d calls that they may have, so nothing was judged of that", c.most)
+		}
 		if missing := c.did.missing(); whole && p.plan.For >= wholeRun && len(missing) > 0 {
 			return fmt.Errorf("the run had no %s, so nothing was judged of that", strings.Join(missing, ", no "))
 		}
@@ -66,7 +74,7 @@ func (p *parent) summary(watcher *watcher, ends map[int32]int64, whole bool) err
 	for _, v := range c.violations {
 		fmt.Printf("\nVIOLATION  %s\n", v)
 	}
-	fmt.Printf("\n%d violations. The plan was:\n%s\nagain: go run ./internal/testing/faults -seed %d -for %s -protocol %s -rate %d\n",
-		len(c.violations), p.plan, p.plan.Seed, p.plan.For, p.plan.Protocol, p.rate)
+	fmt.Printf("\n%d violations. The plan was:\n%s\nagain: go run ./internal/testing/faults -seed %d -for %s -protocol %s -rate %d -together %d\n",
+		len(c.violations), p.plan, p.plan.Seed, p.plan.For, p.plan.Protocol, p.rate, p.most)
 	return errBroken
 }

@@ -41,6 +41,11 @@ func quiet() esm.Option {
 	return esm.WithLogger(slog.New(slog.NewTextHandler(w, &slog.HandlerOptions{Level: slog.LevelDebug})))
 }
 
+// logger gives each line of the log to a function.
+func logger(f func(line string)) *slog.Logger {
+	return slog.New(slog.NewTextHandler(writer(func(b []byte) { f(string(b)) }), nil))
+}
+
 // A ledger keeps what several members of a group have handled, and judges it.
 type ledger struct {
 	mu       sync.Mutex

@@ -109,7 +109,11 @@ func TestHookThatNeverReturns(t *testing.T) {
 					time.Sleep(5 * time.Second)
 				}
 				waitFor(t, time.Minute, "handled", func() bool { return len(inv.Values()) == 80 })
-				if n := calls.Load(); n > 4 {
+				most := int64(4)
+				if f.Name == "InvokeStarted" || f.Name == "InvokeEnded" {
+					most += 4 // the other slots of the poller call it at the same time
+				}
+				if n := calls.Load(); n > most {
 					t.Errorf("%d calls of a hook that never returns", n)
 				}
 				if others.Load() < 50 {

@@ -177,17 +177,17 @@ func TestRecordedTraceIsReplayed(t *testing.T) {
 				}
 			}
 		}
-		pollers, reasons, n := map[int]bool{}, map[string]bool{}, 0
+		pollers, causes, n := map[int]bool{}, map[scaling.Cause]bool{}, 0
 		for got := range scaling.Replay(samples, scaling.Provisioned) {
 			want := decided[n]
 			if want.Mapping != "billing" || got.From != want.From || got.To != want.To || got.Reason != want.Reason || got.Short != want.Short {
 				t.Fatalf("sample %d of %q: decided %d to %d (%s), and then %d to %d (%s)", n, want.Mapping, want.From, want.To, want.Reason, got.From, got.To, got.Reason)
 			}
-			pollers[got.To], reasons[got.Reason] = true, true
+			pollers[got.To], causes[got.Reason.Cause] = true, true
 			n++
 		}
-		if n < 200 || len(pollers) < 3 || !reasons["the function throttles"] {
-			t.Errorf("%d samples with %d numbers of pollers: %v", n, len(pollers), reasons)
+		if n < 200 || len(pollers) < 3 || !causes[scaling.Throttles] {
+			t.Errorf("%d samples with %d numbers of pollers: %v", n, len(pollers), causes)
 		}
 	})
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"slices"
 	"strings"
 	"sync"
@@ -107,7 +106,8 @@ func TestLatestStartsWithoutThePartitionThatHasNoLeader(t *testing.T) {
 		source := unhurried(k)
 		source.Start = esm.Latest()
 		inv := esmtest.NewInvoker(t)
-		m := esmtest.New(t, source, inv, quiet())
+		// With a window, so that what is committed first is where it begins.
+		m := esmtest.New(t, source, inv, quiet(), esm.WithBatchWindow(500*time.Millisecond))
 		began := time.Now()
 		started := make(chan error, 1)
 		go func() { started <- m.Start(t.Context()) }()
@@ -151,7 +151,7 @@ func TestLatestStartsWhileAPartitionHasNoLeader(t *testing.T) {
 		inv := esmtest.NewInvoker(t)
 		var log list[string]
 		began := time.Now()
-		m := esmtest.Start(t, source, inv, esm.WithLogger(slog.New(slog.NewTextHandler(writer(func(b []byte) { log.add(string(b)) }), nil))))
+		m := esmtest.Start(t, source, inv, esm.WithLogger(logger(log.add)))
 		if took := time.Since(began); took > 20*time.Second {
 			t.Errorf("it started after %s", took)
 		}

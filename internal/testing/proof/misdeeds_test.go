@@ -294,13 +294,15 @@ func doMisdeed(t *testing.T, code, does string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := m.Start(t.Context()); err != nil {
-		t.Fatal(err)
-	}
 	d.m.Store(m)
+	// Before it starts: each partition has a whole batch from the first fetch on, and
+	// none shares its call with the other.
 	for i := range 3 {
 		k.ProduceTo("orders", 0, fmt.Sprint("a", i))
 		k.ProduceTo("orders", 1, fmt.Sprint("b", i))
+	}
+	if err := m.Start(t.Context()); err != nil {
+		t.Fatal(err)
 	}
 	holds := does == "never returns" && code != "back-off" && code != "hook" && code != "log handler"
 	waitFor(t, 10*time.Minute, "the other partition handled", func() bool { return k.Committed("billing", "orders", 1) == 3 })

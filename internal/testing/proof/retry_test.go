@@ -185,7 +185,8 @@ func TestPoisonInACombinedBatchHoldsUpItsOwnPartitionOnly(t *testing.T) {
 			}
 			return nil
 		})
-		m := esmtest.Start(t, k.Source("orders", "billing"), inv, quiet(), esm.WithBackoff(esm.Constant(time.Hour)))
+		m := esmtest.Start(t, k.Source("orders", "billing"), inv, quiet(), esm.WithBackoff(esm.Constant(time.Hour)),
+			esm.WithBatchWindow(500*time.Millisecond))
 		for p := range int32(partitions) {
 			v := "good"
 			if p == 5 {
