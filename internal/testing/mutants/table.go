@@ -5,6 +5,7 @@ package main
 var (
 	model  = suite{"./internal/engine", "TestEngineAgreesWithANaiveOne", []string{"-scenarios", "3000"}}
 	sender = suite{"./internal/kafka", "Test", nil}
+	bounds = suite{"./internal/engine", "TestTheGroupKeepsItsBounds|TestRevokeWaits", nil}
 	rules  = suite{"./internal/plan", "Test", nil}
 	whole  = func(tests string) suite { return suite{"./internal/testing/proof", tests, nil} }
 )
@@ -29,6 +30,32 @@ var mutants = []mutant{
 		pkg:  "internal/engine", symbol: "Books.MayCommit",
 		from:   "!f.lane.dead && ",
 		suites: []suite{sender, model},
+	},
+	{
+		name: "a frontier is committed as another member than its partition's",
+		pkg:  "internal/engine", symbol: "Books.MayCommit",
+		from:   "member == b.engine.membership.id && ",
+		suites: []suite{{"./internal/engine", "TestAFrontierIsCommitted", nil}},
+	},
+	{
+		name: "a member that the group has forgotten keeps its partitions",
+		pkg:  "internal/kafka", symbol: "Consumer.stillMember",
+		from:   "is != had",
+		to:     "is != had && had == \"\"",
+		suites: []suite{whole("TestForgottenMemberThatGetsItsPartitionAgainBeginsWithTheCommit")},
+	},
+	{
+		name: "who is late to forget a member takes the partitions of the next",
+		pkg:  "internal/engine", symbol: "Engine.Forget",
+		from:   " || e.membership.id != id",
+		suites: []suite{{"./internal/engine", "TestForget", nil}},
+	},
+	{
+		name: "what a forgotten member gets again goes on where it was",
+		pkg:  "internal/engine", symbol: "Engine.Assign",
+		from:   "i >= len(tps)",
+		to:     "i < 0",
+		suites: []suite{{"./internal/engine", "TestWhatBecomesOfForgotten", nil}},
 	},
 	{
 		name: "a partition that went back behind a commit without an answer is not committed",
@@ -68,7 +95,7 @@ var mutants = []mutant{
 	{
 		name: "a call starts for a partition that is being revoked",
 		pkg:  "internal/engine", symbol: "Engine.endLanes",
-		from:   "l.ending = true",
+		from: "l.ending, e.stale = true, true", to: "e.stale = true",
 		suites: []suite{model},
 	},
 	{
@@ -139,6 +166,42 @@ var mutants = []mutant{
 		from:   "l.settled.Settle(p.from, p.to(), len(records))",
 		to:     "l.settled.Settle(p.from, p.to()+1, len(records))",
 		suites: []suite{model},
+	},
+	{
+		name: "the shares of a bound are more than the bound",
+		pkg:  "internal/share", symbol: "upTo",
+		from:   "i*(m%p)/p",
+		to:     "(i*(m%p)+p-1)/p + i%2",
+		suites: []suite{{"./internal/share", "Test", nil}, bounds},
+	},
+	{
+		name: "the order of the shares follows the numbers of the partitions",
+		pkg:  "internal/share", symbol: "Of",
+		from:   "cmp.Compare(a.hash, b.hash), ",
+		suites: []suite{{"./internal/share", "Test", nil}},
+	},
+	{
+		name: "a revoke does not wait until the calls of the group fit",
+		pkg:  "internal/engine", symbol: "Engine.Revoke",
+		from: "ErrRevoked, e.fits)",
+		to:   "ErrRevoked, nil)",
+		// What the crowd does is drawn, and one in eight never comes to a moment that
+		// shows it.
+		suites: []suite{bounds, {"./internal/testing/proof", "TestTheGroupKeepsItsBounds/cooperative", []string{"-count=10", "-failfast"}}},
+	},
+	{
+		name: "calls begin on the share of what is being revoked",
+		pkg:  "internal/engine", symbol: "Engine.bounds",
+		from:   "if l.ending {\n\t\t\tcontinue\n\t\t}\n",
+		to:     "_ = l\n",
+		suites: []suite{bounds},
+	},
+	{
+		name: "every lane above the average is paused while memory is short",
+		pkg:  "internal/engine", symbol: "Engine.review",
+		from:   "2*e.quota.bytes",
+		to:     "e.quota.bytes",
+		suites: []suite{{"./internal/engine", "TestOnlyALane", nil}},
 	},
 	{
 		name: "the allowance is raised to the reserve",
