@@ -78,7 +78,7 @@ func TestChosenNamesWhatIsNotThere(t *testing.T) {
 	if runs, cs, err := chosen("", ""); err != nil || runs != allRuns || len(cs) != len(contenders) {
 		t.Errorf("%q, %v, %v", runs, cs, err)
 	}
-	for _, wrong := range [][2]string{{"G", ""}, {"", "nobody"}, {"ABC", ""}} {
+	for _, wrong := range [][2]string{{"K", ""}, {"", "nobody"}, {"ABC", ""}} {
 		if _, _, err := chosen(wrong[0], wrong[1]); err == nil {
 			t.Errorf("%v is no mistake", wrong)
 		}

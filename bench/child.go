@@ -27,6 +27,7 @@ type child struct {
 	cmd     *exec.Cmd
 	stdin   io.Closer
 	started chan struct{}
+	handled chan struct{} // a call has ended, if it was asked to say so
 	ended   chan struct{}
 	report  job.Report // the rest is there when ended is closed
 	got     bool
@@ -46,7 +47,7 @@ func start(ctx context.Context, command []string, s job.Spec) (*child, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &child{cmd: cmd, stdin: in, started: make(chan struct{}), ended: make(chan struct{})}
+	c := &child{cmd: cmd, stdin: in, started: make(chan struct{}), handled: make(chan struct{}, 1000), ended: make(chan struct{})}
 	if err := cmd.Start(); err != nil {
 		return nil, err
 	}
@@ -63,6 +64,11 @@ func (c *child) read(out io.Reader) {
 		switch text := strings.TrimSpace(string(line)); {
 		case text == job.Started:
 			close(c.started)
+		case text == job.Handled:
+			select {
+			case c.handled <- struct{}{}:
+			default: // nobody counts them
+			}
 		case strings.HasPrefix(text, "{"):
 			c.got = true
 			errs = append(errs, json.Unmarshal(line, &c.report))

@@ -14,6 +14,9 @@ var titles = map[string]string{
 	"D": "D. A poison record in each partition",
 	"E": "E. A member that comes and goes",
 	"F": "F. A trickle",
+	"G": "G. The first seconds, 8 partitions",
+	"H": "H. The first seconds, 20 partitions",
+	"J": "J. One record at a time",
 	"I": "Nothing to do",
 }
 
@@ -42,6 +45,12 @@ func (s *section) about() string {
 		return fmt.Sprintf("A record of %s bytes every %s to %d partitions in turn, for %s; no batch window, a function that returns at once. "+
 			"From before it is produced to the function. The bare loop reads the same topic at the same time: *added* is the difference of the pair.",
 			number(float64(sh.Size), 0), tricklePer, sh.Partitions, sh.Limit)
+	case "G", "H":
+		return fmt.Sprintf("%s, a function that returns at once, from the first assignment on; no batch window. A pair is a contender and the bare loop of the same round. %s", what, limit)
+	case "J":
+		return fmt.Sprintf("%s records of %s bytes, one after the other to %d partitions in turn: each is sent when the one before was handled. No batch window, a function that returns at once. "+
+			"From before it is produced to the function. The bare loop gets as many, on a topic of its own, in turn with the contender: *added* is the difference of the pair.",
+			number(float64(sh.Records), 0), number(float64(sh.Size), 0), sh.Partitions)
 	}
 	return fmt.Sprintf("%s, a function of %s, as many pollers as there may be. When all is handled: 30 s with nothing to do.", what, sh.Function)
 }
@@ -113,7 +122,9 @@ func columnsOf(s *section) []column {
 			calls, twice, late, rounds}
 	case "E":
 		return []column{kind, rate, of("longest pause, s", 2, pause), twice, late, cpu, memory, rounds}
-	case "F":
+	case "G", "H":
+		return []column{kind, of("seconds", 3, assignedSeconds), s.overBare("time over bare, of pairs", assignedSeconds), cpu, memory, calls, twice, late, rounds}
+	case "F", "J":
 		return []column{kind,
 			of("p50, ms", 2, func(r *result) float64 { return r.Latency.P50 }), of("p99, ms", 2, func(r *result) float64 { return r.Latency.P99 }),
 			of("most, ms", 1, func(r *result) float64 { return r.Latency.Max }),
@@ -127,11 +138,12 @@ func columnsOf(s *section) []column {
 	return []column{extra("pollers", "pollers", 0, 1), memory, extra("% of a processor, idle", "idle_cpu", 1, 100), extra("goroutines, idle", "goroutines", 0, 1), rounds}
 }
 
-func othersSeconds(r *result) float64 { return r.Others.Seconds }
-func still(r *result) float64         { return float64(r.Poison.Still) }
-func passed(r *result) float64        { return float64(r.Poison.Passed) }
-func pause(r *result) float64         { return r.Churn.PauseSeconds }
-func addedP50(r *result) float64      { return r.Latency.P50 - r.Pair.Latency.P50 }
+func assignedSeconds(r *result) float64 { return r.AssignedSeconds }
+func othersSeconds(r *result) float64   { return r.Others.Seconds }
+func still(r *result) float64           { return float64(r.Poison.Still) }
+func passed(r *result) float64          { return float64(r.Poison.Passed) }
+func pause(r *result) float64           { return r.Churn.PauseSeconds }
+func addedP50(r *result) float64        { return r.Latency.P50 - r.Pair.Latency.P50 }
 
 // overBare is a column of ratios to the bare loop of the same round.
 func (s *section) overBare(head string, value func(*result) float64) column {
@@ -224,7 +236,9 @@ func (s *section) says() string {
 			list(s.ranked(pause, all), 2, " s", pause),
 			names(s.groups, func(g *group) bool { return g.of(func(r *result) float64 { return float64(r.Duplicates) }).max == 0 }),
 			list(s.ranked(func(r *result) float64 { return -r.rate() }, all), 0, "", (*result).rate))
-	case "F":
+	case "G", "H":
+		return fmt.Sprintf("Seconds, least first: %s.", list(s.ranked(assignedSeconds, all), 3, " s", assignedSeconds))
+	case "F", "J":
 		return fmt.Sprintf("Added to the bare loop's median, least first: %s.", list(s.ranked(addedP50, all), 2, " ms", addedP50))
 	}
 	return "What a large Mapping costs while it waits."

@@ -24,12 +24,12 @@ const (
 
 // contenders are all, in the order in which they run.
 var contenders = []contender{
-	{name: "bare", peer: "bare", runs: "B", is: "in order, what was polled"},
+	{name: "bare", peer: "bare", runs: "BGH", is: "in order, what was polled"},
 	{name: "esm-100", peer: "esm", mode: "100", runs: "A", is: ordered},
 	{name: "esm-10", peer: "esm", mode: "10", runs: "A", is: ordered},
 	{name: "esm-1", peer: "esm", mode: "1", runs: "A", is: ordered},
 	{name: "esm-ondemand", peer: "esm", mode: "ondemand", runs: "A", is: ordered},
-	{name: "esm", peer: "esm", runs: "BCDEF", is: ordered},
+	{name: "esm", peer: "esm", runs: "BCDEFGHJ", is: ordered},
 	{name: "esm-encode", peer: "esm", mode: "encode", runs: "B", is: "in order, batches, and the event of AWS Lambda"},
 	{name: "goroutines", peer: "goroutines", runs: "ABCDEF", is: ordered},
 	{name: "sarama", peer: "sarama", runs: "ABCDEF", is: ordered},
@@ -46,7 +46,7 @@ var contenders = []contender{
 var bare = contenders[0]
 
 // allRuns are the letters of the runs in their order; I is idle.
-const allRuns = "ABCDEFI"
+const allRuns = "ABCDEFGHJI"
 
 // chosen returns the letters of the runs and the contenders that are asked
 // for, by names that are separated by commas; all if there is none.
@@ -59,7 +59,7 @@ func chosen(only, who string) (runs string, cs []contender, err error) {
 		case len(name) == 1 && strings.Contains(allRuns, name):
 			runs += name
 		default:
-			return "", nil, fmt.Errorf("there is no run %q: they are A to F and idle", name)
+			return "", nil, fmt.Errorf("there is no run %q: they are A to H, J and idle", name)
 		}
 	}
 	if runs == "" {

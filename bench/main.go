@@ -14,6 +14,9 @@
 //   - D: a poison record in each partition
 //   - E: a second member of the group comes and goes
 //   - F: a trickle: how late a record reaches the function
+//   - G, H: the first seconds: 1,000,000 records in 8 and in 20 partitions, from the
+//     first assignment on, against the bare loop
+//   - J: one record at a time, each when the one before was handled
 //   - idle: a Mapping with 2,000 partitions that has nothing to do; once
 //
 // Each result is appended to the results file as it comes, so that a benchmark
@@ -53,7 +56,7 @@ func command(ctx context.Context, args []string) error {
 	f := flag.NewFlagSet("bench", flag.ContinueOnError)
 	var (
 		rounds  = f.Int("runs", 5, "rounds")
-		only    = f.String("only", "", "which runs, separated by commas: A to F, idle; all if empty")
+		only    = f.String("only", "", "which runs, separated by commas: A to H, J, idle; all if empty")
 		who     = f.String("who", "", "which contenders, separated by commas; all if empty")
 		file    = f.String("results", "results.jsonl", "file that results are appended to")
 		out     = f.String("out", "BENCHMARKS.md", "file for the tables")
@@ -70,6 +73,8 @@ func command(ctx context.Context, args []string) error {
 	f.DurationVar(&b.poisonFor, "poison-for", 15*time.Second, "length of the run D")
 	f.DurationVar(&b.churnFor, "churn-for", 40*time.Second, "length of the run E")
 	f.DurationVar(&b.trickleFor, "trickle-for", 2*time.Minute, "length of the run F")
+	f.Int64Var(&b.firsts, "first-records", 1_000_000, "records of the runs G and H")
+	f.IntVar(&b.singles, "singles", 1000, "records of the run J")
 	f.IntVar(&b.idleParts, "idle-partitions", 2000, "partitions of the run idle")
 	f.Int64Var(&b.idle, "idle-records", 200_000, "records of the run idle")
 	f.Int64Var(&b.extra.Budget, "budget", 128<<20, "memory budget of a Mapping, in bytes")
@@ -174,6 +179,9 @@ func (r *result) progress() string {
 	}
 	if c := r.Churn; c != nil {
 		s += fmt.Sprintf("  longest pause %.2f s", c.PauseSeconds)
+	}
+	if r.AssignedSeconds > 0 {
+		s += fmt.Sprintf("  %.3f s from the assignment", r.AssignedSeconds)
 	}
 	if r.Pair != nil && r.Latency != nil && r.Pair.Latency != nil {
 		s += fmt.Sprintf("  p50 %.2f p99 %.2f max %.1f ms; bare %.2f %.2f %.1f", r.Latency.P50, r.Latency.P99, r.Latency.Max,

@@ -80,9 +80,10 @@ func (r *result) cpu() float64 {
 
 // key is what results have in common that are one contender's in one run.
 type key struct {
-	run   string
-	shape shape
-	who   string
+	run     string
+	shape   shape
+	machine string
+	who     string
 }
 
 // readResults reads a results file. A line that was cut off by the end of a

@@ -28,6 +28,8 @@ type sizes struct {
 	poisonFor  time.Duration
 	churnFor   time.Duration
 	trickleFor time.Duration
+	firsts     int64
+	singles    int
 	idleParts  int
 	idle       int64
 }
@@ -36,8 +38,13 @@ const (
 	poisonParts  = 20
 	tricklePer   = 10 * time.Millisecond // a record each
 	trickleParts = 10
+	singleParts  = 8
+	warmUp       = 50 // single records that are not counted
 	batchSize    = 100
-	window       = 500 * time.Millisecond
+	// window is how long the peers wait for a full batch, but not in run F. A full
+	// batch drains fastest. In B to E a Mapping has its default, which is not to
+	// wait.
+	window = 500 * time.Millisecond
 )
 
 // A bench runs contenders against one Kafka.
@@ -127,6 +134,10 @@ func (b *bench) run(ctx context.Context, run string, c contender) (result, error
 		r, err = b.churn(ctx, c, sh)
 	case "F":
 		r, err = b.trickle(ctx, c, sh)
+	case "G", "H":
+		r, err = b.firstSeconds(ctx, run, c, sh)
+	case "J":
+		r, err = b.single(ctx, c, sh)
 	case "I":
 		r, err = b.watchIdle(ctx, c, sh)
 	}
@@ -153,6 +164,11 @@ func (b *bench) shape(run string) shape {
 		sh.Batch, sh.Function, sh.Limit = 10, 20*time.Millisecond, b.churnFor
 	case "F":
 		sh.Records, sh.Partitions, sh.Limit = int64(b.trickleFor/tricklePer), trickleParts, b.trickleFor
+	case "G", "H":
+		sh.Partitions = map[string]int{"G": 8, "H": 20}[run]
+		sh.Records = b.firsts / int64(sh.Partitions) * int64(sh.Partitions)
+	case "J":
+		sh.Records, sh.Partitions = int64(b.singles), singleParts
 	case "I":
 		sh.Records, sh.Partitions, sh.Batch, sh.Function = b.idle, b.idleParts, 10, time.Second
 	}
@@ -171,6 +187,17 @@ func (b *bench) drain(ctx context.Context, run string, c contender, sh shape) (r
 		r.Extra["read_over_stored"] = r.Extra["read_bytes"] / float64(stored)
 	}
 	return r, err
+}
+
+// firstSeconds reads a topic from the first assignment on.
+func (b *bench) firstSeconds(ctx context.Context, run string, c contender, sh shape) (result, error) {
+	topic, err := b.fill(ctx, fmt.Sprintf("-first-%d", sh.Partitions), sh.Partitions, sh.Records/int64(sh.Partitions), 0)
+	if err != nil {
+		return result{}, err
+	}
+	s := b.spec(c, run, topic, sh)
+	s.Records, s.Window = sh.Records, 0
+	return b.alone(ctx, c, s)
 }
 
 func (b *bench) skew(ctx context.Context, c contender, sh shape) (result, error) {

@@ -7,8 +7,47 @@ import (
 	"testing"
 	"time"
 
+	"github.com/seed429fd032/esm/bench/job"
 	"github.com/seed429fd032/esm/internal/testing/kafkatest"
 )
+
+func TestFirstSecondsAndSingleRecordsAreMeasured(t *testing.T) {
+	if !kafkatest.Wanted() {
+		t.Skip(kafkatest.NotWanted)
+	}
+	k, err := kafkatest.Start(t.Context(), kafkatest.Config{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer k.Stop()
+	b := &bench{
+		sizes:   sizes{size: 100, cut: time.Minute, firsts: 8000, singles: 20},
+		brokers: strings.Join(k.Addrs, ","), topic: "smoke", into: t.TempDir(), commands: map[string][]string{}, filled: map[string]int64{},
+	}
+	b.extra.Budget = 128 << 20
+	cs := []contender{contenders[place("esm")], bare}
+	if err := b.buildPeers(t.Context(), cs); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range cs {
+		r, err := b.run(t.Context(), "G", c)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if r.Records != 8000 || r.Duplicates != 0 || r.Cut || r.AssignedSeconds <= r.Seconds {
+			t.Errorf("%s: %d records, %d twice, %.3f s from the assignment and %.3f s from the first call", c.name, r.Records, r.Duplicates, r.AssignedSeconds, r.Seconds)
+		}
+	}
+	r, err := b.run(t.Context(), "J", cs[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	for who, l := range map[string]*job.Latency{"esm": r.Latency, "bare": r.Pair.Latency} {
+		if l.Count != 20 || l.P50 <= 0 || l.P99 < l.P50 {
+			t.Errorf("%s: %+v", who, *l)
+		}
+	}
+}
 
 func TestEveryContenderHandlesAllOfASmallTopicOnce(t *testing.T) {
 	if !kafkatest.Wanted() {

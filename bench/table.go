@@ -50,12 +50,13 @@ func (g *group) cut() bool {
 	return slices.ContainsFunc(g.results, func(r *result) bool { return r.Cut })
 }
 
-// A section is one run with one shape.
+// A section is one run with one shape on one machine.
 type section struct {
-	run    string
-	shape  shape
-	groups []*group
-	all    []result
+	run     string
+	shape   shape
+	machine string
+	groups  []*group
+	all     []result
 }
 
 // sections sorts results by runs and contenders, in the order of both; what is
@@ -68,12 +69,12 @@ func sections(rs []result) (ss []*section) {
 			if r.Run != run {
 				continue
 			}
-			at := slices.IndexFunc(ss, func(s *section) bool { return s.run == run && s.shape == r.Shape })
+			at := slices.IndexFunc(ss, func(s *section) bool { return s.run == run && s.shape == r.Shape && s.machine == r.Machine.String() })
 			if at < 0 {
 				at = len(ss)
-				ss = append(ss, &section{run: run, shape: r.Shape, all: rs})
+				ss = append(ss, &section{run: run, shape: r.Shape, machine: r.Machine.String(), all: rs})
 			}
-			k := key{run, r.Shape, r.Who}
+			k := key{run, r.Shape, r.Machine.String(), r.Who}
 			if groups[k] == nil {
 				groups[k] = &group{contender: contender{name: r.Who}}
 				if i := place(r.Who); i < len(contenders) {
@@ -92,6 +93,25 @@ func sections(rs []result) (ss []*section) {
 		slices.SortStableFunc(s.groups, func(a, b *group) int { return place(a.name) - place(b.name) })
 	}
 	return ss
+}
+
+// days is when it was measured.
+func (s *section) days() string {
+	var first, last time.Time
+	for _, g := range s.groups {
+		for _, r := range g.results {
+			if first.IsZero() || r.At.Before(first) {
+				first = r.At
+			}
+			if r.At.After(last) {
+				last = r.At
+			}
+		}
+	}
+	if a, b := first.Format(time.DateOnly), last.Format(time.DateOnly); a != b {
+		return a + " to " + b
+	}
+	return last.Format(time.DateOnly)
 }
 
 // place is where a contender stands among all.
@@ -116,26 +136,15 @@ were handled a second time, *out of order* how many after a later one of their p
 least and the most of all rounds. What is slower than the cut is not waited for: its rate is given.
 
 `)
-	first, last := rs[0].At, rs[0].At
-	var machines []string
-	for i := range rs {
-		if rs[i].At.Before(first) {
-			first = rs[i].At
-		}
-		if rs[i].At.After(last) {
-			last = rs[i].At
-		}
-		if m := rs[i].Machine.String(); !slices.Contains(machines, m) {
-			machines = append(machines, m)
-		}
-	}
-	days := first.Format(time.DateOnly)
-	if end := last.Format(time.DateOnly); end != days {
-		days += " to " + end
-	}
-	fmt.Fprintf(w, "%s. %s.\n", days, strings.Join(machines, "; and: "))
+	on := ""
 	for _, s := range sections(rs) {
-		fmt.Fprintf(w, "\n## %s\n\n%s\n\n", titles[s.run], s.about())
+		fmt.Fprintf(w, "## %s\n\n%s\n\n", titles[s.run], s.about())
+		fmt.Fprintf(w, "Measured %s", s.days())
+		if s.machine != on {
+			fmt.Fprintf(w, ", on %s", s.machine)
+			on = s.machine
+		}
+		fmt.Fprint(w, ".\n\n")
 		columns := columnsOf(s)
 		heads, bars := []string{"contender"}, []string{"---"}
 		for _, c := range columns {
@@ -157,10 +166,10 @@ least and the most of all rounds. What is slower than the cut is not waited for:
 			}
 			fmt.Fprintf(w, "| %s |\n", strings.Join(cells, " | "))
 		}
-		fmt.Fprintf(w, "\n%s\n", s.says())
+		fmt.Fprintf(w, "\n%s\n\n", s.says())
 		for _, g := range s.groups {
 			if len(g.errors) > 0 {
-				fmt.Fprintf(w, "\n%s failed in %d of %d rounds: %s\n", g.name, len(g.errors), len(g.errors)+len(g.results), strings.ReplaceAll(g.errors[0], "\n", " "))
+				fmt.Fprintf(w, "%s failed in %d of %d rounds: %s\n\n", g.name, len(g.errors), len(g.errors)+len(g.results), strings.ReplaceAll(g.errors[0], "\n", " "))
 			}
 		}
 	}
@@ -169,7 +178,7 @@ least and the most of all rounds. What is slower than the cut is not waited for:
 
 // about writes what each contender was, by its last result.
 func about(w io.Writer, rs []result) {
-	fmt.Fprint(w, "\n## Contenders\n")
+	fmt.Fprint(w, "## Contenders\n")
 	for _, c := range contenders {
 		var versions []string
 		var settings []string

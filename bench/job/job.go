@@ -27,6 +27,10 @@ import (
 // ErrPoison is what a call fails with that has a poison record.
 var ErrPoison = errors.New("there is a poison record in this call")
 
+// Handled is the line that a contender writes at the end of each call, where that
+// is asked for.
+const Handled = "handled"
+
 // Started is the line that a contender writes at its first call.
 const Started = "started"
 
@@ -45,7 +49,7 @@ type Job struct {
 	end   func()
 	lanes []lane
 
-	first                         atomic.Pointer[time.Time]
+	first, assigned               atomic.Pointer[time.Time]
 	calls, failed, count, givenUp atomic.Int64
 
 	mu        sync.Mutex // guards all below
@@ -145,6 +149,12 @@ func main(s Spec, run func(ctx context.Context, j *Job) error) error {
 // parent says so.
 func (j *Job) Done() <-chan struct{} { return j.done }
 
+// Assigned notes that the contender got its first partitions.
+func (j *Job) Assigned() {
+	now := time.Now()
+	j.assigned.CompareAndSwap(nil, &now)
+}
+
 // GiveUp counts a record that is given up.
 func (j *Job) GiveUp() { j.givenUp.Add(1) }
 
@@ -209,6 +219,9 @@ func Call[R any](j *Job, records []R, is func(R) (partition int32, offset int64,
 	if n := j.count.Add(fresh); j.Records > 0 && n >= j.Records {
 		j.end()
 	}
+	if j.Echo {
+		fmt.Fprintln(j.out, Handled)
+	}
 	return nil
 }
 
@@ -271,6 +284,9 @@ func (j *Job) Report() Report {
 		last = j.ended
 	}
 	r.Seconds = last.Sub(*first).Seconds()
+	if a := j.assigned.Load(); a != nil {
+		r.AssignedSeconds = last.Sub(*a).Seconds()
+	}
 	if j.Latency {
 		r.Latency = summary(append([]float64(nil), j.late...))
 	}

@@ -8,6 +8,7 @@ import (
 	"flag"
 	"slices"
 	"testing"
+	"testing/synctest"
 	"time"
 )
 
@@ -95,6 +96,29 @@ func TestRunEndsWhenAllIsHandled(t *testing.T) {
 	}
 }
 
+func TestSecondsFromTheAssignmentBeginWithTheFirst(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var out bytes.Buffer
+		j := New(Spec{Partitions: 1, Poison: -1, Records: 2, Echo: true}, &out)
+		j.Assigned()
+		time.Sleep(20 * time.Millisecond)
+		_ = Call(j, records(0, 0), is)
+		j.Assigned() // again, which does not count
+		_ = Call(j, records(0, 1), is)
+		if r := j.Report(); r.AssignedSeconds < r.Seconds+0.02 {
+			t.Errorf("%+v", r)
+		}
+		if out.String() != Started+"\n"+Handled+"\n"+Handled+"\n" {
+			t.Errorf("wrote %q", out.String())
+		}
+		j = New(Spec{Partitions: 1, Poison: -1, Records: 1}, &out)
+		_ = Call(j, records(0, 0), is)
+		if r := j.Report(); r.AssignedSeconds != 0 {
+			t.Errorf("nobody was assigned anything: %+v", r)
+		}
+	})
+}
+
 func TestSetsUnite(t *testing.T) {
 	a, b := Set{1, 2}, Set{3}
 	if u := a.Union(b); u.Len() != 3 || !u.Has(0) || !u.Has(1) || !u.Has(65) || a[0] != 1 {
@@ -124,7 +148,7 @@ func TestTryGoesOnUntilItSucceedsOrIsOver(t *testing.T) {
 func TestSpecGoesThroughFlags(t *testing.T) {
 	s := Spec{
 		Brokers: "a:1,b:2", Topic: "t", Group: "g", Mode: "m", Run: "A", Records: 7, Partitions: 3, Batch: 10, Window: time.Second,
-		Function: time.Millisecond, Poison: 5, Retry: time.Minute, Retries: 2, Cut: time.Hour, Detail: true, Latency: true, Budget: 1 << 20,
+		Function: time.Millisecond, Poison: 5, Retry: time.Minute, Retries: 2, Cut: time.Hour, Detail: true, Latency: true, Echo: true, Budget: 1 << 20,
 		CPUProfile: "c", HeapProfile: "h",
 	}
 	var back Spec

@@ -21,8 +21,11 @@ type Report struct {
 	Cut bool `json:"cut,omitempty"`
 	// WaitSeconds is from the start of the process to the first call.
 	WaitSeconds float64 `json:"wait_seconds"`
-	Calls       int64   `json:"calls"`
-	FailedCalls int64   `json:"failed_calls,omitempty"`
+	// AssignedSeconds is like Seconds, but from the first assignment on; 0 if the
+	// contender does not tell of it.
+	AssignedSeconds float64 `json:"assigned_seconds,omitempty"`
+	Calls           int64   `json:"calls"`
+	FailedCalls     int64   `json:"failed_calls,omitempty"`
 	// Duplicates is how many records were handled again, and OutOfOrder how
 	// many were handled after a later one of their partition.
 	Duplicates int64 `json:"duplicates"`

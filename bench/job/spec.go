@@ -22,7 +22,8 @@ type Spec struct {
 	Partitions int
 	// Batch is how many records a call gets at most.
 	Batch int
-	// Window is how long a batch that is not full waits for more.
+	// Window is how long a batch that is not full waits for more. A Mapping does
+	// not go by it: see its settings.
 	Window time.Duration
 	// Function is how long a call takes.
 	Function time.Duration
@@ -39,6 +40,8 @@ type Spec struct {
 	Detail bool
 	// Latency asks for the time from the send time that values begin with.
 	Latency bool
+	// Echo asks for a line at the end of each call.
+	Echo bool
 	// Budget is the memory budget of a Mapping, in bytes.
 	Budget int64
 	// CPUProfile and HeapProfile are files to write profiles to.
@@ -63,6 +66,7 @@ func (s *Spec) Flags(f *flag.FlagSet) {
 	f.DurationVar(&s.Cut, "cut", 0, "end of the run, after its first call")
 	f.BoolVar(&s.Detail, "detail", false, "report each partition")
 	f.BoolVar(&s.Latency, "latency", false, "report latencies")
+	f.BoolVar(&s.Echo, "echo", false, "write a line at the end of each call")
 	f.Int64Var(&s.Budget, "budget", 128<<20, "memory budget of a Mapping")
 	f.StringVar(&s.CPUProfile, "cpuprofile", "", "file for a CPU profile")
 	f.StringVar(&s.HeapProfile, "heapprofile", "", "file for a profile of allocations")

@@ -16,7 +16,8 @@ func main() {
 		j.About.Versions = job.Versions("github.com/twmb/franz-go")
 		j.About.Settings = []string{"all defaults, in a group, without commits: a loop over PollFetches that calls the function with what each partition had"}
 		cl, err := kgo.NewClient(kgo.SeedBrokers(strings.Split(j.Brokers, ",")...), kgo.ConsumeTopics(j.Topic),
-			kgo.ConsumerGroup(j.Group), kgo.DisableAutoCommit())
+			kgo.ConsumerGroup(j.Group), kgo.DisableAutoCommit(),
+			kgo.OnPartitionsAssigned(func(context.Context, *kgo.Client, map[string][]int32) { j.Assigned() }))
 		if err != nil {
 			return err
 		}

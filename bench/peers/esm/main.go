@@ -31,28 +31,29 @@ func settings(j *job.Job) (opts []esm.Option, said []string) {
 	add := func(o esm.Option, why string) {
 		opts, said = append(opts, o), append(said, why)
 	}
+	if j.Run == "A" { // which is AWS's published run
+		add(esm.WithAWSLimits(), "WithAWSLimits: 5 MB/s and 5 calls a poller, a window of 500 ms")
+	} else {
+		said = append(said, "its defaults: no byte rate, and no batch window: a batch holds what is there, where the others wait for up to 500 ms to fill theirs (not in F)")
+	}
 	switch j.Mode {
 	case "1":
-		said = append(said, "all defaults: from 1 poller")
+		said = append(said, "from 1 poller, the default")
 	case "10":
 		add(esm.WithMinPollers(10), "WithMinPollers(10)")
 	case "100":
 		add(esm.WithMinPollers(100), "WithMinPollers(100)")
 	case "encode":
-		add(esm.WithPollerByteRate(esm.Unlimited), "WithPollerByteRate(Unlimited): no peer has such a limit; the function makes the event of AWS Lambda of each batch first")
+		said = append(said, "the function makes the event of AWS Lambda of each batch first")
 	case "ondemand":
 		add(esm.WithOnDemand(true), "WithOnDemand: scales once a minute, as AWS's does")
 	default:
 		if j.Function > 0 { // otherwise one poller is more than enough
 			add(esm.WithMinPollers(min(100, j.Partitions)), "WithMinPollers(100, or as many as partitions): nothing to scale up first")
 		}
-		add(esm.WithPollerByteRate(esm.Unlimited), "WithPollerByteRate(Unlimited): no peer has such a limit")
 	}
 	if j.Batch != 100 {
 		add(esm.WithBatchSize(j.Batch), "WithBatchSize of the run")
-	}
-	if j.Window == 0 {
-		add(esm.WithBatchWindow(0), "WithBatchWindow(0): a batch does not wait for more")
 	}
 	if j.Budget != 128<<20 {
 		add(esm.WithMemoryBudget(j.Budget), "WithMemoryBudget as asked")
@@ -77,7 +78,10 @@ func run(ctx context.Context, j *job.Job) error {
 	j.About.Settings = said
 	var pollers atomic.Int64
 	opts = append(opts,
-		esm.WithHooks(esm.Hooks{Scaled: func(d scaling.Decision) { pollers.Store(max(pollers.Load(), int64(d.To))) }}),
+		esm.WithHooks(esm.Hooks{
+			Assigned: func(esm.Rebalance) { j.Assigned() },
+			Scaled:   func(d scaling.Decision) { pollers.Store(max(pollers.Load(), int64(d.To))) },
+		}),
 		esm.WithLogger(logger()))
 	m, err := esm.New(esm.Source{Brokers: strings.Split(j.Brokers, ","), Topics: []string{j.Topic}, Group: j.Group},
 		esm.InvokerFunc(func(_ context.Context, b *esm.Batch) error {
