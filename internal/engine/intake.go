@@ -61,10 +61,11 @@ func (e *Engine) Enqueue(fetches kgo.Fetches, now time.Time) {
 }
 
 // lookUp finds the lanes of what was polled, and says which records are to be
-// copied: those that will wait for a slow function, all when the budget is half
-// used, and always those that are too few for a batch. They wait for more to
-// come, and would pin the response for as long. What a fast function deals
-// with at once is not worth a copy.
+// copied: those that will wait for a slow function, or for one of which it is not
+// known yet, all when the budget is half used, and always those that are too few for
+// a batch. They wait for more to come, and would pin the response for as long. What a
+// fast function deals with at once is not worth a copy, and neither is a batch that
+// starts now, which is gone as soon as the rest of a response.
 func (e *Engine) lookUp(fetches kgo.Fetches) []arrival {
 	var arrivals []arrival
 	e.mu.Lock()
@@ -72,7 +73,8 @@ func (e *Engine) lookUp(fetches kgo.Fetches) []arrival {
 	if fetches.NumRecords() > 0 {
 		e.memory.Forget() // now: the client begins to allocate the next response
 	}
-	crowded, slow, size := e.memory.Crowded(), e.pace.Service() > slowService, e.cfg.BatchSize
+	crowded, size := e.memory.Crowded(), e.cfg.BatchSize
+	slow := e.pace.Completed == 0 || e.pace.Service() > slowService
 	for i := range fetches {
 		r := &response{}
 		for j := range fetches[i].Topics {
@@ -88,7 +90,8 @@ func (e *Engine) lookUp(fetches kgo.Fetches) []arrival {
 				}
 				a := arrival{lane: l, fetched: p, response: r}
 				if l != nil {
-					a.copied = crowded || slow && l.state != laneIdle && l.state != laneFilling
+					waits := l.state != laneIdle && l.state != laneFilling || l.count+len(p.Records) > size
+					a.copied = crowded || slow && waits
 					a.first, a.tail, a.size = (size-l.count%size)%size, (l.count+len(p.Records))%size, size
 				}
 				arrivals = append(arrivals, a)

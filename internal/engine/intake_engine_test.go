@@ -3,6 +3,7 @@ package engine
 import (
 	"runtime"
 	"testing"
+	"time"
 	"weak"
 
 	"github.com/twmb/franz-go/pkg/kgo"
@@ -57,13 +58,14 @@ func TestLastResponseIsKept(t *testing.T) {
 	}
 	e.Place([]Placement{{ID: tp}}, now)
 
-	first := poll(0, memory.KeepLeast+8)
+	poll(0, 8) // now it is known that the function is fast, and nothing is copied
+	first := poll(2, memory.KeepLeast+8)
 	is("nothing came after it", first(), true)
 	const beside = 2 * (RecordOverhead + framing) // of two records
 	if m := e.memory; m.Held() != 0 || m.Spare() != memory.KeepLeast+beside {
 		t.Errorf("%d held and %d spare", m.Held(), m.Spare())
 	}
-	second := poll(2, memory.KeepLeast+8)
+	second := poll(4, memory.KeepLeast+8)
 	is("another one came", first(), false)
 	is("nothing came after it", second(), true)
 
@@ -80,15 +82,66 @@ func TestLastResponseIsKept(t *testing.T) {
 	e.mu.Unlock()
 	is("after its time", second(), false)
 
-	third := poll(4, memory.KeepLeast+8)
+	third := poll(6, memory.KeepLeast+8)
 	e.memory.MakeRoom(32<<20 - memory.KeepLeast - beside)
 	is("there is room", third(), true)
 	e.memory.MakeRoom(32<<20 - memory.KeepLeast - beside + 1)
 	is("there is no room", third(), false)
 
-	fourth := poll(6, memory.KeepLeast+8)
+	fourth := poll(8, memory.KeepLeast+8)
 	is("nothing came after it", fourth(), true)
 	e.Leave(now)
 	is("it is out of the group", fourth(), false)
-	is("it is small", poll(8, memory.KeepLeast+7)(), false)
+	is("it is small", poll(10, memory.KeepLeast+7)(), false)
+}
+
+// TestWhatWaitsIsFreedByTheBatch, not with the response that it came in, from the first
+// response on: of a function that was not called yet it is not known that it is fast.
+// With a hundred partitions, half of the budget were such responses for as long as the
+// first batches of Kafka lasted.
+func TestWhatWaitsIsFreedByTheBatch(t *testing.T) {
+	for took, wantCopied := range map[time.Duration]bool{0: true, time.Millisecond: false, time.Second: true} {
+		d := newDriver(1, nil)
+		d.e.memory.SetBudget(64 << 20)
+		d.e.cfg.BatchSize = 1
+		tp := partition.ID{Topic: "orders"}
+		d.e.Place([]Placement{{ID: tp}}, d.now)
+		var offset int64
+		enqueue := func(records int) {
+			response := make([]byte, records<<20)
+			p := kgo.FetchPartition{}
+			for i := range records {
+				p.Records = append(p.Records, &kgo.Record{Topic: tp.Topic, Offset: offset, Value: response[i<<20 : (i+1)<<20]})
+				offset++
+			}
+			p.HighWatermark = offset
+			d.e.Enqueue(kgo.Fetches{{Topics: []kgo.FetchTopic{{Topic: tp.Topic, Partitions: []kgo.FetchPartition{p}}}}}, d.now)
+		}
+		call := func() {
+			d.e.mu.Lock()
+			l := d.e.lease(d.now)
+			d.e.mu.Unlock()
+			if !d.e.prepare(l, d.now) {
+				t.Fatal("a record that nobody had is to be read again")
+			}
+			d.now = d.now.Add(took)
+			d.e.end(l, plan.Verdict{})
+		}
+		if took > 0 {
+			enqueue(1)
+			call()
+		}
+		enqueue(8)
+		for left := int64(7); left >= 0; left-- {
+			call()
+			want := left
+			if !wantCopied && left > 0 {
+				want = 8
+			}
+			if held := d.e.memory.Held() >> 20; held != want {
+				t.Errorf("calls of %s: %d MiB held of %d records of 1 MiB, not %d", took, held, left, want)
+			}
+		}
+		d.stop()
+	}
 }

@@ -228,9 +228,9 @@ func (f *fetchSize) set(n int32, budget int64, now time.Time) bool {
 	case f.lanes > 0:
 		part = int32(min(int64(part), max(budget/int64(f.lanes), firstPiece)))
 	}
-	part = max(part, batch)
-	// A whole number of those: what is cut off from the last one is the
-	// beginning of a batch, and thrown away.
+	// Whole numbers of both, a piece of batches and a fetch of pieces: what is cut off
+	// at the end is the beginning of a batch, and thrown away.
+	part = max(1, part/max(1, batch)) * max(1, batch)
 	n = max(1, n/part) * part
 	if n == f.max && part == f.perPartition {
 		return false

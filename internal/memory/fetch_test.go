@@ -53,8 +53,8 @@ func TestReserveIsWhatAPollBrings(t *testing.T) {
 			if f.max < f.perPartition || f.max%f.perPartition != 0 || f.max > fetchLargest {
 				t.Fatalf("seed %d: fetches of %d, of %d a partition", seed, f.max, f.perPartition)
 			}
-			if int64(f.perPartition) < min(batch, fetchLargest) {
-				t.Fatalf("seed %d: %d a partition is less than a batch of %d", seed, f.perPartition, batch)
+			if largest := min(wire.largestBatch.Load(), fetchLargest); int64(f.perPartition)%largest != 0 {
+				t.Fatalf("seed %d: %d a partition are no whole number of batches of %d", seed, f.perPartition, largest)
 			}
 			residue = rng.Int64N(budget)
 		}
@@ -84,7 +84,7 @@ func TestThereIsRoomForAPieceOfEveryLane(t *testing.T) {
 		if per > max(least, int64(f.max)/8, perPartition) {
 			t.Errorf("seed %d: %d of one lane in a fetch of %d", seed, per, f.max)
 		}
-		if held < budget/3 && per < min(perPartition, int64(f.max)/9) {
+		if held < budget/3 && per <= min(perPartition, int64(f.max)/9)-wire.largestBatch.Load() {
 			t.Errorf("seed %d: only %d of each of %d lanes, which are %d of a budget of %d", seed, per, f.lanes, held, budget)
 		}
 	}

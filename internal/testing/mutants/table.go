@@ -204,6 +204,33 @@ var mutants = []mutant{
 		suites: []suite{{"./internal/engine", "TestOnlyALane", nil}},
 	},
 	{
+		name: "windows that end early make batches however small",
+		pkg:  "internal/engine", symbol: "Engine.endWindows",
+		from:   "4*m.records > e.cfg.BatchSize && ",
+		to:     "false && ",
+		suites: []suite{{"./internal/engine", "TestWindowsEndEarly", nil}},
+	},
+	{
+		name: "a copy ends anywhere in a batch",
+		pkg:  "internal/engine", symbol: "arrival.arenaEnd",
+		from:   "whole > at",
+		to:     "false",
+		suites: []suite{{"./internal/engine", "TestACopyKeepsNoMore", nil}},
+	},
+	{
+		name: "what waits for a slow function pins its response",
+		pkg:  "internal/engine", symbol: "Engine.lookUp",
+		from:   " || l.count+len(p.Records) > size",
+		suites: []suite{{"./internal/engine", "TestWhatWaitsIsFreed", nil}},
+	},
+	{
+		name: "a piece is no whole number of batches",
+		pkg:  "internal/memory", symbol: "fetchSize.set",
+		from:   "part = max(1, part/max(1, batch)) * max(1, batch)",
+		to:     "part = max(part, batch)",
+		suites: []suite{{"./internal/memory", "TestReserveIsWhatAPollBrings", nil}},
+	},
+	{
 		name: "the allowance is raised to the reserve",
 		pkg:  "internal/memory", symbol: "Account.Allow",
 		from:   "max(1, ",
