@@ -47,6 +47,7 @@ type shape struct {
 	Records    int64         `json:"records"`
 	Hot        int64         `json:"hot,omitempty"` // of these, in one partition
 	Size       int           `json:"size"`
+	Stored     int           `json:"record_batch_bytes,omitempty"` // 0 where the producer's speed made it
 	Partitions int           `json:"partitions"`
 	Batch      int           `json:"batch"`
 	Function   time.Duration `json:"function_ns"`

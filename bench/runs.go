@@ -21,6 +21,7 @@ import (
 type sizes struct {
 	records    int64
 	size       int
+	stored     int
 	partitions int
 	skewed     int64
 	poisoned   int64
@@ -69,7 +70,7 @@ func (b *bench) fill(ctx context.Context, suffix string, partitions int, each, h
 		return "", err
 	}
 	cmd := exec.CommandContext(ctx, program[0], "-brokers", b.brokers, "-topic", name, "-partitions", strconv.Itoa(partitions),
-		"-each", strconv.FormatInt(each, 10), "-hot", strconv.FormatInt(hot, 10), "-size", strconv.Itoa(b.size))
+		"-each", strconv.FormatInt(each, 10), "-hot", strconv.FormatInt(hot, 10), "-size", strconv.Itoa(b.size), "-batch", strconv.Itoa(b.stored))
 	cmd.Stderr = os.Stderr
 	out, err := cmd.Output()
 	if err != nil {
@@ -147,7 +148,7 @@ func (b *bench) run(ctx context.Context, run string, c contender) (result, error
 
 // shape is the shape of a run.
 func (b *bench) shape(run string) shape {
-	sh := shape{Records: b.records, Size: b.size, Partitions: b.partitions, Batch: batchSize, Limit: b.cut}
+	sh := shape{Records: b.records, Size: b.size, Stored: b.stored, Partitions: b.partitions, Batch: batchSize, Limit: b.cut}
 	switch run {
 	case "A":
 		sh.Function = 100 * time.Millisecond
@@ -163,12 +164,12 @@ func (b *bench) shape(run string) shape {
 	case "E":
 		sh.Batch, sh.Function, sh.Limit = 10, 20*time.Millisecond, b.churnFor
 	case "F":
-		sh.Records, sh.Partitions, sh.Limit = int64(b.trickleFor/tricklePer), trickleParts, b.trickleFor
+		sh.Records, sh.Stored, sh.Partitions, sh.Limit = int64(b.trickleFor/tricklePer), 0, trickleParts, b.trickleFor
 	case "G", "H":
 		sh.Partitions = map[string]int{"G": 8, "H": 20}[run]
 		sh.Records = b.firsts / int64(sh.Partitions) * int64(sh.Partitions)
 	case "J":
-		sh.Records, sh.Partitions = int64(b.singles), singleParts
+		sh.Records, sh.Stored, sh.Partitions = int64(b.singles), 0, singleParts
 	case "I":
 		sh.Records, sh.Partitions, sh.Batch, sh.Function = b.idle, b.idleParts, 10, time.Second
 	}

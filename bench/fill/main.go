@@ -23,6 +23,7 @@ type topic struct {
 	partitions    int
 	each, hot     int64
 	size          int
+	batch         int // bytes of a record batch
 }
 
 // Filled is what fill writes to its standard output.
@@ -39,6 +40,7 @@ func main() {
 	flag.Int64Var(&t.each, "each", 0, "records of each partition")
 	flag.Int64Var(&t.hot, "hot", 0, "records of partition 0, if it has others")
 	flag.IntVar(&t.size, "size", 1024, "bytes of a value")
+	flag.IntVar(&t.batch, "batch", 100_000, "bytes of a record batch, at most and but for the last ones")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
@@ -61,8 +63,11 @@ func (t topic) count(p int) int64 {
 }
 
 func (t topic) fill(ctx context.Context) (f Filled, err error) {
+	// Batches wait until they are full, with room for two of each partition: if they
+	// did not, their size would be a matter of how fast the machine is.
+	buffered := max(100_000, 2*t.partitions*(t.batch/t.size+1))
 	cl, err := kgo.NewClient(kgo.SeedBrokers(strings.Split(t.brokers, ",")...), kgo.RecordPartitioner(kgo.ManualPartitioner()),
-		kgo.ProducerBatchCompression(kgo.NoCompression()), kgo.MaxBufferedRecords(100_000), kgo.ProducerLinger(50*time.Millisecond))
+		kgo.ProducerBatchCompression(kgo.NoCompression()), kgo.ProducerBatchMaxBytes(int32(t.batch)), kgo.MaxBufferedRecords(buffered), kgo.ProducerLinger(time.Minute))
 	if err != nil {
 		return f, err
 	}
