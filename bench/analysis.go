@@ -1,7 +1,9 @@
 package main
 
 import (
+	"math"
 	"slices"
+	"time"
 
 	"github.com/seed429fd032/esm/bench/job"
 )
@@ -65,9 +67,42 @@ type churn struct {
 	// PauseSeconds is the longest time in which nobody handled a record of
 	// some partition that had some.
 	PauseSeconds float64 `json:"longest_pause_seconds"`
+	// Parts are those of that pause, if the contender told of what moved, and
+	// StayedSeconds is the longest pause of a partition that did not move then.
+	Parts         *parts  `json:"parts,omitempty"`
+	StayedSeconds float64 `json:"longest_pause_of_what_stayed_seconds,omitempty"`
 	// Members is how many processes there were, one after the other beside
 	// the first.
 	Members int `json:"members"`
+}
+
+// parts are what a pause consists of, if the partition moved in it: the last call of the
+// one process until that has let it go, until the other has it, and until its first call
+// has ended.
+type parts struct {
+	LetGo  float64 `json:"let_go_seconds"`
+	Handed float64 `json:"handed_over_seconds"`
+	Begun  float64 `json:"begun_seconds"`
+}
+
+// partsOf takes a pause apart by what moved in it.
+func partsOf(pause job.Span, moves []job.Move) *parts {
+	slices.SortFunc(moves, func(a, b job.Move) int { return int(a.At - b.At) })
+	went, came := pause.From, int64(0)
+	for _, m := range moves {
+		switch {
+		case m.At < pause.From || m.At > pause.To:
+		case !m.Came:
+			went, came = m.At, 0
+		case came == 0:
+			came = m.At
+		}
+	}
+	if came == 0 {
+		return nil
+	}
+	seconds := func(from, to int64) float64 { return float64(to-from) / 1000 }
+	return &parts{seconds(pause.From, went), seconds(went, came), seconds(came, pause.To)}
 }
 
 // churnOf puts the members of a group together. Until is the end of the run in
@@ -89,8 +124,10 @@ func churnOf(members []job.Report, each, until int64) (c churn, total job.Report
 		var handled job.Set
 		var sum int64
 		var spans []job.Span
+		var moves []job.Move
 		for _, m := range members {
 			if i < len(m.Partitions) {
+				moves = append(moves, m.Partitions[i].Moves...)
 				handled = handled.Union(m.Partitions[i].Handled)
 				sum += m.Partitions[i].Handled.Len()
 				spans = append(spans, m.Partitions[i].Spans...)
@@ -103,23 +140,52 @@ func churnOf(members []job.Report, each, until int64) (c churn, total job.Report
 		if n == each {
 			end = 0 // it has none left: its last record is its end
 		}
-		c.PauseSeconds = max(c.PauseSeconds, float64(longestPause(spans, began, end))/1000)
+		pause := longestPause(spans, began, end)
+		seconds, split := float64(pause.To-pause.From)/1000, partsOf(pause, moves)
+		if seconds > c.PauseSeconds {
+			c.PauseSeconds, c.Parts = seconds, split
+		}
+		if split == nil && len(moves) > 0 {
+			c.StayedSeconds = max(c.StayedSeconds, seconds)
+		}
 	}
 	total.Seconds = float64(until-began) / 1000
 	return c, total
 }
 
+// longestWait is the longest time in seconds in which a partition had records left and
+// no call, from the beginning of the first call on. Each call takes as long as the
+// function, and all was handled.
+func longestWait(ps []job.Partition, function time.Duration) float64 {
+	began, longest := int64(math.MaxInt64), int64(0)
+	for _, p := range ps {
+		if len(p.Spans) > 0 {
+			began = min(began, p.Spans[0].From-function.Milliseconds())
+		}
+	}
+	for _, p := range ps {
+		pause := longestPause(p.Spans, began, 0)
+		longest = max(longest, pause.To-pause.From)
+	}
+	return max(0, float64(longest-function.Milliseconds())/1000)
+}
+
 // longestPause is the longest time between from and until that no span covers.
 // With until 0 the last span is the end.
-func longestPause(spans []job.Span, from, until int64) (longest int64) {
+func longestPause(spans []job.Span, from, until int64) (longest job.Span) {
 	slices.SortFunc(spans, func(a, b job.Span) int { return int(a.From - b.From) })
 	at := from
+	quiet := func(to int64) {
+		if to-at > longest.To-longest.From {
+			longest = job.Span{From: at, To: to}
+		}
+	}
 	for _, s := range spans {
-		longest = max(longest, s.From-at)
+		quiet(s.From)
 		at = max(at, s.To)
 	}
 	if until > 0 {
-		longest = max(longest, until-at)
+		quiet(until)
 	}
 	return longest
 }

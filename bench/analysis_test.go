@@ -2,6 +2,7 @@ package main
 
 import (
 	"testing"
+	"time"
 
 	"github.com/seed429fd032/esm/bench/job"
 )
@@ -75,12 +76,57 @@ func TestChosenNamesWhatIsNotThere(t *testing.T) {
 	if err != nil || runs != "CIA" || len(cs) != 2 || cs[0].name != "sarama" {
 		t.Errorf("%q, %v, %v", runs, cs, err)
 	}
-	if runs, cs, err := chosen("", ""); err != nil || runs != allRuns || len(cs) != len(contenders) {
+	if runs, cs, err := chosen("", ""); err != nil || runs != usualRuns || len(cs) != len(contenders) {
 		t.Errorf("%q, %v, %v", runs, cs, err)
 	}
-	for _, wrong := range [][2]string{{"K", ""}, {"", "nobody"}, {"ABC", ""}} {
+	for _, wrong := range [][2]string{{"L", ""}, {"", "nobody"}, {"ABC", ""}} {
 		if _, _, err := chosen(wrong[0], wrong[1]); err == nil {
 			t.Errorf("%v is no mistake", wrong)
+		}
+	}
+}
+
+// TestLongestWait: a call that ends when the one before did and a function has taken its
+// time did not wait, and a partition whose first call came late did.
+func TestLongestWait(t *testing.T) {
+	const function = 100 * time.Millisecond
+	busy := job.Partition{Spans: []job.Span{{From: 1100, To: 1100}, {From: 1200, To: 1200}, {From: 1300, To: 1300}}}
+	for _, c := range []struct {
+		what string
+		ps   []job.Partition
+		want float64
+	}{
+		{"never", []job.Partition{busy}, 0},
+		{"between two calls", []job.Partition{busy, {Spans: []job.Span{{From: 1100, To: 1100}, {From: 1250, To: 1250}}}}, 0.05},
+		{"before the first one", []job.Partition{busy, {Spans: []job.Span{{From: 1400, To: 1400}}}}, 0.3},
+		{"a partition without records", []job.Partition{{}, busy}, 0},
+		{"a call of less than a function", []job.Partition{{Spans: []job.Span{{From: 1100, To: 1130}}}}, 0},
+	} {
+		if got := longestWait(c.ps, function); got != c.want {
+			t.Errorf("%s: %.3f s, want %.3f", c.what, got, c.want)
+		}
+	}
+}
+
+// TestPartsOfAPause: what moved before or after it has no part in it, and a partition
+// that comes back to the same process was let go last.
+func TestPartsOfAPause(t *testing.T) {
+	went, came := func(at int64) job.Move { return job.Move{At: at} }, func(at int64) job.Move { return job.Move{At: at, Came: true} }
+	pause := job.Span{From: 10_000, To: 12_000}
+	for _, c := range []struct {
+		moves []job.Move
+		want  *parts
+	}{
+		{nil, nil},
+		{[]job.Move{came(1000)}, nil},
+		{[]job.Move{went(13_000), came(13_100)}, nil},
+		{[]job.Move{came(11_500), came(1000), went(10_500)}, &parts{0.5, 1, 0.5}},
+		{[]job.Move{went(10_100), came(10_200), went(11_000), came(11_200)}, &parts{1, 0.2, 0.8}},
+		{[]job.Move{came(11_000)}, &parts{0, 1, 1}}, // nobody had it, or died
+	} {
+		switch got := partsOf(pause, c.moves); {
+		case (got == nil) != (c.want == nil), got != nil && *got != *c.want:
+			t.Errorf("%v: %+v, want %+v", c.moves, got, c.want)
 		}
 	}
 }

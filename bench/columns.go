@@ -17,6 +17,7 @@ var titles = map[string]string{
 	"G": "G. The first seconds, 8 partitions",
 	"H": "H. The first seconds, 20 partitions",
 	"J": "J. One record at a time",
+	"K": "K. Hot partitions, several brokers",
 	"I": "Nothing to do",
 }
 
@@ -42,7 +43,8 @@ func (s *section) about() string {
 			"how many good records the committed offset passed without their having been handled.", what, function, sh.Limit)
 	case "E":
 		return fmt.Sprintf("%s, %s, for %s. A second process of the contender comes at a quarter of that and at three, and goes at half, gracefully. "+
-			"One member alone, undisturbed, does %s records/s. The pause is the longest in which nobody handled a record of some partition.",
+			"One member alone, undisturbed, does %s records/s. The pause is the longest in which nobody handled a record of some partition. "+
+			"Its parts, of who tells: until the one process has let it go, until the other has it, and until its first call has ended.",
 			what, function, sh.Limit, number(float64(sh.Partitions*sh.Batch)/sh.Function.Seconds(), 0))
 	case "F":
 		return fmt.Sprintf("A record of %s bytes every %s to %d partitions in turn, for %s; no batch window, a function that returns at once. "+
@@ -54,6 +56,11 @@ func (s *section) about() string {
 		return fmt.Sprintf("%s records of %s bytes, one after the other to %d partitions in turn: each is sent when the one before was handled. No batch window, a function that returns at once. "+
 			"From before it is produced to the function. The bare loop gets as many, on a topic of its own, in turn with the contender: *added* is the difference of the pair.",
 			number(float64(sh.Records), 0), number(float64(sh.Size), 0), sh.Partitions)
+	}
+	if s.run == "K" {
+		return fmt.Sprintf("%s, of which %d have %s records each; %d brokers, %d replicas, %s. One call of a partition after the other takes %s s. "+
+			"The wait is the longest in which a partition had records left and no call. %s",
+			what, sh.Hots, number(float64(sh.Hot), 0), hotBrokers, sh.Replicas, function, number(s.floor(), 1), limit)
 	}
 	return fmt.Sprintf("%s, a function of %s, as many pollers as there may be. When all is handled: 30 s with nothing to do.", what, sh.Function)
 }
@@ -123,8 +130,28 @@ func columnsOf(s *section) []column {
 			of("partitions that stand still", 0, still), of("good records passed over", 0, passed),
 			of("given up", 0, func(r *result) float64 { return float64(r.GivenUp) }),
 			calls, twice, late, rounds}
+	case "K":
+		return []column{kind, seconds, of("longest wait, s", 2, func(r *result) float64 { return r.WaitedSeconds }), rate, cpu, memory,
+			{"read over stored", func(g *group) string {
+				read := g.of(func(r *result) float64 { return r.Extra["read_over_stored"] })
+				if read.max == 0 {
+					return "" // it does not say
+				}
+				return read.format(3)
+			}}, twice, late, rounds}
 	case "E":
-		return []column{kind, rate, of("longest pause, s", 2, pause), twice, late, cpu, memory, rounds}
+		return []column{kind, rate, of("longest pause, s", 2, pause), {"of it, s: let go, handed over, begun", func(g *group) string {
+			var letGo, handed, begun []float64
+			for _, r := range g.results {
+				if p := r.Churn.Parts; p != nil {
+					letGo, handed, begun = append(letGo, p.LetGo), append(handed, p.Handed), append(begun, p.Begun)
+				}
+			}
+			if letGo == nil {
+				return "" // it does not say
+			}
+			return fmt.Sprintf("%s, %s, %s", number(spreadOf(letGo).median, 2), number(spreadOf(handed).median, 2), number(spreadOf(begun).median, 2))
+		}}, twice, late, cpu, memory, rounds}
 	case "G", "H":
 		return []column{kind, of("seconds", 3, assignedSeconds), s.overBare("time over bare, of pairs", assignedSeconds), cpu, memory, calls, twice, late, rounds}
 	case "F", "J":
@@ -218,7 +245,7 @@ func (s *section) says() string {
 	all := func(*group) bool { return false }
 	secs := func(r *result) float64 { return r.Seconds }
 	switch s.run {
-	case "A":
+	case "A", "K":
 		return fmt.Sprintf("Fastest first: %s. Not done at the cut: %s.", list(s.ranked(secs, (*group).cut), 2, " s", secs), names(s.groups, (*group).cut))
 	case "B":
 		return fmt.Sprintf("CPU seconds per million, least first: %s.", list(s.ranked((*result).cpu, all), 2, "", (*result).cpu))

@@ -29,11 +29,12 @@ var contenders = []contender{
 	{name: "esm-10", peer: "esm", mode: "10", runs: "A", is: ordered},
 	{name: "esm-1", peer: "esm", mode: "1", runs: "A", is: ordered},
 	{name: "esm-ondemand", peer: "esm", mode: "ondemand", runs: "A", is: ordered},
-	{name: "esm", peer: "esm", runs: "BCDEFGHJ", is: ordered},
+	{name: "esm", peer: "esm", runs: "BCDEFGHJKM", is: ordered},
+	{name: "esm-848", peer: "esm", mode: "848", runs: "E", is: ordered + ", KIP-848"},
 	{name: "esm-encode", peer: "esm", mode: "encode", runs: "B", is: "in order, batches, and the event of AWS Lambda"},
-	{name: "goroutines", peer: "goroutines", runs: "ABCDEF", is: ordered},
-	{name: "sarama", peer: "sarama", runs: "ABCDEF", is: ordered},
-	{name: "confluent", peer: "confluent", runs: "ABCDEF", is: ordered},
+	{name: "goroutines", peer: "goroutines", runs: "ABCDEFK", is: ordered},
+	{name: "sarama", peer: "sarama", runs: "ABCDEFK", is: ordered},
+	{name: "confluent", peer: "confluent", runs: "ABCDEFK", is: ordered},
 	{name: "watermill", peer: "watermill", runs: "ABCDEF", is: single},
 	{name: "benthos", peer: "benthos", runs: "ABCDEF", is: ordered},
 	{name: "benthos-unordered", peer: "benthos", mode: "unordered", runs: "ABCDEF", is: unordered},
@@ -45,11 +46,16 @@ var contenders = []contender{
 // bare is the contender that others are compared with.
 var bare = contenders[0]
 
-// allRuns are the letters of the runs in their order; I is idle.
-const allRuns = "ABCDEFGHJI"
+const (
+	// usualRuns are the letters of the runs that one broker is enough for, in their
+	// order; I is idle.
+	usualRuns = "ABCDEFGHJMI"
+	// allRuns are all. K needs several brokers, and is done alone.
+	allRuns = usualRuns + "K"
+)
 
 // chosen returns the letters of the runs and the contenders that are asked
-// for, by names that are separated by commas; all if there is none.
+// for, by names that are separated by commas; the usual ones and all if there is none.
 func chosen(only, who string) (runs string, cs []contender, err error) {
 	for name := range strings.SplitSeq(only, ",") {
 		switch {
@@ -59,11 +65,11 @@ func chosen(only, who string) (runs string, cs []contender, err error) {
 		case len(name) == 1 && strings.Contains(allRuns, name):
 			runs += name
 		default:
-			return "", nil, fmt.Errorf("there is no run %q: they are A to H, J and idle", name)
+			return "", nil, fmt.Errorf("there is no run %q: they are A to H, J, K, M and idle", name)
 		}
 	}
 	if runs == "" {
-		runs = allRuns
+		runs = usualRuns
 	}
 	for name := range strings.SplitSeq(who, ",") {
 		if name == "" {

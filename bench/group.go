@@ -18,7 +18,7 @@ import (
 // the run is long.
 func (b *bench) churn(ctx context.Context, c contender, sh shape) (r result, err error) {
 	each := sh.Records / int64(sh.Partitions)
-	topic, err := b.fill(ctx, "", sh.Partitions, each, 0)
+	topic, err := b.fill(ctx, "", sh, each)
 	if err != nil {
 		return r, err
 	}

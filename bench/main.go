@@ -17,10 +17,13 @@
 //   - G, H: the first seconds: 1,000,000 records in 8 and in 20 partitions, from the
 //     first assignment on, against the bare loop
 //   - J: one record at a time, each when the one before was handled
+//   - K: 1,000 partitions on three brokers, a fifth of them hot; only if asked for
+//   - M: what a Mapping takes in memory, by its budget and what it reads
 //   - idle: a Mapping with 2,000 partitions that has nothing to do; once
 //
 // Each result is appended to the results file as it comes, so that a benchmark
-// can be made in several sittings, with -only and -who. With -table it makes
+// can be made in several sittings, with -only and -who. What is published has A and B
+// of 10 and of 1,000 partitions too (-only A,B -partitions 1000). With -table it makes
 // the tables of what is in the file, which is also what it ends with.
 //
 // It needs Go, a JDK 17 and Maven; without cgo a contender is left out.
@@ -56,7 +59,7 @@ func command(ctx context.Context, args []string) error {
 	f := flag.NewFlagSet("bench", flag.ContinueOnError)
 	var (
 		rounds  = f.Int("runs", 5, "rounds")
-		only    = f.String("only", "", "which runs, separated by commas: A to H, J, idle; all if empty")
+		only    = f.String("only", "", "which runs, separated by commas: A to H, J, K, M, idle; all but K if empty")
 		who     = f.String("who", "", "which contenders, separated by commas; all if empty")
 		file    = f.String("results", "results.jsonl", "file that results are appended to")
 		out     = f.String("out", "BENCHMARKS.md", "file for the tables")
@@ -112,8 +115,15 @@ func (b *bench) all(ctx context.Context, rounds int, runs string, cs []contender
 	if err := b.buildPeers(ctx, cs); err != nil {
 		return err
 	}
+	if strings.Contains(runs, "K") && runs != "K" {
+		return errors.New("run K needs a Kafka of several brokers: do it alone, with -only K")
+	}
 	if b.brokers == "" {
-		k, err := kafkatest.Start(ctx, kafkatest.Config{Fast: true, Memory: "512m"})
+		config := kafkatest.Config{Fast: true, Memory: "512m"}
+		if runs == "K" {
+			config.Brokers = hotBrokers
+		}
+		k, err := kafkatest.Start(ctx, config)
 		if err != nil {
 			return err
 		}
@@ -132,18 +142,19 @@ func (b *bench) all(ctx context.Context, rounds int, runs string, cs []contender
 				if err := calm(ctx); err != nil {
 					return err
 				}
-				r, err := b.run(ctx, string(run), c)
-				if ctx.Err() != nil {
-					return ctx.Err()
+				for r, err := range b.results(ctx, string(run), c) {
+					if ctx.Err() != nil {
+						return ctx.Err()
+					}
+					if err != nil {
+						r.Err = err.Error()
+					}
+					r.At, r.Sitting, r.Round, r.Run, r.Who, r.Machine = time.Now().UTC().Truncate(time.Second), sitting, round, string(run), c.name, m
+					if err := keep(file, r); err != nil {
+						return err
+					}
+					fmt.Println(r.progress())
 				}
-				if err != nil {
-					r.Err = err.Error()
-				}
-				r.At, r.Sitting, r.Round, r.Run, r.Who, r.Machine = time.Now().UTC().Truncate(time.Second), sitting, round, string(run), c.name, m
-				if err := keep(file, r); err != nil {
-					return err
-				}
-				fmt.Println(r.progress())
 			}
 		}
 	}
@@ -167,6 +178,9 @@ func (r *result) progress() string {
 	if r.Err != "" {
 		return s + "failed: " + r.Err
 	}
+	if r.Workload != "" {
+		s += fmt.Sprintf("%s, a budget of %d MiB: ", r.Workload, r.Budget>>20)
+	}
 	s += fmt.Sprintf("%6.2f s  %8.0f records/s  %6.2f CPU s/M  %4d MiB  %d calls  %d twice  %d out of order  first call after %.1f s",
 		r.Seconds, r.rate(), r.cpu(), r.PeakRSS>>20, r.Calls, r.Duplicates, r.OutOfOrder, r.WaitSeconds)
 	if r.Cut && r.Poison == nil && r.Churn == nil && r.Pair == nil {
@@ -180,6 +194,12 @@ func (r *result) progress() string {
 	}
 	if c := r.Churn; c != nil {
 		s += fmt.Sprintf("  longest pause %.2f s", c.PauseSeconds)
+		if p := c.Parts; p != nil {
+			s += fmt.Sprintf(" (let go %.2f, handed over %.2f, begun %.2f), of what stayed %.2f", p.LetGo, p.Handed, p.Begun, c.StayedSeconds)
+		}
+	}
+	if r.WaitedSeconds > 0 {
+		s += fmt.Sprintf("  longest wait %.2f s", r.WaitedSeconds)
 	}
 	if r.AssignedSeconds > 0 {
 		s += fmt.Sprintf("  %.3f s from the assignment", r.AssignedSeconds)

@@ -30,14 +30,22 @@ type result struct {
 	CPUSeconds float64 `json:"cpu_seconds"`
 	PeakRSS    int64   `json:"peak_rss_bytes"`
 
+	// Workload is what a Mapping did in the run M, and Budget what it was allowed to
+	// hold.
+	Workload string `json:"workload,omitempty"`
+	Budget   int64  `json:"budget_bytes,omitempty"`
+
 	job.Report
 
 	// These are worked out from the partitions, which are not kept.
 
-	Others *others     `json:"others,omitempty"`
-	Poison *poison     `json:"poison,omitempty"`
-	Churn  *churn      `json:"churn,omitempty"`
-	Pair   *job.Report `json:"pair,omitempty"` // the bare loop at the same time
+	Others *others `json:"others,omitempty"`
+	// WaitedSeconds is the longest time in which a partition had records left and no
+	// call.
+	WaitedSeconds float64     `json:"longest_wait_seconds,omitempty"`
+	Poison        *poison     `json:"poison,omitempty"`
+	Churn         *churn      `json:"churn,omitempty"`
+	Pair          *job.Report `json:"pair,omitempty"` // the bare loop at the same time
 
 	Err string `json:"error,omitempty"`
 }
@@ -45,10 +53,13 @@ type result struct {
 // A shape is the sizes of a run.
 type shape struct {
 	Records    int64         `json:"records"`
-	Hot        int64         `json:"hot,omitempty"` // of these, in one partition
+	Hot        int64         `json:"hot,omitempty"`            // of these, in one partition that is hot
+	Hots       int           `json:"hot_partitions,omitempty"` // 0 is one, if Hot is not 0
 	Size       int           `json:"size"`
 	Stored     int           `json:"record_batch_bytes,omitempty"` // 0 where the producer's speed made it
+	Codec      string        `json:"codec,omitempty"`              // "" is none
 	Partitions int           `json:"partitions"`
+	Replicas   int           `json:"replicas,omitempty"` // 0 is one
 	Batch      int           `json:"batch"`
 	Function   time.Duration `json:"function_ns"`
 	// Limit is where the run is cut, or how long it takes.

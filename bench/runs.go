@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"iter"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -40,6 +41,8 @@ const (
 	tricklePer   = 10 * time.Millisecond // a record each
 	trickleParts = 10
 	singleParts  = 8
+	hotParts     = 1000
+	hotBrokers   = 3
 	warmUp       = 50 // single records that are not counted
 	batchSize    = 100
 	// window is how long the peers wait for a full batch, but not in run F. A full
@@ -59,9 +62,10 @@ type bench struct {
 	filled   map[string]int64    // stored bytes of topics that are there
 }
 
-// fill writes a topic if this has not been done, and returns its name.
-func (b *bench) fill(ctx context.Context, suffix string, partitions int, each, hot int64) (string, error) {
-	name := b.topic + suffix
+// fill writes a topic if this has not been done, and returns its name. each is how
+// many records a partition has that is not hot.
+func (b *bench) fill(ctx context.Context, suffix string, sh shape, each int64) (string, error) {
+	name := fmt.Sprintf("%s%s-%d-%d", b.topic, suffix, sh.Partitions, sh.Stored)
 	if _, ok := b.filled[name]; ok {
 		return name, nil
 	}
@@ -69,8 +73,9 @@ func (b *bench) fill(ctx context.Context, suffix string, partitions int, each, h
 	if err != nil {
 		return "", err
 	}
-	cmd := exec.CommandContext(ctx, program[0], "-brokers", b.brokers, "-topic", name, "-partitions", strconv.Itoa(partitions),
-		"-each", strconv.FormatInt(each, 10), "-hot", strconv.FormatInt(hot, 10), "-size", strconv.Itoa(b.size), "-batch", strconv.Itoa(b.stored))
+	cmd := exec.CommandContext(ctx, program[0], "-brokers", b.brokers, "-topic", name, "-partitions", strconv.Itoa(sh.Partitions),
+		"-each", strconv.FormatInt(each, 10), "-hot", strconv.FormatInt(sh.Hot, 10), "-hots", strconv.Itoa(max(1, sh.Hots)),
+		"-replicas", strconv.Itoa(max(1, sh.Replicas)), "-size", strconv.Itoa(sh.Size), "-batch", strconv.Itoa(sh.Stored), "-codec", sh.Codec)
 	cmd.Stderr = os.Stderr
 	out, err := cmd.Output()
 	if err != nil {
@@ -82,7 +87,7 @@ func (b *bench) fill(ctx context.Context, suffix string, partitions int, each, h
 	if err := json.Unmarshal(out, &f); err != nil {
 		return "", err
 	}
-	fmt.Fprintf(os.Stderr, "topic %s: %d partitions, %d MiB\n", name, partitions, f.Stored>>20)
+	fmt.Fprintf(os.Stderr, "topic %s: %d partitions, %d MiB\n", name, sh.Partitions, f.Stored>>20)
 	b.filled[name] = f.Stored
 	return name, nil
 }
@@ -119,6 +124,14 @@ func (b *bench) alone(ctx context.Context, c contender, s job.Spec) (r result, e
 	return r, nil
 }
 
+// results runs one contender in one run, or in all variants of it.
+func (b *bench) results(ctx context.Context, run string, c contender) iter.Seq2[result, error] {
+	if run == "M" {
+		return b.memory(ctx, c)
+	}
+	return func(yield func(result, error) bool) { yield(b.run(ctx, run, c)) }
+}
+
 // run runs one contender in one run.
 func (b *bench) run(ctx context.Context, run string, c contender) (result, error) {
 	sh := b.shape(run)
@@ -139,6 +152,8 @@ func (b *bench) run(ctx context.Context, run string, c contender) (result, error
 		r, err = b.firstSeconds(ctx, run, c, sh)
 	case "J":
 		r, err = b.single(ctx, c, sh)
+	case "K":
+		r, err = b.hot(ctx, c, sh)
 	case "I":
 		r, err = b.watchIdle(ctx, c, sh)
 	}
@@ -170,6 +185,12 @@ func (b *bench) shape(run string) shape {
 		sh.Records = b.firsts / int64(sh.Partitions) * int64(sh.Partitions)
 	case "J":
 		sh.Records, sh.Stored, sh.Partitions = int64(b.singles), 0, singleParts
+	case "K":
+		// A fifth of the partitions has four fifths of the records, in whole batches.
+		sh.Partitions, sh.Hots, sh.Replicas, sh.Function = hotParts, hotParts/5, hotBrokers, 100*time.Millisecond
+		cold := b.records / 5 / int64(hotParts-sh.Hots) / batchSize * batchSize
+		sh.Hot = b.records * 4 / 5 / int64(sh.Hots) / batchSize * batchSize
+		sh.Records = sh.Hot*int64(sh.Hots) + cold*int64(hotParts-sh.Hots)
 	case "I":
 		sh.Records, sh.Partitions, sh.Batch, sh.Function = b.idle, b.idleParts, 10, time.Second
 	}
@@ -177,22 +198,44 @@ func (b *bench) shape(run string) shape {
 }
 
 func (b *bench) drain(ctx context.Context, run string, c contender, sh shape) (result, error) {
-	topic, err := b.fill(ctx, "", sh.Partitions, sh.Records/int64(sh.Partitions), 0)
+	topic, err := b.fill(ctx, "", sh, sh.Records/int64(sh.Partitions))
 	if err != nil {
 		return result{}, err
 	}
 	s := b.spec(c, run, topic, sh)
 	s.Records = sh.Records
 	r, err := b.alone(ctx, c, s)
+	b.compareRead(&r, topic)
+	return r, err
+}
+
+// compareRead compares what was read with what the topic has.
+func (b *bench) compareRead(r *result, topic string) {
 	if stored := b.filled[topic]; r.Extra["read_bytes"] > 0 && stored > 0 {
 		r.Extra["read_over_stored"] = r.Extra["read_bytes"] / float64(stored)
+	}
+}
+
+// hot drains a topic of many partitions, some of them hot, from several brokers.
+func (b *bench) hot(ctx context.Context, c contender, sh shape) (result, error) {
+	cold := (sh.Records - sh.Hot*int64(sh.Hots)) / int64(sh.Partitions-sh.Hots)
+	topic, err := b.fill(ctx, "-hot", sh, cold)
+	if err != nil {
+		return result{}, err
+	}
+	s := b.spec(c, "K", topic, sh)
+	s.Records, s.Detail = sh.Records, true
+	r, err := b.alone(ctx, c, s)
+	b.compareRead(&r, topic)
+	if err == nil && !r.Cut {
+		r.WaitedSeconds = longestWait(r.Partitions, sh.Function)
 	}
 	return r, err
 }
 
 // firstSeconds reads a topic from the first assignment on.
 func (b *bench) firstSeconds(ctx context.Context, run string, c contender, sh shape) (result, error) {
-	topic, err := b.fill(ctx, fmt.Sprintf("-first-%d", sh.Partitions), sh.Partitions, sh.Records/int64(sh.Partitions), 0)
+	topic, err := b.fill(ctx, "-first", sh, sh.Records/int64(sh.Partitions))
 	if err != nil {
 		return result{}, err
 	}
@@ -203,7 +246,7 @@ func (b *bench) firstSeconds(ctx context.Context, run string, c contender, sh sh
 
 func (b *bench) skew(ctx context.Context, c contender, sh shape) (result, error) {
 	each := (sh.Records - sh.Hot) / int64(sh.Partitions-1)
-	topic, err := b.fill(ctx, "-skewed", sh.Partitions, each, sh.Hot)
+	topic, err := b.fill(ctx, "-skewed", sh, each)
 	if err != nil {
 		return result{}, err
 	}
@@ -218,7 +261,7 @@ func (b *bench) skew(ctx context.Context, c contender, sh shape) (result, error)
 
 func (b *bench) poison(ctx context.Context, c contender, sh shape) (result, error) {
 	each := sh.Records / int64(sh.Partitions)
-	topic, err := b.fill(ctx, "-poisoned", sh.Partitions, each, 0)
+	topic, err := b.fill(ctx, "-poisoned", sh, each)
 	if err != nil {
 		return result{}, err
 	}
@@ -257,7 +300,7 @@ func (b *bench) committed(ctx context.Context, group, topic string, partitions i
 }
 
 func (b *bench) watchIdle(ctx context.Context, c contender, sh shape) (result, error) {
-	topic, err := b.fill(ctx, "-idle", sh.Partitions, sh.Records/int64(sh.Partitions), 0)
+	topic, err := b.fill(ctx, "-idle", sh, sh.Records/int64(sh.Partitions))
 	if err != nil {
 		return result{}, err
 	}

@@ -66,7 +66,7 @@ func sections(rs []result) (ss []*section) {
 	for _, run := range strings.Split(allRuns, "") {
 		for i := range rs {
 			r := &rs[i]
-			if r.Run != run {
+			if r.Run != run || run == "M" { // which has a table of its own
 				continue
 			}
 			at := slices.IndexFunc(ss, func(s *section) bool { return s.run == run && s.shape == r.Shape && s.machine == r.Machine.String() })
@@ -173,6 +173,7 @@ least and the most of all rounds. What is slower than the cut is not waited for:
 			}
 		}
 	}
+	memoryTable(w, rs)
 	about(w, rs)
 }
 

@@ -22,8 +22,11 @@ type topic struct {
 	brokers, name string
 	partitions    int
 	each, hot     int64
+	hots          int
+	replicas      int
 	size          int
-	batch         int // bytes of a record batch
+	batch         int // bytes of a record batch, before it is compressed
+	codec         string
 }
 
 // Filled is what fill writes to its standard output.
@@ -38,9 +41,12 @@ func main() {
 	flag.StringVar(&t.name, "topic", "", "topic")
 	flag.IntVar(&t.partitions, "partitions", 1, "partitions")
 	flag.Int64Var(&t.each, "each", 0, "records of each partition")
-	flag.Int64Var(&t.hot, "hot", 0, "records of partition 0, if it has others")
+	flag.Int64Var(&t.hot, "hot", 0, "records of a hot partition, if there are any")
+	flag.IntVar(&t.hots, "hots", 1, "how many partitions are hot then: partition 0, and so on at equal distances")
+	flag.IntVar(&t.replicas, "replicas", 1, "replicas of each partition")
 	flag.IntVar(&t.size, "size", 1024, "bytes of a value")
 	flag.IntVar(&t.batch, "batch", 100_000, "bytes of a record batch, at most and but for the last ones")
+	flag.StringVar(&t.codec, "codec", "", "what record batches are compressed with: zstd, or nothing")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
@@ -56,18 +62,26 @@ func main() {
 
 // count is how many records partition p has.
 func (t topic) count(p int) int64 {
-	if p == 0 && t.hot > 0 {
+	if apart := t.partitions / max(1, t.hots); t.hot > 0 && p%apart == 0 && p/apart < t.hots {
 		return t.hot
 	}
 	return t.each
 }
 
 func (t topic) fill(ctx context.Context) (f Filled, err error) {
+	codec := kgo.NoCompression()
+	switch t.codec {
+	case "":
+	case "zstd":
+		codec = kgo.ZstdCompression()
+	default:
+		return f, fmt.Errorf("there is no codec %q here", t.codec)
+	}
 	// Batches wait until they are full, with room for two of each partition: if they
 	// did not, their size would be a matter of how fast the machine is.
 	buffered := max(100_000, 2*t.partitions*(t.batch/t.size+1))
 	cl, err := kgo.NewClient(kgo.SeedBrokers(strings.Split(t.brokers, ",")...), kgo.RecordPartitioner(kgo.ManualPartitioner()),
-		kgo.ProducerBatchCompression(kgo.NoCompression()), kgo.ProducerBatchMaxBytes(int32(t.batch)), kgo.MaxBufferedRecords(buffered), kgo.ProducerLinger(time.Minute))
+		kgo.ProducerBatchCompression(codec), kgo.ProducerBatchMaxBytes(int32(t.batch)), kgo.MaxBufferedRecords(buffered), kgo.ProducerLinger(time.Minute))
 	if err != nil {
 		return f, err
 	}
@@ -77,7 +91,7 @@ func (t topic) fill(ctx context.Context) (f Filled, err error) {
 	for p := range t.partitions {
 		want += t.count(p)
 	}
-	if _, err := adm.CreateTopic(ctx, int32(t.partitions), 1, nil, t.name); err == nil {
+	if _, err := adm.CreateTopic(ctx, int32(t.partitions), int16(t.replicas), nil, t.name); err == nil {
 		if err := t.produce(ctx, cl); err != nil {
 			return f, err
 		}
@@ -97,7 +111,7 @@ func (t topic) fill(ctx context.Context) (f Filled, err error) {
 	for _, broker := range dirs {
 		broker.EachPartition(func(p kadm.DescribedLogDirPartition) {
 			if p.Topic == t.name {
-				f.Stored += p.Size
+				f.Stored += p.Size / int64(t.replicas)
 			}
 		})
 	}

@@ -1,6 +1,7 @@
 package job
 
 import (
+	"iter"
 	"math/bits"
 	"slices"
 	"sync"
@@ -16,6 +17,7 @@ type lane struct {
 	highest int64 // offset, -1 before the first
 	last    time.Time
 	spans   []Span
+	moves   []Move
 	again   int64 // handled a second time
 	late    int64 // handled for the first time after a later one
 }
@@ -44,6 +46,25 @@ func (l *lane) mark(offset int64) (fresh bool) {
 type Span struct {
 	From int64 `json:"from"`
 	To   int64 `json:"to"`
+}
+
+// A Move is a partition that came to this process, or that it let go, at a time in
+// milliseconds of the wall clock. A Kafka client says of the one when it begins, and of
+// the other when it is done.
+type Move struct {
+	At   int64 `json:"at"`
+	Came bool  `json:"came,omitempty"`
+}
+
+// Moved notes that partitions came or were let go.
+func (j *Job) Moved(came bool, partitions iter.Seq[int32]) {
+	at := time.Now().UnixMilli()
+	for p := range partitions {
+		l := &j.lanes[p]
+		l.mu.Lock()
+		l.moves = append(l.moves, Move{at, came})
+		l.mu.Unlock()
+	}
 }
 
 // quiet is how long nothing has to happen for a span to end.

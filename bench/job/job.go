@@ -272,7 +272,7 @@ func (j *Job) Report() Report {
 			last = l.last
 		}
 		if j.Detail {
-			p := Partition{Handled: append(Set(nil), l.handled...), Spans: append([]Span(nil), l.spans...)}
+			p := Partition{Handled: append(Set(nil), l.handled...), Spans: append([]Span(nil), l.spans...), Moves: append([]Move(nil), l.moves...)}
 			if l.count > 0 {
 				p.LastSeconds = l.last.Sub(*first).Seconds()
 			}

@@ -58,6 +58,7 @@ type Partition struct {
 	LastSeconds float64 `json:"last_seconds"`
 	Handled     Set     `json:"handled"`
 	Spans       []Span  `json:"spans,omitempty"`
+	Moves       []Move  `json:"moves,omitempty"` // of a contender that tells of them
 }
 
 // MarshalText writes the set as base64, little endian.

@@ -3,6 +3,7 @@ package main
 
 import (
 	"context"
+	"iter"
 	"log/slog"
 	"os"
 	"strings"
@@ -43,6 +44,8 @@ func settings(j *job.Job) (opts []esm.Option, said []string) {
 		add(esm.WithMinPollers(10), "WithMinPollers(10)")
 	case "100":
 		add(esm.WithMinPollers(100), "WithMinPollers(100)")
+	case "848":
+		said = append(said, "kgo.ServerSideBalancer: a group of KIP-848, with the broker's defaults")
 	case "encode":
 		said = append(said, "the function makes the event of AWS Lambda of each batch first")
 	case "ondemand":
@@ -79,11 +82,19 @@ func run(ctx context.Context, j *job.Job) error {
 	var pollers atomic.Int64
 	opts = append(opts,
 		esm.WithHooks(esm.Hooks{
-			Assigned: func(esm.Rebalance) { j.Assigned() },
-			Scaled:   func(d scaling.Decision) { pollers.Store(max(pollers.Load(), int64(d.To))) },
+			Assigned: func(r esm.Rebalance) {
+				j.Assigned()
+				j.Moved(true, numbers(r))
+			},
+			Revoked: func(r esm.Rebalance) { j.Moved(false, numbers(r)) },
+			Scaled:  func(d scaling.Decision) { pollers.Store(max(pollers.Load(), int64(d.To))) },
 		}),
 		esm.WithLogger(logger()))
-	m, err := esm.New(esm.Source{Brokers: strings.Split(j.Brokers, ","), Topics: []string{j.Topic}, Group: j.Group},
+	source := esm.Source{Brokers: strings.Split(j.Brokers, ","), Topics: []string{j.Topic}, Group: j.Group}
+	if j.Mode == "848" {
+		source.Client = append(source.Client, kgo.ServerSideBalancer())
+	}
+	m, err := esm.New(source,
 		esm.InvokerFunc(func(_ context.Context, b *esm.Batch) error {
 			if j.Mode == "encode" {
 				event := events.Get().(*[]byte)
@@ -109,6 +120,17 @@ func run(ctx context.Context, j *job.Job) error {
 		"pollers_max": float64(pollers.Load()), "rebalances": float64(st.RebalanceCount), "read_bytes": float64(st.FetchedByteCount),
 	}
 	return m.Stop(context.WithoutCancel(ctx))
+}
+
+// numbers are those of the partitions that moved.
+func numbers(r esm.Rebalance) iter.Seq[int32] {
+	return func(yield func(int32) bool) {
+		for _, p := range r.Partitions {
+			if !yield(p.Partition) {
+				return
+			}
+		}
+	}
 }
 
 func logger() *slog.Logger {
