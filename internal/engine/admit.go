@@ -22,7 +22,9 @@ type admission struct {
 // the poll loop polls for them, and every lane that has far more than its share is
 // paused. When the last is in use too, lanes in back-off are paused and give back
 // what they queued, which is read again later. Nothing else is paused for want of
-// memory. When nothing that runs or is ready can free memory, because all that is
+// memory. If what is held then waits for its retry, which may be in an hour, the
+// starved lanes get a poll, although it may bring more than there is room for: the
+// budget and one poll is what may be held. When nothing that runs or is ready can free memory, because all that is
 // held waits for its windows to end, the oldest window ends now. And as long as
 // memory is short, windows end early that make whole batches.
 func (e *Engine) admit(buffered int64, now time.Time) (a admission) {
@@ -63,13 +65,19 @@ func (e *Engine) admit(buffered int64, now time.Time) (a admission) {
 		if lanes := e.evictable(m.Held() + reserve - m.Budget()); len(lanes) > 0 {
 			return admission{evict: lanes}
 		}
+		if e.stands() && len(e.filling) == 0 && m.Held() <= m.Budget() {
+			return admission{poll: true}
+		}
 	}
-	if e.pool.Busy() == 0 && !e.queue.any() && len(e.filling) > 0 {
+	if e.stands() && len(e.filling) > 0 {
 		e.queue.addLane(heap.Pop(&e.filling).(*lane), laneThin)
 		e.kick(now)
 	}
 	return admission{}
 }
+
+// stands reports whether nothing runs or is ready that could free memory.
+func (e *Engine) stands() bool { return e.pool.Busy() == 0 && !e.queue.any() }
 
 // rewound takes the lanes for which the client is to go back.
 func (e *Engine) rewound() (lanes []*lane) {

@@ -219,10 +219,11 @@ func (s segment) copy() segment {
 func (e *Engine) deliver(arrivals []arrival, now time.Time) {
 	e.mu.Lock()
 	var brought PollEvent
-	residue := e.memory.Held()
+	residue, cost := e.memory.Held(), int64(0)
 	var keep []*memory.Chunk
 	for i := range arrivals {
 		a := &arrivals[i]
+		cost += a.all.cost
 		if c := a.response.chunk; c != nil && !a.response.held {
 			// Once a response, whatever becomes of its records.
 			e.memory.Hold(c)
@@ -256,7 +257,7 @@ func (e *Engine) deliver(arrivals []arrival, now time.Time) {
 	}
 	said := brought.Bytes + int64(brought.Records)*RecordOverhead
 	resized := e.memory.SetLanes(len(e.lanes), now)
-	if e.memory.Polled(residue, said, now) || resized {
+	if e.memory.Polled(residue, cost, said, now) || resized {
 		e.later(e.resize)
 	}
 	if brought.Records > 0 {

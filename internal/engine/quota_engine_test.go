@@ -146,3 +146,48 @@ func TestACopyKeepsNoMoreThanWhatWaits(t *testing.T) {
 		held(left)
 	}
 }
+
+// TestARetryStarvesNobody: what waits for its retry may be all that is held, and leave
+// less room than a poll may need. A lane that has nothing gets its poll even so, but no
+// second one beyond the budget.
+func TestARetryStarvesNobody(t *testing.T) {
+	d := newDriver(2, nil)
+	defer d.stop()
+	e := d.e
+	e.memory.SetBudget(1 << 20) // as much as the first fetch
+	e.cfg.BatchSize = 1
+	e.Place([]Placement{{ID: partition.ID{Topic: "orders"}}, {ID: partition.ID{Topic: "orders", Partition: 1}}}, d.now)
+	brings := func(number int32, size int) {
+		p := kgo.FetchPartition{Partition: number, HighWatermark: 100}
+		if size > 0 {
+			p.Records = []*kgo.Record{{Topic: "orders", Partition: number, Value: make([]byte, size)}}
+		}
+		e.Enqueue(kgo.Fetches{{Topics: []kgo.FetchTopic{{Topic: "orders", Partitions: []kgo.FetchPartition{p}}}}}, d.now)
+	}
+	admits := func() bool {
+		e.mu.Lock()
+		defer e.unlock()
+		d.now = d.now.Add(reviewEvery)
+		return e.admit(0, d.now).poll
+	}
+	brings(0, 600<<10)
+	brings(1, 0) // it has records that are not here
+	if admits() {
+		t.Fatal("a call that is ready will free memory: nobody has to have it before")
+	}
+	e.mu.Lock()
+	l := e.lease(d.now)
+	e.mu.Unlock()
+	e.prepare(l, d.now)
+	if admits() {
+		t.Fatal("a call that runs will free memory")
+	}
+	e.end(l, failed("no"))
+	if !admits() {
+		t.Fatal("one partition waits for a retry of the other")
+	}
+	brings(1, 600<<10)
+	if admits() {
+		t.Fatalf("%d bytes are held of %d, and there is to be another poll", e.memory.Held(), e.memory.Budget())
+	}
+}

@@ -184,10 +184,14 @@ func (a *Account) Allow(poll bool) {
 }
 
 // Polled adapts the fetches to what a poll brought. residue is what was held
-// before it, and said is what the client said of its records, with what they
-// cost. It reports whether the client has to be told another size.
-func (a *Account) Polled(residue, said int64, now time.Time) bool {
-	return a.fetch.polled(a.held-residue, said, residue, a.budget, now)
+// before it, cost is what its responses took as they came, and said is what the client
+// said of its records, with what they cost. It reports whether the client has to be
+// told another size.
+//
+// What was copied at once is held for less than it took in the response, but it is
+// responses that the client has ready, or on their way.
+func (a *Account) Polled(residue, cost, said int64, now time.Time) bool {
+	return a.fetch.polled(max(cost, a.held-residue), said, residue, a.budget, now)
 }
 
 // Drained adapts the fetches to what is held after an invocation. It reports

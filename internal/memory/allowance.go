@@ -62,6 +62,11 @@ type allowance struct {
 
 	tallies map[int32]*tally
 	last    *tally // the one that a batch was counted in last
+
+	// packed and unpacked are those of what was polled since they were set to 0. What
+	// the client has read since then is not in them, however late the poll is handed
+	// over.
+	packed, unpacked int64
 }
 
 // A tally is what one broker sent and was not polled.
@@ -69,6 +74,10 @@ type tally struct {
 	broker  int32
 	bytes   int64
 	batches int64 // that were ever counted
+
+	// packed and unpacked are the bytes of its record batches as they were read, and
+	// once decompressed.
+	packed, unpacked int64
 
 	fresh     bool  // nothing was counted of the last response
 	responses int64 // of which something was
@@ -107,15 +116,17 @@ func (a *allowance) of(broker int32) *tally {
 }
 
 // count counts a batch.
-func (a *allowance) count(broker int32, bytes int64) {
-	t := a.of(broker)
+func (a *allowance) count(b Batch) {
+	t := a.of(b.Broker)
 	if t.fresh {
 		t.fresh = false
 		t.responses++
 	}
-	t.bytes += bytes
+	t.bytes += b.Cost
+	t.packed += b.Packed
+	t.unpacked += b.Unpacked
 	t.batches++
-	a.unpolled.Add(bytes)
+	a.unpolled.Add(b.Cost)
 }
 
 // arrives says that another response of a broker is there: the one before was
@@ -143,10 +154,21 @@ func (a *allowance) brought(broker int32) {
 	}
 }
 
-// close says that nothing that counts in a tally waits any more.
+// close says that nothing that counts in a tally waits any more: it was polled, or, at
+// times, thrown away.
 func (a *allowance) close(t *tally) {
 	a.unpolled.Add(-t.bytes)
-	t.bytes = 0
+	a.packed += t.packed
+	a.unpacked += t.unpacked
+	t.bytes, t.packed, t.unpacked = 0, 0, 0
+}
+
+// take is how large what was polled was since the last take, in bytes as it was read,
+// and once decompressed.
+func (a *allowance) take() (packed, unpacked int64) {
+	packed, unpacked = a.packed, a.unpacked
+	a.packed, a.unpacked = 0, 0
+	return packed, unpacked
 }
 
 // expire closes the tallies of responses that were complete long before a poll

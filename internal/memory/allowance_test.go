@@ -49,11 +49,11 @@ func TestAllowanceIsWhatWaitsToBePolled(t *testing.T) {
 	is("nothing waits", batchesOf(w, 1, 0, 10), 3)
 	arrives(2)
 	is("another broker", batchesOf(w, 2, 1, 10), 0)
-	if w.IsAhead(partition.ID{Topic: "orders", Partition: 1}) || w.packed.Load() != 30 {
-		t.Errorf("what was refused counts as read: %d", w.packed.Load())
-	}
 	w.Polling()
 	w.Polled(bringing(0), now)
+	if packed, _ := w.taken(); w.IsAhead(partition.ID{Topic: "orders", Partition: 1}) || packed != 30 {
+		t.Errorf("what was refused counts as read: %d", packed)
+	}
 	is("after a poll", batchesOf(w, 2, 1, 2), 2)
 
 	// A poll that is handed over when the next response comes in already.

@@ -145,6 +145,7 @@ func (f *fetchSize) reserve(buffered, ready, budget int64) int64 {
 
 // ready is what the client has made of responses, or is about to.
 func (f *fetchSize) ready(buffered int64, now time.Time) int64 {
+	f.arrived(now)
 	if n := f.wire.batches.Load(); n != f.seen {
 		f.seen, f.seenAt = n, now
 	}
@@ -154,21 +155,30 @@ func (f *fetchSize) ready(buffered int64, now time.Time) int64 {
 	return buffered // whatever there is, is there as a whole
 }
 
+// arrived forgets the size of fetches that are there by now: what they brought is
+// ready, or was polled.
+func (f *fetchSize) arrived(now time.Time) {
+	if f.before > 0 && now.Sub(f.changed) >= fetchUnderWay {
+		f.before = 0
+	}
+}
+
 // polled learns from a poll that made that much more held, of records of which
 // the client said that they are so much. residue is what was still held of the
 // polls before. It reports whether the client has to be told another size.
 func (f *fetchSize) polled(more, said, residue, budget int64, now time.Time) bool {
-	if f.before > 0 && now.Sub(f.changed) >= fetchUnderWay {
-		f.before = 0
-	}
+	f.arrived(now)
 	if more == 0 {
 		return false
 	}
+	packed, unpacked := f.wire.taken()
 	f.heldOf = f.heldOf*0.8 + float64(more)
-	f.sent = f.sent*0.8 + float64(max(1, f.wire.packed.Swap(0)))
-	f.unpacked = f.unpacked*0.8 + float64(max(1, f.wire.unpacked.Swap(0)))
-	f.expansion = max(1, f.expansion*0.99, f.heldOf/f.sent)
-	f.overhead = max(1, f.overhead*0.99, f.heldOf/f.unpacked)
+	f.sent = f.sent*0.8 + float64(packed)
+	f.unpacked = f.unpacked*0.8 + float64(unpacked)
+	if packed > 0 && unpacked > 0 { // or it will count with the next poll: see allowance
+		f.expansion = max(1, f.expansion*0.99, f.heldOf/f.sent)
+		f.overhead = max(1, f.overhead*0.99, f.heldOf/f.unpacked)
+	}
 	f.beside = max(1, f.beside*0.99, float64(more)/float64(max(1, said)))
 	f.lastHeld, f.lastAt, f.halved = more, now, false
 	if f.polls++; f.polls == 1 {

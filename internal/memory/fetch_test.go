@@ -2,8 +2,11 @@ package memory
 
 import (
 	"math/rand/v2"
+	"slices"
 	"testing"
 	"time"
+
+	"github.com/seed429fd032/esm/internal/partition"
 )
 
 // recordCost is about what a record costs beside its bytes.
@@ -11,6 +14,12 @@ const recordCost = 200
 
 // plain is a batch that is not compressed.
 func plain(bytes int64) Batch { return Batch{Packed: bytes, Unpacked: bytes, Cost: bytes} }
+
+// handOver polls what the client has read.
+func handOver(w *Wire) {
+	w.Polling()
+	w.Polled(slices.Values([]partition.ID{{}}), time.Time{})
+}
 
 // TestReserveIsWhatAPollBrings: after it has seen how much larger records are
 // in memory than on the wire, no poll brings more than was kept free for it,
@@ -46,6 +55,7 @@ func TestReserveIsWhatAPollBrings(t *testing.T) {
 				t.Fatalf("seed %d: poll %d brought %d, and %d were kept free", seed, poll, more, reserve)
 			}
 			underWay = f.max
+			handOver(wire)
 			f.polled(more, more, residue, budget, now)
 			if rng.IntN(2) == 0 {
 				f.drained(residue, budget, now)
@@ -74,6 +84,7 @@ func TestThereIsRoomForAPieceOfEveryLane(t *testing.T) {
 		expansion, batch := 1+rng.Float64(), 1000+rng.Int64N(30_000)
 		for range 100 { // records queue
 			wire.Batch(plain(batch))
+			handOver(wire)
 			f.polled(int64(float64(batch)*expansion), batch, budget/2, budget, time.Unix(1_000_000, 0))
 		}
 		per, least := int64(f.perPartition), max(2*wire.largestBatch.Load(), fetchLeast)
@@ -108,6 +119,7 @@ func TestFetchesGrowWhileTheFunctionKeepsUpAndShrinkWhenRecordsQueue(t *testing.
 		for range 32 {
 			wire.Batch(plain(int64(f.max) / 32))
 		}
+		handOver(wire)
 		f.polled(int64(f.max), int64(f.max), residue, budget, now)
 		now = now.Add(10 * time.Millisecond)
 	}
@@ -156,8 +168,9 @@ func TestARebalanceMakesNoFetchLarger(t *testing.T) {
 	for range enoughBatches {
 		m.Wire().Batch(plain(10_000))
 	}
+	handOver(m.Wire())
 	m.held += 160_000
-	m.Polled(0, 160_000, now)
+	m.Polled(0, 0, 160_000, now)
 	was, _ := m.FetchSize()
 	m.SetLanes(5, now)
 	if is, _ := m.FetchSize(); was > budget/16 || is > was {
@@ -180,8 +193,7 @@ func TestFetchesAreLargeWhileThereIsRoom(t *testing.T) {
 				wire.Batch(plain(16 << 10))
 			}
 			// It was all of one fetch.
-			wire.packed.Store(int64(f.max))
-			wire.unpacked.Store(int64(f.max))
+			wire.allowance.packed, wire.allowance.unpacked = int64(f.max), int64(f.max)
 			f.polled(int64(f.max), int64(f.max), residue, budget, now)
 			now = now.Add(10 * time.Millisecond)
 		}
@@ -209,6 +221,7 @@ func TestSurpriseDoesNotStopThePolls(t *testing.T) {
 	f, now := &m.fetch, time.Unix(1_000_000, 0)
 	for range 20 {
 		f.wire.Batch(Batch{Packed: 1 << 20, Unpacked: 900 << 20, Cost: 900<<20 + recordCost})
+		handOver(f.wire)
 		f.polled(900<<20, 900<<20, 0, budget, now)
 	}
 	m.held = budget / 2
@@ -241,6 +254,7 @@ func TestReserveAllowsNothing(t *testing.T) {
 	f.max, f.before, f.changed, f.polls = 4<<20, 4<<20, now, 1
 	for range 5 {
 		f.wire.Batch(Batch{Packed: 1 << 10, Unpacked: 1 << 20, Cost: 1<<20 + 100_000*recordCost})
+		handOver(f.wire)
 		f.polled(20<<20, 18<<20, 0, budget, now)
 	}
 	reserve := f.reserve(0, 0, budget)
@@ -271,6 +285,55 @@ func TestReserveCountsWhatIsReadyOnce(t *testing.T) {
 	}
 }
 
+// TestWhatIsReadAheadIsNoPartOfAPoll, which may be handed over when the next response
+// is there already. It counted, and the records of a response seemed to take half of
+// what they do.
+func TestWhatIsReadAheadIsNoPartOfAPoll(t *testing.T) {
+	for name, early := range map[string]bool{"before the poll returned": true, "after it": false} {
+		a, now := NewAccount(64<<20), time.Unix(1_000_000, 0)
+		w := a.Wire()
+		response := func() {
+			w.Response(0, 1<<20)
+			w.Batch(Batch{Packed: 1 << 20, Unpacked: 1 << 20, Cost: 16 << 20})
+		}
+		response()
+		w.Polling()
+		if early {
+			response()
+		}
+		w.Polled(slices.Values([]partition.ID{{}}), now)
+		if !early {
+			response()
+		}
+		a.Hold(&Chunk{Bytes: 16 << 20, Records: 1})
+		a.Polled(0, 16<<20, 16<<20, now)
+		if n := a.Reserve(0, now.Add(ResponseEnds)); n < 16<<20 {
+			t.Errorf("%s: %d bytes are kept free for a response that may be as large as one that took 16 MiB", name, n)
+		}
+	}
+}
+
+// TestWhatIsCopiedTakesAsMuchToRead: a copy is held for less than it took in its
+// response, which is what is kept free for the next one.
+func TestWhatIsCopiedTakesAsMuchToRead(t *testing.T) {
+	reserve := func(held int64) int64 {
+		a, now := NewAccount(64<<20), time.Unix(1_000_000, 0)
+		for range 20 {
+			a.Wire().Batch(plain(1 << 20))
+			c := &Chunk{Bytes: held, Records: 1}
+			residue := a.Held()
+			a.Hold(c)
+			handOver(a.Wire())
+			a.Polled(residue, 2<<20, 1<<20, now)
+			a.Release(c, 1)
+		}
+		return a.Reserve(0, now)
+	}
+	if whole, copied := reserve(2<<20), reserve(1<<20); copied != whole {
+		t.Errorf("%d bytes are kept free for what is copied, and %d for the same in its response", copied, whole)
+	}
+}
+
 // TestFetchesGrowOnceAPoll: the half of a fetch is settled once, however many
 // invocations come after.
 func TestFetchesGrowOnceAPoll(t *testing.T) {
@@ -278,7 +341,8 @@ func TestFetchesGrowOnceAPoll(t *testing.T) {
 	a.Wire().Batch(plain(1 << 20))
 	c := &Chunk{Bytes: 1 << 20, Records: 1}
 	a.Hold(c)
-	a.Polled(0, 1<<20, now)
+	handOver(a.Wire())
+	a.Polled(0, 0, 1<<20, now)
 	before, _ := a.FetchSize()
 	if a.Drained(now) {
 		t.Error("nothing was settled, and the fetches grow")

@@ -109,7 +109,7 @@ func (m *model) step() {
 	w := a.Wire()
 	w.Polling()
 	a.Forget()
-	residue, said, brought := a.Held(), int64(0), []partition.ID{}
+	residue, cost, said, brought := a.Held(), int64(0), int64(0), []partition.ID{}
 	most := max(a.Budget(), reserve)
 	var kept []*Chunk
 	for _, b := range m.brokers {
@@ -121,13 +121,17 @@ func (m *model) step() {
 		most += r.excess
 		if said += r.said; r.records > 0 {
 			c := &Chunk{Bytes: r.cost, Records: r.records}
+			cost += r.cost
+			if m.rng.IntN(2) == 0 { // it was copied, without what decoding made
+				c.Bytes = r.said
+			}
 			a.Hold(c)
 			m.held, kept = append(m.held, c), append(kept, c)
 		}
 		b.ready = nil
 	}
 	w.Polled(slices.Values(brought), m.now)
-	a.Polled(residue, said, m.now)
+	a.Polled(residue, cost, said, m.now)
 	a.Keep(kept, m.now)
 	if len(kept) > 0 {
 		m.polls++

@@ -16,8 +16,6 @@ import (
 // once, and none waits. The lock is a leaf: whoever has it takes no other.
 type Wire struct {
 	fetched      atomic.Int64 // bytes of fetch responses
-	packed       atomic.Int64 // of record batches since the last poll, as they were read,
-	unpacked     atomic.Int64 // and what they became
 	batches      atomic.Int64
 	largestBatch atomic.Int64
 
@@ -66,10 +64,8 @@ func (w *Wire) Batch(b Batch) {
 	if !b.Unread {
 		w.mu.Lock()
 		w.ahead[b.ID] = b.Broker
-		w.allowance.count(b.Broker, b.Cost)
+		w.allowance.count(b)
 		w.mu.Unlock()
-		w.packed.Add(b.Packed)
-		w.unpacked.Add(b.Unpacked)
 	}
 	w.batches.Add(1)
 	for size := b.Packed + batchHeader; ; {
@@ -105,6 +101,14 @@ func (w *Wire) Polled(brought iter.Seq[partition.ID], now time.Time) {
 		}
 	}
 	w.allowance.expire(now)
+}
+
+// taken is how large what was polled was since the last call, in bytes as it was read,
+// and once decompressed.
+func (w *Wire) taken() (packed, unpacked int64) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.allowance.take()
 }
 
 // IsAhead reports whether the client has records of a partition that were not
