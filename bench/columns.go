@@ -26,7 +26,7 @@ func (s *section) about() string {
 	sh := s.shape
 	what := fmt.Sprintf("%s records of %s bytes in %s partitions, batches of %d", number(float64(sh.Records), 0), number(float64(sh.Size), 0), number(float64(sh.Partitions), 0), sh.Batch)
 	if sh.Stored > 0 {
-		what += fmt.Sprintf(" and record batches of %s bytes in Kafka", number(float64(sh.Stored), 0))
+		what += fmt.Sprintf(" from record batches of %s in Kafka", number(float64(sh.Stored), 0))
 	}
 	function := fmt.Sprintf("a function of %s a call", sh.Function)
 	limit := fmt.Sprintf("Cut at %s.", sh.Limit)

@@ -70,7 +70,7 @@ func command(ctx context.Context, args []string) error {
 	f.StringVar(&b.topic, "topic", "bench", "what the names of topics begin with; they are filled if they are not there")
 	f.Int64Var(&b.records, "records", 2_000_000, "records of the runs A, B and E")
 	f.IntVar(&b.size, "size", 1024, "bytes of a value")
-	f.IntVar(&b.stored, "batch-bytes", 100_000, "bytes of a record batch of Kafka in the topics that are filled, up to 1,000,000")
+	f.IntVar(&b.stored, "record-batch", 100, "records of a record batch of Kafka in the topics that are filled, of 1 MB at most")
 	f.IntVar(&b.partitions, "partitions", 100, "partitions of the runs A, B, C and E")
 	f.Int64Var(&b.skewed, "skewed", 200_000, "records of the run C, about")
 	f.Int64Var(&b.poisoned, "poisoned", 20_000, "records of the run D")

@@ -23,7 +23,7 @@ type workload struct {
 
 // workloads are those of the run M.
 func (b *bench) workloads() []workload {
-	slow := shape{Records: 800_000, Size: 1024, Stored: 100_000, Partitions: 100, Batch: batchSize, Function: 100 * time.Millisecond, Limit: 20 * time.Second}
+	slow := shape{Records: 800_000, Size: 1024, Stored: 100, Partitions: 100, Batch: batchSize, Function: 100 * time.Millisecond, Limit: 20 * time.Second}
 	with := func(change func(sh *shape)) shape {
 		sh := slow
 		change(&sh)
@@ -34,9 +34,9 @@ func (b *bench) workloads() []workload {
 		{"1 KB, at once", "", "", with(func(sh *shape) { sh.Function = 0 })},
 		{"1 KB, 100 ms, Lambda's event", "encode", "", slow},
 		{"1 KB, 1,000 partitions, 100 ms", "", "", with(func(sh *shape) { sh.Partitions = 1000 })},
-		{"100 bytes, 1,000 a call, 100 ms", "", "-small", with(func(sh *shape) { sh.Size, sh.Records, sh.Batch = 100, 3_200_000, 1000 })},
-		{"100 KB, two a call, 100 ms", "", "-large", with(func(sh *shape) { sh.Size, sh.Records, sh.Stored, sh.Batch = 100_000, 8000, 1_000_000, 2 })},
-		{"1 KB, record batches of 1 MB, 100 ms", "", "", with(func(sh *shape) { sh.Stored = 1_000_000 })},
+		{"100 bytes, 1,000 a call, 100 ms", "", "-small", with(func(sh *shape) { sh.Size, sh.Records, sh.Stored, sh.Batch = 100, 3_200_000, 1000, 1000 })},
+		{"100 KB, two a call, 100 ms", "", "-large", with(func(sh *shape) { sh.Size, sh.Records, sh.Stored, sh.Batch = 100_000, 8000, 8, 2 })},
+		{"1 KB, record batches of 1 MB, 100 ms", "", "", with(func(sh *shape) { sh.Stored = 900 })},
 		{"1 KB, compressed, 100 ms", "", "-zstd", with(func(sh *shape) { sh.Codec = "zstd" })},
 	}
 }

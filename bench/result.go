@@ -56,8 +56,8 @@ type shape struct {
 	Hot        int64         `json:"hot,omitempty"`            // of these, in one partition that is hot
 	Hots       int           `json:"hot_partitions,omitempty"` // 0 is one, if Hot is not 0
 	Size       int           `json:"size"`
-	Stored     int           `json:"record_batch_bytes,omitempty"` // 0 where the producer's speed made it
-	Codec      string        `json:"codec,omitempty"`              // "" is none
+	Stored     int           `json:"record_batch,omitempty"` // records of a record batch of Kafka; 0 where the producer's speed made it
+	Codec      string        `json:"codec,omitempty"`        // "" is none
 	Partitions int           `json:"partitions"`
 	Replicas   int           `json:"replicas,omitempty"` // 0 is one
 	Batch      int           `json:"batch"`

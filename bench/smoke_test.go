@@ -21,7 +21,7 @@ func TestFirstSecondsAndSingleRecordsAreMeasured(t *testing.T) {
 	}
 	defer k.Stop()
 	b := &bench{
-		sizes:   sizes{size: 100, stored: 1000, cut: time.Minute, firsts: 8000, singles: 20},
+		sizes:   sizes{size: 100, stored: 10, cut: time.Minute, firsts: 8000, singles: 20},
 		brokers: strings.Join(k.Addrs, ","), topic: "smoke", into: t.TempDir(), commands: map[string][]string{}, filled: map[string]int64{},
 	}
 	b.extra.Budget = 128 << 20
@@ -59,7 +59,7 @@ func TestEveryContenderHandlesAllOfASmallTopicOnce(t *testing.T) {
 	}
 	defer k.Stop()
 	b := &bench{
-		sizes:   sizes{records: 2000, size: 100, stored: 1000, partitions: 4, cut: time.Minute},
+		sizes:   sizes{records: 2000, size: 100, stored: 10, partitions: 4, cut: time.Minute},
 		brokers: strings.Join(k.Addrs, ","), topic: "smoke", into: t.TempDir(), commands: map[string][]string{}, filled: map[string]int64{},
 	}
 	b.extra.Budget = 128 << 20

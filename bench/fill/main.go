@@ -25,7 +25,7 @@ type topic struct {
 	hots          int
 	replicas      int
 	size          int
-	batch         int // bytes of a record batch, before it is compressed
+	batch         int // records of a record batch
 	codec         string
 }
 
@@ -45,7 +45,7 @@ func main() {
 	flag.IntVar(&t.hots, "hots", 1, "how many partitions are hot then: partition 0, and so on at equal distances")
 	flag.IntVar(&t.replicas, "replicas", 1, "replicas of each partition")
 	flag.IntVar(&t.size, "size", 1024, "bytes of a value")
-	flag.IntVar(&t.batch, "batch", 100_000, "bytes of a record batch, at most and but for the last ones")
+	flag.IntVar(&t.batch, "batch", 100, "records of a record batch, but of those that are not hot and of the last ones")
 	flag.StringVar(&t.codec, "codec", "", "what record batches are compressed with: zstd, or nothing")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
@@ -77,11 +77,10 @@ func (t topic) fill(ctx context.Context) (f Filled, err error) {
 	default:
 		return f, fmt.Errorf("there is no codec %q here", t.codec)
 	}
-	// Batches wait until they are full, with room for two of each partition: if they
-	// did not, their size would be a matter of how fast the machine is.
-	buffered := max(100_000, 2*t.partitions*(t.batch/t.size+1))
+	// A batch is sent when it is flushed, with what it has: if it were sent after a time,
+	// its size would be a matter of how fast the machine is.
 	cl, err := kgo.NewClient(kgo.SeedBrokers(strings.Split(t.brokers, ",")...), kgo.RecordPartitioner(kgo.ManualPartitioner()),
-		kgo.ProducerBatchCompression(codec), kgo.ProducerBatchMaxBytes(int32(t.batch)), kgo.MaxBufferedRecords(buffered), kgo.ProducerLinger(time.Minute))
+		kgo.ProducerBatchCompression(codec), kgo.MaxBufferedRecords(t.partitions*t.batch+1), kgo.ProducerLinger(time.Minute))
 	if err != nil {
 		return f, err
 	}
@@ -118,7 +117,8 @@ func (t topic) fill(ctx context.Context) (f Filled, err error) {
 	return f, nil
 }
 
-// produce writes the records of all partitions in turn, as traffic would.
+// produce writes the records of all partitions in turn, as traffic would: a batch of
+// each. Those that have more records have them among the others', not after them.
 func (t topic) produce(ctx context.Context, cl *kgo.Client) error {
 	value := make([]byte, t.size)
 	for i := range value {
@@ -126,27 +126,26 @@ func (t topic) produce(ctx context.Context, cl *kgo.Client) error {
 	}
 	var failed atomic.Pointer[error]
 	most := max(t.each, t.hot)
-	for i := range most {
+	for from := int64(0); from < most; from += int64(t.batch) {
+		to := min(from+int64(t.batch), most)
 		for p := range t.partitions {
-			// Those with more records have them among the others', not after them.
 			n := t.count(p)
-			if i*n/most == (i+1)*n/most {
-				continue
+			for i := from * n / most; i < to*n/most; i++ {
+				cl.Produce(ctx, &kgo.Record{
+					Topic: t.name, Partition: int32(p), Key: fmt.Appendf(nil, "%08d", i%100_000_000), Value: value,
+				}, func(_ *kgo.Record, err error) {
+					if err != nil {
+						failed.CompareAndSwap(nil, &err)
+					}
+				})
 			}
-			cl.Produce(ctx, &kgo.Record{
-				Topic: t.name, Partition: int32(p), Key: fmt.Appendf(nil, "%08d", i%100_000_000), Value: value,
-			}, func(_ *kgo.Record, err error) {
-				if err != nil {
-					failed.CompareAndSwap(nil, &err)
-				}
-			})
 		}
-	}
-	if err := cl.Flush(ctx); err != nil {
-		return err
-	}
-	if err := failed.Load(); err != nil {
-		return *err
+		if err := cl.Flush(ctx); err != nil {
+			return err
+		}
+		if err := failed.Load(); err != nil {
+			return *err
+		}
 	}
 	return nil
 }
