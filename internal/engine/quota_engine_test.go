@@ -62,6 +62,7 @@ func queued(e *Engine, size int, has []int, now time.Time) (ids []partition.ID) 
 // what waits in them keeps it from the others.
 func TestWindowsEndEarlyThatMakeWholeBatches(t *testing.T) {
 	now := time.Unix(1_000_000, 0)
+	concurrency := func(n int) func(*Settings) { return func(s *Settings) { s.PollerConcurrency = n } }
 	for _, c := range []struct {
 		what     string
 		settings func(*Settings)
@@ -75,8 +76,10 @@ func TestWindowsEndEarlyThatMakeWholeBatches(t *testing.T) {
 		{"memory is short", nil, 1000, []int{100, 40, 40, 40, 40}, true, []int{100, 80, 80}, 0},
 		{"for two calls", nil, 1000, []int{100, 40, 40, 40, 40, 40, 40}, true, []int{100, 80, 80, 80}, 0},
 		{"not for much less than a batch", nil, 1000, []int{100, 70, 70, 70, 75}, true, []int{100, 75}, 3},
+		{"of eight lanes, one has nothing to do", concurrency(8), 1000, []int{100, 100, 100, 100, 100, 100, 100, 80}, true, []int{100, 100, 100, 100, 100, 100, 100, 80}, 0},
+		{"of nine", concurrency(9), 1000, []int{100, 100, 100, 100, 100, 100, 100, 100, 80}, true, []int{100, 100, 100, 100, 100, 100, 100, 100}, 1},
 		{"by bytes", func(s *Settings) { s.BatchBytes = 80_000 }, 1000, []int{80, 40, 40}, true, []int{80, 80}, 0},
-		{"one slot", func(s *Settings) { s.PollerConcurrency = 1 }, 1000, []int{100, 40, 40, 40, 40}, true, []int{100}, 4},
+		{"one slot", concurrency(1), 1000, []int{100, 40, 40, 40, 40}, true, []int{100}, 4},
 		{"one call", func(s *Settings) { s.MaxConcurrency = 1 }, 1000, []int{100, 40, 40, 40, 40}, true, []int{100}, 4},
 	} {
 		t.Run(c.what, func(t *testing.T) {

@@ -15,6 +15,12 @@ type fetchSize struct {
 	// is there.
 	fast bool
 
+	// remembered is how much most partitions may send as brokers remember it, while
+	// outdated is more than 0: that many bytes are to come until all of them have sent
+	// some, and the brokers know perPartition.
+	remembered int32
+	outdated   int64
+
 	// before is the larger size that a fetch may still have that was sent
 	// before max was lowered, and changed is when that was.
 	before  int32
@@ -172,6 +178,7 @@ func (f *fetchSize) polled(more, said, residue, budget int64, now time.Time) boo
 		return false
 	}
 	packed, unpacked := f.wire.taken()
+	f.outdated -= packed
 	f.heldOf = f.heldOf*0.8 + float64(more)
 	f.sent = f.sent*0.8 + float64(packed)
 	f.unpacked = f.unpacked*0.8 + float64(unpacked)
@@ -221,6 +228,15 @@ func (f *fetchSize) piece(n int32, budget int64) int32 {
 	return int32(min(int64(n/8), room/int64(max(1, f.lanes))))
 }
 
+// trimmed is a size without most of what is cut off at its end: the beginning of a
+// batch, which is thrown away. But the next batches may be a little larger.
+func trimmed(size, batch int32) int32 {
+	if batch == 0 {
+		return size
+	}
+	return size - max(0, size%batch-batch/8)
+}
+
 // set sets the size, and reports whether it changed.
 //
 // A partition may send a piece, but at least what a batch can usually be, until enough
@@ -238,10 +254,20 @@ func (f *fetchSize) set(n int32, budget int64, now time.Time) bool {
 	case f.lanes > 0:
 		part = int32(min(int64(part), max(budget/int64(f.lanes), firstPiece)))
 	}
-	// Whole numbers of both, a piece of batches and a fetch of pieces: what is cut off
-	// at the end is the beginning of a batch, and thrown away.
-	part = max(1, part/max(1, batch)) * max(1, batch)
-	n = max(1, n/part) * part
+	part = trimmed(max(part, batch), batch)
+	if was := f.perPartition; was == trimmed(was, batch) && was >= batch && 4*was >= 3*part && 3*was <= 4*part {
+		part = was // which is near enough, and what brokers remember
+	}
+	if part != f.perPartition && f.outdated <= 0 && f.polls > 0 {
+		f.remembered, f.outdated = f.perPartition, int64(f.lanes)*int64(f.perPartition)
+	}
+	// A whole number of those, or the last partition of a response gets next to nothing,
+	// and its turn is over.
+	whole := part
+	if f.outdated > 0 && n >= f.remembered {
+		whole = f.remembered
+	}
+	n = max(part, n/whole*whole)
 	if n == f.max && part == f.perPartition {
 		return false
 	}

@@ -60,11 +60,15 @@ func TestReserveIsWhatAPollBrings(t *testing.T) {
 			if rng.IntN(2) == 0 {
 				f.drained(residue, budget, now)
 			}
-			if f.max < f.perPartition || f.max%f.perPartition != 0 || f.max > fetchLargest {
-				t.Fatalf("seed %d: fetches of %d, of %d a partition", seed, f.max, f.perPartition)
+			whole := f.perPartition
+			if f.outdated > 0 && f.max >= f.remembered {
+				whole = f.remembered
 			}
-			if largest := min(wire.largestBatch.Load(), fetchLargest); int64(f.perPartition)%largest != 0 {
-				t.Fatalf("seed %d: %d a partition are no whole number of batches of %d", seed, f.perPartition, largest)
+			if f.max < f.perPartition || f.max%whole != 0 && f.max > f.perPartition || f.max > fetchLargest {
+				t.Fatalf("seed %d: fetches of %d, of %d a partition, and %d as brokers remember it", seed, f.max, f.perPartition, whole)
+			}
+			if largest := min(wire.largestBatch.Load(), fetchLargest); int64(f.perPartition)%largest > largest/8 {
+				t.Fatalf("seed %d: %d a partition, of batches of %d: the last one is cut off", seed, f.perPartition, largest)
 			}
 			residue = rng.Int64N(budget)
 		}
@@ -89,13 +93,13 @@ func TestThereIsRoomForAPieceOfEveryLane(t *testing.T) {
 		}
 		per, least := int64(f.perPartition), max(2*wire.largestBatch.Load(), fetchLeast)
 		held := int64(float64(per) * expansion * float64(f.lanes))
-		if held > budget*11/10 && per > least {
+		if held > budget*11/10*4/3 && per > least {
 			t.Errorf("seed %d: %d of each of %d lanes are %d of a budget of %d", seed, per, f.lanes, held, budget)
 		}
 		if per > max(least, int64(f.max)/8, perPartition) {
 			t.Errorf("seed %d: %d of one lane in a fetch of %d", seed, per, f.max)
 		}
-		if held < budget/3 && per <= min(perPartition, int64(f.max)/9)-wire.largestBatch.Load() {
+		if held < budget/4 && per <= min(perPartition, int64(f.max)/9)*3/4-wire.largestBatch.Load() {
 			t.Errorf("seed %d: only %d of each of %d lanes, which are %d of a budget of %d", seed, per, f.lanes, held, budget)
 		}
 	}
@@ -307,6 +311,7 @@ func TestWhatIsReadAheadIsNoPartOfAPoll(t *testing.T) {
 		}
 		a.Hold(&Chunk{Bytes: 16 << 20, Records: 1})
 		a.Polled(0, 16<<20, 16<<20, now)
+		a.Reserve(0, now) // it looks at what is ready
 		if n := a.Reserve(0, now.Add(ResponseEnds)); n < 16<<20 {
 			t.Errorf("%s: %d bytes are kept free for a response that may be as large as one that took 16 MiB", name, n)
 		}
@@ -373,5 +378,59 @@ func TestReserveCountsWhatIsStillRead(t *testing.T) {
 	// It was thrown away, or the client would have it ready.
 	if n := a.Reserve(0, now.Add(ResponseEnds)); n != least {
 		t.Errorf("%d bytes are kept free for nothing, want %d", n, least)
+	}
+}
+
+// TestNoPartitionGetsNextToNothing of a response that is full, and has to wait for its
+// next turn with that: not while brokers still remember another size of a piece, either.
+// That was so with 100 partitions: every eighth was idle for a third of a second.
+func TestNoPartitionGetsNextToNothing(t *testing.T) {
+	const (
+		budget = 128 << 20
+		lanes  = 100
+		batch  = 99_000
+	)
+	a, now := NewAccount(budget), time.Unix(1_000_000, 0)
+	a.SetLanes(lanes, now)
+	_, first := a.FetchSize()
+	type lane struct{ may int64 } // send, as the broker remembers it
+	var order []*lane             // in which the broker looks at them
+	for range lanes {
+		order = append(order, &lane{int64(first)})
+	}
+	var held []*Chunk
+	bad := 0
+	for response := range 300 {
+		largest, each := a.FetchSize()
+		left, all := int64(largest), int64(0)
+		for _, l := range slices.Clone(order) {
+			n := min(l.may, left)
+			left -= n
+			if n -= n % batch; n == 0 {
+				break
+			}
+			for range n / batch {
+				a.Wire().Batch(plain(batch))
+			}
+			if l.may-n > l.may/2 && response > 3 {
+				// Once, from one size to the next, is not much.
+				if bad++; bad > 1 {
+					t.Errorf("response %d: %d of a partition that may send %d, in a fetch of %d", response, n, l.may, largest)
+				}
+			}
+			all += n
+			order, l.may = append(order[1:], l), int64(each)
+		}
+		handOver(a.Wire())
+		residue := a.Held()
+		c := &Chunk{Bytes: all * 6 / 5, Records: 1}
+		a.Hold(c)
+		held = append(held, c)
+		now = now.Add(60 * time.Millisecond)
+		a.Polled(residue, c.Bytes, all, now)
+		for a.Held() > budget-budget/16-a.Reserve(0, now) {
+			a.Release(held[0], 1)
+			held = held[1:]
+		}
 	}
 }
