@@ -75,7 +75,7 @@ func (b *bench) fill(ctx context.Context, suffix string, sh shape, each int64) (
 	}
 	cmd := exec.CommandContext(ctx, program[0], "-brokers", b.brokers, "-topic", name, "-partitions", strconv.Itoa(sh.Partitions),
 		"-each", strconv.FormatInt(each, 10), "-hot", strconv.FormatInt(sh.Hot, 10), "-hots", strconv.Itoa(max(1, sh.Hots)),
-		"-replicas", strconv.Itoa(max(1, sh.Replicas)), "-size", strconv.Itoa(sh.Size), "-batch", strconv.Itoa(sh.Stored), "-codec", sh.Codec)
+		"-replicas", strconv.Itoa(max(1, sh.Replicas)), "-size", strconv.Itoa(sh.Size), "-batch", strconv.Itoa(max(1, sh.Stored)), "-codec", sh.Codec)
 	cmd.Stderr = os.Stderr
 	out, err := cmd.Output()
 	if err != nil {

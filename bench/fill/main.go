@@ -48,6 +48,10 @@ func main() {
 	flag.IntVar(&t.batch, "batch", 100, "records of a record batch, but of those that are not hot and of the last ones")
 	flag.StringVar(&t.codec, "codec", "", "what record batches are compressed with: zstd, or nothing")
 	flag.Parse()
+	if t.batch < 1 || t.hots < 1 || t.hots > t.partitions {
+		fmt.Fprintln(os.Stderr, "fill: -batch has to be 1 or more, and -hots from 1 to -partitions")
+		os.Exit(2)
+	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
 	f, err := t.fill(ctx)

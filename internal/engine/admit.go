@@ -2,6 +2,7 @@ package engine
 
 import (
 	"container/heap"
+	"slices"
 	"time"
 )
 
@@ -22,11 +23,12 @@ type admission struct {
 // the poll loop polls for them, and every lane that has far more than its share is
 // paused. When the last is in use too, lanes in back-off are paused and give back
 // what they queued, which is read again later. Nothing else is paused for want of
-// memory. If what is held then waits for its retry, which may be in an hour, the
-// starved lanes get a poll, although it may bring more than there is room for: the
-// budget and one poll is what may be held. When nothing that runs or is ready can free memory, because all that is
-// held waits for its windows to end, the oldest window ends now. And as long as
-// memory is short, windows end early that make whole batches.
+// memory. If all that is held then waits for its retry, which may be in an hour, the
+// poll loop polls for starved lanes although that may bring more than there is room
+// for: the budget and one poll is what may be held. When no call runs or is ready that
+// would free memory, because all that is held waits for its windows to end, the oldest
+// window ends now. And as long as memory is short, windows end early that make whole
+// batches.
 func (e *Engine) admit(buffered int64, now time.Time) (a admission) {
 	if e.holds != 0 {
 		return admission{}
@@ -57,16 +59,15 @@ func (e *Engine) admit(buffered int64, now time.Time) (a admission) {
 	}
 	e.reviewedAt, e.reviewPolls = now, e.counts.polls
 	e.endWindows(now)
-	urgent := m.Admits(reserve, true)
+	// What is held may all wait for its retry, and give nothing back.
+	last := e.stands() && len(e.filling) == 0 && m.Held() <= m.Budget() && !slices.ContainsFunc(e.waiting, (*lane).evictable)
+	urgent := m.Admits(reserve, true) || last
 	if e.review(urgent, buffered > 0, now) {
 		if urgent {
 			return admission{poll: true}
 		}
 		if lanes := e.evictable(m.Held() + reserve - m.Budget()); len(lanes) > 0 {
 			return admission{evict: lanes}
-		}
-		if e.stands() && len(e.filling) == 0 && m.Held() <= m.Budget() {
-			return admission{poll: true}
 		}
 	}
 	if e.stands() && len(e.filling) > 0 {
@@ -76,7 +77,7 @@ func (e *Engine) admit(buffered int64, now time.Time) (a admission) {
 	return admission{}
 }
 
-// stands reports whether nothing runs or is ready that could free memory.
+// stands reports whether no call runs or is ready, which would free memory.
 func (e *Engine) stands() bool { return e.pool.Busy() == 0 && !e.queue.any() }
 
 // rewound takes the lanes for which the client is to go back.

@@ -17,11 +17,15 @@ import (
 type arrival struct {
 	lane     *lane
 	copied   bool // its records do not stay in the response
-	first    int  // how many of the first ones end a batch that is begun
-	tail     int  // the number of the last records that do not stay, even so
-	size     int  // of a batch
+	slow     bool // neither do they if they are more than there is room for in one call:
+	room     int
+	first    int // how many of the first ones end a batch that is begun
+	tail     int // the number of the last records that do not stay, even so
+	size     int // of a batch
 	fetched  *kgo.FetchPartition
 	response *response
+
+	roomBytes int64
 
 	all      segment // what is to be handed over, uncopied
 	segments []segment
@@ -61,11 +65,11 @@ func (e *Engine) Enqueue(fetches kgo.Fetches, now time.Time) {
 }
 
 // lookUp finds the lanes of what was polled, and says which records are to be
-// copied: those that will wait for a slow function, or for one of which it is not
-// known yet, all when the budget is half used, and always those that are too few for
-// a batch. They wait for more to come, and would pin the response for as long. What a
-// fast function deals with at once is not worth a copy, and neither is a batch that
-// starts now, which is gone as soon as the rest of a response.
+// copied: those that will wait for a function that is slow, or of which no call has
+// ended; all when the budget is half used; and always those that are too few for a
+// batch. They wait for more to come, and would pin the response for as long. What a
+// fast function deals with at once is not worth a copy, and neither is what one call
+// takes that begins now.
 func (e *Engine) lookUp(fetches kgo.Fetches) []arrival {
 	var arrivals []arrival
 	e.mu.Lock()
@@ -90,8 +94,9 @@ func (e *Engine) lookUp(fetches kgo.Fetches) []arrival {
 				}
 				a := arrival{lane: l, fetched: p, response: r}
 				if l != nil {
-					waits := l.state != laneIdle && l.state != laneFilling || l.count+len(p.Records) > size
-					a.copied = crowded || slow && waits
+					waits := l.state != laneIdle && l.state != laneFilling
+					a.copied, a.slow = crowded || slow && waits, slow
+					a.room, a.roomBytes = size-l.count, int64(e.cfg.BatchBytes)-l.bytes
 					a.first, a.tail, a.size = (size-l.count%size)%size, (l.count+len(p.Records))%size, size
 				}
 				arrivals = append(arrivals, a)
@@ -132,7 +137,7 @@ func (a *arrival) pack() {
 	}
 	a.segments = a.one[:0]
 	stay := max(0, n-a.tail)
-	if a.copied {
+	if a.copied || a.slow && (n > a.room || a.all.bytes > a.roomBytes) {
 		stay = 0
 	}
 	if stay > 0 {
@@ -219,11 +224,12 @@ func (s segment) copy() segment {
 func (e *Engine) deliver(arrivals []arrival, now time.Time) {
 	e.mu.Lock()
 	var brought PollEvent
-	residue, cost := e.memory.Held(), int64(0)
+	residue, whole, said := e.memory.Held(), int64(0), int64(0)
 	var keep []*memory.Chunk
 	for i := range arrivals {
 		a := &arrivals[i]
-		cost += a.all.cost
+		whole += a.all.cost
+		said += a.all.bytes + int64(len(a.all.records))*RecordOverhead
 		if c := a.response.chunk; c != nil && !a.response.held {
 			// Once a response, whatever becomes of its records.
 			e.memory.Hold(c)
@@ -255,9 +261,8 @@ func (e *Engine) deliver(arrivals []arrival, now time.Time) {
 		}
 		e.filled(l, now)
 	}
-	said := brought.Bytes + int64(brought.Records)*RecordOverhead
 	resized := e.memory.SetLanes(len(e.lanes), now)
-	if e.memory.Polled(residue, cost, said, now) || resized {
+	if e.memory.Polled(residue, whole, said, now) || resized {
 		e.later(e.resize)
 	}
 	if brought.Records > 0 {

@@ -100,10 +100,13 @@ func TestLastResponseIsKept(t *testing.T) {
 // With a hundred partitions, half of the budget were such responses for as long as the
 // first batches of Kafka lasted.
 func TestWhatWaitsIsFreedByTheBatch(t *testing.T) {
-	for took, wantCopied := range map[time.Duration]bool{0: true, time.Millisecond: false, time.Second: true} {
+	for took, wantCopied := range map[time.Duration]bool{0: true, time.Millisecond: false, time.Second: true, 2 * time.Second: true} {
 		d := newDriver(1, nil)
 		d.e.memory.SetBudget(64 << 20)
 		d.e.cfg.BatchSize = 1
+		if took == 2*time.Second { // it is the bytes that make several calls of them
+			d.e.cfg.BatchSize, d.e.cfg.BatchBytes = 8, 1<<20
+		}
 		tp := partition.ID{Topic: "orders"}
 		d.e.Place([]Placement{{ID: tp}}, d.now)
 		var offset int64

@@ -128,7 +128,7 @@ func (e *Engine) starved(l *lane, enough int, now time.Time) bool {
 func (e *Engine) evictable(missing int64) []*lane {
 	var lanes []*lane
 	for _, l := range e.waiting {
-		if l.count > 0 && l.skipping == nil {
+		if l.evictable() {
 			lanes = append(lanes, l)
 		}
 	}
@@ -141,6 +141,9 @@ func (e *Engine) evictable(missing int64) []*lane {
 	}
 	return lanes
 }
+
+// evictable reports whether a lane in back-off has something to give back.
+func (l *lane) evictable() bool { return l.count > 0 && l.skipping == nil }
 
 // Pauses lists the lanes that are not to be fetched.
 func (e *Engine) Pauses() map[partition.ID]bool {

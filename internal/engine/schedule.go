@@ -263,7 +263,7 @@ const mostStay = 1000
 // and what waits for more of its partition keeps it from the others; with 1,000
 // partitions, that was a fifth of it.
 //
-// It does so only where an eighth of the calls that lanes could have do not run. A few
+// It does so only where an eighth of the slots that lanes could use are idle. A few
 // lanes that run out for a moment are better off with what comes next: after a batch
 // that is not full, the last one of a backlog is not full either, and waits for its
 // window.

@@ -25,7 +25,8 @@ import "time"
 // # The gate
 //
 // Records come in at one place, the poll, and a poll happens only when all that
-// it may bring fits. The client fetches one response a broker ahead and then
+// it may bring fits. There is one exception: a partition that has nothing gets a poll
+// if all that is held waits for its retry, and is no more than the budget. The client fetches one response a broker ahead and then
 // stops by itself, at no cost, so not polling is enough.
 //
 // The rejected design pauses the partitions whose queues are long. The client
@@ -183,15 +184,15 @@ func (a *Account) Allow(poll bool) {
 	a.wire.allowance.limit.Store(max(1, int64(float64(n)/a.fetch.beside)))
 }
 
-// Polled adapts the fetches to what a poll brought. residue is what was held
-// before it, cost is what its responses took as they came, and said is what the client
-// said of its records, with what they cost. It reports whether the client has to be
-// told another size.
+// Polled adapts the fetches to what a poll brought: whole is what its responses took as
+// they came, and said is what the client said of their records, with what these cost.
+// residue is what was held before. It reports whether the client has to be told another
+// size.
 //
-// What was copied at once is held for less than it took in the response, but it is
-// responses that the client has ready, or on their way.
-func (a *Account) Polled(residue, cost, said int64, now time.Time) bool {
-	return a.fetch.polled(max(cost, a.held-residue), said, residue, a.budget, now)
+// A copy takes less than its response did, and what nobody wanted takes nothing. But the
+// next poll brings responses, so the reserve goes by these.
+func (a *Account) Polled(residue, whole, said int64, now time.Time) bool {
+	return a.fetch.polled(whole, said, residue, a.held, a.budget, now)
 }
 
 // Drained adapts the fetches to what is held after an invocation. It reports

@@ -63,10 +63,10 @@ type allowance struct {
 	tallies map[int32]*tally
 	last    *tally // the one that a batch was counted in last
 
-	// packed and unpacked are those of what was polled since they were set to 0. What
-	// the client has read since then is not in them, however late the poll is handed
-	// over.
-	packed, unpacked int64
+	// polled is what polls have brought since the last take. What the client has read
+	// since then is not in it, however late a poll is handed over, and neither is what
+	// it threw away.
+	polled sizes
 }
 
 // A tally is what one broker sent and was not polled.
@@ -75,9 +75,9 @@ type tally struct {
 	bytes   int64
 	batches int64 // that were ever counted
 
-	// packed and unpacked are the bytes of its record batches as they were read, and
-	// once decompressed.
-	packed, unpacked int64
+	// sizes are those of its record batches, and before those of the response that it
+	// took the place of since the poll under way began: that is the one it brings.
+	sizes, before sizes
 
 	fresh     bool  // nothing was counted of the last response
 	responses int64 // of which something was
@@ -87,6 +87,14 @@ type tally struct {
 	// that was.
 	seen   int64
 	seenAt time.Time
+}
+
+// sizes are bytes of record batches: as they were read, and once decompressed.
+type sizes struct{ packed, unpacked int64 }
+
+func (s *sizes) add(o sizes) {
+	s.packed += o.packed
+	s.unpacked += o.unpacked
 }
 
 // ResponseEnds is how long after its last batch a response is there as a whole.
@@ -123,8 +131,7 @@ func (a *allowance) count(b Batch) {
 		t.responses++
 	}
 	t.bytes += b.Cost
-	t.packed += b.Packed
-	t.unpacked += b.Unpacked
+	t.sizes.add(sizes{b.Packed, b.Unpacked})
 	t.batches++
 	a.unpolled.Add(b.Cost)
 }
@@ -133,13 +140,14 @@ func (a *allowance) count(b Batch) {
 // taken.
 func (a *allowance) arrives(broker int32) {
 	t := a.of(broker)
-	a.close(t)
+	t.before = a.close(t)
 	t.fresh = true
 }
 
 // begins says that a poll does.
 func (a *allowance) begins() {
 	for _, t := range a.tallies {
+		t.before = sizes{} // no poll took it: it was thrown away
 		t.takes = t.responses
 		if t.bytes == 0 {
 			t.takes++
@@ -149,26 +157,28 @@ func (a *allowance) begins() {
 
 // brought says that it brought something of a broker.
 func (a *allowance) brought(broker int32) {
-	if t := a.of(broker); t.responses <= t.takes {
-		a.close(t)
+	t := a.of(broker)
+	a.polled.add(t.before)
+	t.before = sizes{}
+	if t.responses <= t.takes {
+		a.polled.add(a.close(t))
 	}
 }
 
-// close says that nothing that counts in a tally waits any more: it was polled, or, at
-// times, thrown away.
-func (a *allowance) close(t *tally) {
+// close says that nothing that counts in a tally waits any more, and returns how large
+// it was.
+func (a *allowance) close(t *tally) (was sizes) {
+	was = t.sizes
 	a.unpolled.Add(-t.bytes)
-	a.packed += t.packed
-	a.unpacked += t.unpacked
-	t.bytes, t.packed, t.unpacked = 0, 0, 0
+	t.bytes, t.sizes = 0, sizes{}
+	return was
 }
 
-// take is how large what was polled was since the last take, in bytes as it was read,
-// and once decompressed.
-func (a *allowance) take() (packed, unpacked int64) {
-	packed, unpacked = a.packed, a.unpacked
-	a.packed, a.unpacked = 0, 0
-	return packed, unpacked
+// take returns what was polled since the last take.
+func (a *allowance) take() sizes {
+	s := a.polled
+	a.polled = sizes{}
+	return s
 }
 
 // expire closes the tallies of responses that were complete long before a poll

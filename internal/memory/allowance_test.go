@@ -51,8 +51,8 @@ func TestAllowanceIsWhatWaitsToBePolled(t *testing.T) {
 	is("another broker", batchesOf(w, 2, 1, 10), 0)
 	w.Polling()
 	w.Polled(bringing(0), now)
-	if packed, _ := w.taken(); w.IsAhead(partition.ID{Topic: "orders", Partition: 1}) || packed != 30 {
-		t.Errorf("what was refused counts as read: %d", packed)
+	if got := w.taken(); w.IsAhead(partition.ID{Topic: "orders", Partition: 1}) || got.packed != 30 {
+		t.Errorf("what was refused counts as read: %d", got.packed)
 	}
 	is("after a poll", batchesOf(w, 2, 1, 2), 2)
 

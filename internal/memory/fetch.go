@@ -15,9 +15,9 @@ type fetchSize struct {
 	// is there.
 	fast bool
 
-	// remembered is how much most partitions may send as brokers remember it, while
-	// outdated is more than 0: that many bytes are to come until all of them have sent
-	// some, and the brokers know perPartition.
+	// Brokers remember a piece until the partition has sent one. remembered is the piece
+	// before perPartition, and outdated is how many bytes are to come until all
+	// partitions have sent one; 0 or less if they have.
 	remembered int32
 	outdated   int64
 
@@ -119,6 +119,7 @@ func (f *fetchSize) fitting(held, budget int64) int32 {
 // has to be told another size.
 func (f *fetchSize) placed(lanes int, budget int64, now time.Time) bool {
 	f.lanes = lanes
+	f.outdated = 0 // a rebalance ends the sessions in which brokers remember
 	n := f.max
 	if f.polls == 0 {
 		n = perPartition // of which a piece was cut off
@@ -161,40 +162,42 @@ func (f *fetchSize) ready(buffered int64, now time.Time) int64 {
 	return buffered // whatever there is, is there as a whole
 }
 
-// arrived forgets the size of fetches that are there by now: what they brought is
-// ready, or was polled.
+// arrived forgets the size of earlier fetches when they should be there. What they
+// brought is ready then, or was polled: or it comes late, and is more than was kept free.
 func (f *fetchSize) arrived(now time.Time) {
 	if f.before > 0 && now.Sub(f.changed) >= fetchUnderWay {
 		f.before = 0
 	}
 }
 
-// polled learns from a poll that made that much more held, of records of which
-// the client said that they are so much. residue is what was still held of the
-// polls before. It reports whether the client has to be told another size.
-func (f *fetchSize) polled(more, said, residue, budget int64, now time.Time) bool {
+// polled learns from a poll whose responses took that much whole, and of whose records
+// the client said how much they are. residue was held before, and held is now. It
+// reports whether the client has to be told another size.
+func (f *fetchSize) polled(whole, said, residue, held, budget int64, now time.Time) bool {
 	f.arrived(now)
-	if more == 0 {
+	if whole == 0 {
 		return false
 	}
-	packed, unpacked := f.wire.taken()
-	f.outdated -= packed
-	f.heldOf = f.heldOf*0.8 + float64(more)
-	f.sent = f.sent*0.8 + float64(packed)
-	f.unpacked = f.unpacked*0.8 + float64(unpacked)
-	if packed > 0 && unpacked > 0 { // or it will count with the next poll: see allowance
+	brought := f.wire.taken()
+	f.heldOf = f.heldOf*0.8 + float64(whole)
+	f.sent = f.sent*0.8 + float64(brought.packed)
+	f.unpacked = f.unpacked*0.8 + float64(brought.unpacked)
+	if brought.packed > 0 && brought.unpacked > 0 { // or it will count with the next poll: see allowance
 		f.expansion = max(1, f.expansion*0.99, f.heldOf/f.sent)
 		f.overhead = max(1, f.overhead*0.99, f.heldOf/f.unpacked)
 	}
-	f.beside = max(1, f.beside*0.99, float64(more)/float64(max(1, said)))
-	f.lastHeld, f.lastAt, f.halved = more, now, false
+	f.beside = max(1, f.beside*0.99, float64(whole)/float64(max(1, said)))
+	if f.outdated -= brought.packed; brought.packed < int64(f.max)/2 {
+		f.outdated = 0 // no partition waits for its turn
+	}
+	f.lastHeld, f.lastAt, f.halved = held-residue, now, held <= residue
 	if f.polls++; f.polls == 1 {
 		return f.set(f.small(budget), budget, now)
 	}
 	if residue > budget/4 {
 		f.fast = false // records queue
 	}
-	return f.set(f.fitting(residue+more, budget), budget, now)
+	return f.set(f.fitting(held, budget), budget, now)
 }
 
 // drained looks at what is held after an invocation, and makes the fetches
@@ -255,17 +258,22 @@ func (f *fetchSize) set(n int32, budget int64, now time.Time) bool {
 		part = int32(min(int64(part), max(budget/int64(f.lanes), firstPiece)))
 	}
 	part = trimmed(max(part, batch), batch)
-	if was := f.perPartition; was == trimmed(was, batch) && was >= batch && 4*was >= 3*part && 3*was <= 4*part {
-		part = was // which is near enough, and what brokers remember
+	switch was := f.perPartition; {
+	case was < batch:
+	case f.outdated > 0, was%max(1, batch) <= batch/4 && 4*was >= 3*part && 3*was <= 4*part:
+		part = was // near enough, or one change after the other
 	}
 	if part != f.perPartition && f.outdated <= 0 && f.polls > 0 {
 		f.remembered, f.outdated = f.perPartition, int64(f.lanes)*int64(f.perPartition)
 	}
-	// A whole number of those, or the last partition of a response gets next to nothing,
-	// and its turn is over.
+	// A fetch is a whole number of pieces. Otherwise the last partition of a response
+	// gets next to nothing, and its turn is over.
 	whole := part
 	if f.outdated > 0 && n >= f.remembered {
 		whole = f.remembered
+	}
+	if up := (n + whole - 1) / whole * whole; 5*(int64(n)-int64(f.max)) >= int64(f.max) && up <= f.large(budget) {
+		n = up // it is to grow by a quarter, which may be less than a piece
 	}
 	n = max(part, n/whole*whole)
 	if n == f.max && part == f.perPartition {

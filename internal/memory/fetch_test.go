@@ -56,7 +56,7 @@ func TestReserveIsWhatAPollBrings(t *testing.T) {
 			}
 			underWay = f.max
 			handOver(wire)
-			f.polled(more, more, residue, budget, now)
+			f.polled(more, more, residue, residue+more, budget, now)
 			if rng.IntN(2) == 0 {
 				f.drained(residue, budget, now)
 			}
@@ -64,7 +64,7 @@ func TestReserveIsWhatAPollBrings(t *testing.T) {
 			if f.outdated > 0 && f.max >= f.remembered {
 				whole = f.remembered
 			}
-			if f.max < f.perPartition || f.max%whole != 0 && f.max > f.perPartition || f.max > fetchLargest {
+			if f.max < f.perPartition || f.max%whole != 0 && f.max%f.perPartition != 0 || f.max > fetchLargest {
 				t.Fatalf("seed %d: fetches of %d, of %d a partition, and %d as brokers remember it", seed, f.max, f.perPartition, whole)
 			}
 			if largest := min(wire.largestBatch.Load(), fetchLargest); int64(f.perPartition)%largest > largest/8 {
@@ -89,7 +89,7 @@ func TestThereIsRoomForAPieceOfEveryLane(t *testing.T) {
 		for range 100 { // records queue
 			wire.Batch(plain(batch))
 			handOver(wire)
-			f.polled(int64(float64(batch)*expansion), batch, budget/2, budget, time.Unix(1_000_000, 0))
+			f.polled(int64(float64(batch)*expansion), batch, budget/2, budget/2+int64(float64(batch)*expansion), budget, time.Unix(1_000_000, 0))
 		}
 		per, least := int64(f.perPartition), max(2*wire.largestBatch.Load(), fetchLeast)
 		held := int64(float64(per) * expansion * float64(f.lanes))
@@ -124,7 +124,7 @@ func TestFetchesGrowWhileTheFunctionKeepsUpAndShrinkWhenRecordsQueue(t *testing.
 			wire.Batch(plain(int64(f.max) / 32))
 		}
 		handOver(wire)
-		f.polled(int64(f.max), int64(f.max), residue, budget, now)
+		f.polled(int64(f.max), int64(f.max), residue, residue+int64(f.max), budget, now)
 		now = now.Add(10 * time.Millisecond)
 	}
 	for range 10 {
@@ -174,7 +174,7 @@ func TestARebalanceMakesNoFetchLarger(t *testing.T) {
 	}
 	handOver(m.Wire())
 	m.held += 160_000
-	m.Polled(0, 0, 160_000, now)
+	m.Polled(0, 160_000, 160_000, now)
 	was, _ := m.FetchSize()
 	m.SetLanes(5, now)
 	if is, _ := m.FetchSize(); was > budget/16 || is > was {
@@ -197,8 +197,8 @@ func TestFetchesAreLargeWhileThereIsRoom(t *testing.T) {
 				wire.Batch(plain(16 << 10))
 			}
 			// It was all of one fetch.
-			wire.allowance.packed, wire.allowance.unpacked = int64(f.max), int64(f.max)
-			f.polled(int64(f.max), int64(f.max), residue, budget, now)
+			wire.allowance.polled = sizes{int64(f.max), int64(f.max)}
+			f.polled(int64(f.max), int64(f.max), residue, residue+int64(f.max), budget, now)
 			now = now.Add(10 * time.Millisecond)
 		}
 	}
@@ -226,7 +226,7 @@ func TestSurpriseDoesNotStopThePolls(t *testing.T) {
 	for range 20 {
 		f.wire.Batch(Batch{Packed: 1 << 20, Unpacked: 900 << 20, Cost: 900<<20 + recordCost})
 		handOver(f.wire)
-		f.polled(900<<20, 900<<20, 0, budget, now)
+		f.polled(900<<20, 900<<20, 0, 900<<20, budget, now)
 	}
 	m.held = budget / 2
 	reserve := f.reserve(0, 0, budget)
@@ -259,7 +259,7 @@ func TestReserveAllowsNothing(t *testing.T) {
 	for range 5 {
 		f.wire.Batch(Batch{Packed: 1 << 10, Unpacked: 1 << 20, Cost: 1<<20 + 100_000*recordCost})
 		handOver(f.wire)
-		f.polled(20<<20, 18<<20, 0, budget, now)
+		f.polled(20<<20, 18<<20, 0, 20<<20, budget, now)
 	}
 	reserve := f.reserve(0, 0, budget)
 	if reserve <= budget || !m.Admits(reserve, false) {
@@ -318,6 +318,72 @@ func TestWhatIsReadAheadIsNoPartOfAPoll(t *testing.T) {
 	}
 }
 
+// TestWhatNobodyWantedIsNoReasonForLargerFetches, nor for less decompression: a revoke
+// while a poll is handed over has all of it thrown away.
+func TestWhatNobodyWantedIsNoReasonForLargerFetches(t *testing.T) {
+	a, now := NewAccount(128<<20), time.Unix(1_000_000, 0)
+	poll := func(wanted bool) {
+		now = now.Add(20 * time.Millisecond)
+		for range 8 {
+			a.Wire().Batch(plain(1 << 20))
+		}
+		handOver(a.Wire())
+		residue := a.Held()
+		if wanted {
+			a.Hold(&Chunk{Bytes: 8 << 20, Records: 1})
+		}
+		a.Polled(residue, 8<<20, 8<<20, now)
+	}
+	for range 10 {
+		poll(true)
+	}
+	a.Allow(false)
+	before, beside, limit := a.fetch.max, a.fetch.beside, a.wire.allowance.limit.Load()
+	poll(false)
+	if a.Drained(now) || a.fetch.fast {
+		t.Error("what nobody took was dealt with fast")
+	}
+	a.Allow(false)
+	if a.fetch.max > before || a.fetch.beside > beside || a.wire.allowance.limit.Load() < limit {
+		t.Errorf("fetches of %d, %d before; %.2f beside, %.2f before; %d allowed, %d before",
+			a.fetch.max, before, a.fetch.beside, beside, a.wire.allowance.limit.Load(), limit)
+	}
+}
+
+// TestWhatIsThrownAwayIsNoPartOfAPoll, whenever the next response comes.
+func TestWhatIsThrownAwayIsNoPartOfAPoll(t *testing.T) {
+	w := newWire()
+	one, other := partition.ID{Topic: "orders"}, partition.ID{Topic: "orders", Partition: 1}
+	response := func(of partition.ID, bytes int64) {
+		w.Response(0, int(bytes))
+		b := plain(bytes)
+		b.ID = of
+		w.Batch(b)
+	}
+	polled := func(what string, of partition.ID, want int64) {
+		t.Helper()
+		w.Polled(slices.Values([]partition.ID{of}), time.Unix(1_000_000, 0))
+		if got := w.taken().packed; got != want {
+			t.Errorf("%s: %d bytes were polled, not %d", what, got, want)
+		}
+	}
+	response(one, 1000)
+	response(other, 10)
+	w.Polling()
+	polled("the one before was thrown away", other, 10)
+	response(one, 20)
+	w.Polling()
+	response(other, 3000)
+	polled("the next one is there already", one, 20)
+	w.Polling()
+	polled("that is polled", other, 3000)
+	w.Polling()
+	response(one, 30)
+	polled("it came while the poll waited", one, 30)
+	w.Polling()
+	polled("there is nothing", one, 0)
+}
+
 // TestWhatIsCopiedTakesAsMuchToRead: a copy is held for less than it took in its
 // response, which is what is kept free for the next one.
 func TestWhatIsCopiedTakesAsMuchToRead(t *testing.T) {
@@ -347,7 +413,7 @@ func TestFetchesGrowOnceAPoll(t *testing.T) {
 	c := &Chunk{Bytes: 1 << 20, Records: 1}
 	a.Hold(c)
 	handOver(a.Wire())
-	a.Polled(0, 0, 1<<20, now)
+	a.Polled(0, 1<<20, 1<<20, now)
 	before, _ := a.FetchSize()
 	if a.Drained(now) {
 		t.Error("nothing was settled, and the fetches grow")

@@ -109,8 +109,9 @@ func (m *model) step() {
 	w := a.Wire()
 	w.Polling()
 	a.Forget()
-	residue, cost, said, brought := a.Held(), int64(0), int64(0), []partition.ID{}
+	residue, whole, said, brought := a.Held(), int64(0), int64(0), []partition.ID{}
 	most := max(a.Budget(), reserve)
+	unwanted := m.rng.IntN(10) == 0 // a revoke has all of it thrown away
 	var kept []*Chunk
 	for _, b := range m.brokers {
 		r := b.ready
@@ -119,9 +120,9 @@ func (m *model) step() {
 		}
 		brought = append(brought, partition.ID{Topic: "orders", Partition: b.number})
 		most += r.excess
-		if said += r.said; r.records > 0 {
+		said, whole = said+r.said, whole+r.cost
+		if r.records > 0 && !unwanted {
 			c := &Chunk{Bytes: r.cost, Records: r.records}
-			cost += r.cost
 			if m.rng.IntN(2) == 0 { // it was copied, without what decoding made
 				c.Bytes = r.said
 			}
@@ -131,7 +132,7 @@ func (m *model) step() {
 		b.ready = nil
 	}
 	w.Polled(slices.Values(brought), m.now)
-	a.Polled(residue, cost, said, m.now)
+	a.Polled(residue, whole, said, m.now)
 	a.Keep(kept, m.now)
 	if len(kept) > 0 {
 		m.polls++

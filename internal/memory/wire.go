@@ -103,9 +103,8 @@ func (w *Wire) Polled(brought iter.Seq[partition.ID], now time.Time) {
 	w.allowance.expire(now)
 }
 
-// taken is how large what was polled was since the last call, in bytes as it was read,
-// and once decompressed.
-func (w *Wire) taken() (packed, unpacked int64) {
+// taken returns the bytes that were polled since the last call.
+func (w *Wire) taken() sizes {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return w.allowance.take()

@@ -219,8 +219,8 @@ var mutants = []mutant{
 	},
 	{
 		name: "what waits for a slow function pins its response",
-		pkg:  "internal/engine", symbol: "Engine.lookUp",
-		from:   " || l.count+len(p.Records) > size",
+		pkg:  "internal/engine", symbol: "arrival.pack",
+		from:   "n > a.room || ",
 		suites: []suite{{"./internal/engine", "TestWhatWaitsIsFreed", nil}},
 	},
 	{
@@ -240,8 +240,8 @@ var mutants = []mutant{
 	{
 		name: "what was read ahead counts as polled",
 		pkg:  "internal/memory", symbol: "allowance.count",
-		from:   "t.packed += b.Packed\n",
-		to:     "a.packed += b.Packed\n",
+		from:   "t.sizes.add(",
+		to:     "a.polled.add(",
 		suites: []suite{{"./internal/memory", "TestWhatIsReadAhead", nil}},
 	},
 	{
