@@ -103,18 +103,18 @@ func TestWhatWaitsIsFreedByTheBatch(t *testing.T) {
 	for took, wantCopied := range map[time.Duration]bool{0: true, time.Millisecond: false, time.Second: true, 2 * time.Second: true} {
 		d := newDriver(1, nil)
 		d.e.memory.SetBudget(64 << 20)
-		d.e.cfg.BatchSize = 1
+		d.e.cfg.BatchSize, d.e.cfg.BatchBytes = 1, 64<<20
 		if took == 2*time.Second { // it is the bytes that make several calls of them
-			d.e.cfg.BatchSize, d.e.cfg.BatchBytes = 8, 1<<20
+			d.e.cfg.BatchSize, d.e.cfg.BatchBytes = 8, 1<<18
 		}
 		tp := partition.ID{Topic: "orders"}
 		d.e.Place([]Placement{{ID: tp}}, d.now)
 		var offset int64
 		enqueue := func(records int) {
-			response := make([]byte, records<<20)
+			response := make([]byte, records<<18)
 			p := kgo.FetchPartition{}
 			for i := range records {
-				p.Records = append(p.Records, &kgo.Record{Topic: tp.Topic, Offset: offset, Value: response[i<<20 : (i+1)<<20]})
+				p.Records = append(p.Records, &kgo.Record{Topic: tp.Topic, Offset: offset, Value: response[i<<18 : (i+1)<<18]})
 				offset++
 			}
 			p.HighWatermark = offset
@@ -141,8 +141,8 @@ func TestWhatWaitsIsFreedByTheBatch(t *testing.T) {
 			if !wantCopied && left > 0 {
 				want = 8
 			}
-			if held := d.e.memory.Held() >> 20; held != want {
-				t.Errorf("calls of %s: %d MiB held of %d records of 1 MiB, not %d", took, held, left, want)
+			if held := d.e.memory.Held() >> 18; held != want {
+				t.Errorf("calls of %s: %d are held of %d records, not %d", took, held, left, want)
 			}
 		}
 		d.stop()
