@@ -309,7 +309,9 @@ func TestAWaveOfErrorsIsNoReasonForMorePollers(t *testing.T) {
 		if n := m.Stats().ProvisionedPollers; n > pollers {
 			t.Errorf("%d pollers before the wave, and %d after it:%s", pollers, n, &scaled)
 		}
-		if after := burst(); after > before*5/4 {
+		// A partition has ten calls, and up to three more where its records came one by
+		// one. With the time of a failed call for that of one, it were half of the pollers.
+		if after := burst(); after > before*3/2 {
 			t.Errorf("a burst takes %s before the wave, and %s after it:%s", before, after, &scaled)
 		}
 	})
