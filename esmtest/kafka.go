@@ -1,8 +1,10 @@
 package esmtest
 
 import (
+	"cmp"
 	"context"
 	"hash/fnv"
+	"math"
 	"net"
 	"testing"
 	"time"
@@ -16,12 +18,13 @@ import (
 // A Kafka is a cluster in memory. Its methods fail the test when something
 // goes wrong; those that may be called on any goroutine say so.
 type Kafka struct {
-	t       testing.TB
-	bubble  string // where it was made
-	cluster *kfake.Cluster
-	network kfake.VirtualNetwork
-	brokers []string
-	client  *kgo.Client
+	t        testing.TB
+	bubble   string // where it was made
+	cluster  *kfake.Cluster
+	network  kfake.VirtualNetwork
+	brokers  []string
+	client   *kgo.Client
+	producer *kgo.Client // of Produce: see producing
 }
 
 // A KafkaOption is an option of [NewKafka].
@@ -130,15 +133,30 @@ func (k *Kafka) Client() *kgo.Client {
 	k.t.Helper()
 	needSame(k.t, "this Kafka", k.bubble)
 	if k.client == nil {
-		cl, err := kgo.NewClient(kgo.SeedBrokers(k.brokers...), k.Dialer(), kgo.RecordPartitioner(partitioner()),
-			kgo.ProducerLinger(0), kgo.ProducerBatchCompression(kgo.NoCompression()))
-		if err != nil {
-			k.t.Fatalf("esmtest: %v", err)
-		}
-		k.t.Cleanup(cl.Close)
-		k.client = cl
+		k.client = k.newClient(kgo.ProducerLinger(0))
 	}
 	return k.client
+}
+
+// producing is a client that sends what it has when it is flushed.
+func (k *Kafka) producing() *kgo.Client {
+	k.t.Helper()
+	needSame(k.t, "this Kafka", k.bubble)
+	if k.producer == nil {
+		k.producer = k.newClient(kgo.ManualFlushing(), kgo.MaxBufferedRecords(math.MaxInt32))
+	}
+	return k.producer
+}
+
+func (k *Kafka) newClient(opts ...kgo.Opt) *kgo.Client {
+	k.t.Helper()
+	cl, err := kgo.NewClient(append(opts, kgo.SeedBrokers(k.brokers...), k.Dialer(), kgo.RecordPartitioner(partitioner()),
+		kgo.ProducerBatchCompression(kgo.NoCompression()))...)
+	if err != nil {
+		k.t.Fatalf("esmtest: %v", err)
+	}
+	k.t.Cleanup(cl.Close)
+	return cl
 }
 
 // partitioner spreads the records of a topic without a key over its partitions
@@ -204,7 +222,17 @@ func (k *Kafka) ProduceRecords(records ...*kgo.Record) {
 			r.Context = context.Background()
 		}
 	}
-	if err := k.Client().ProduceSync(context.Background(), records...).FirstErr(); err != nil {
+	// All are there when the first is sent, so that those of a partition are one batch,
+	// and one poll brings them.
+	failures := make(chan error, len(records))
+	for _, r := range records {
+		k.producing().Produce(context.Background(), r, func(_ *kgo.Record, err error) { failures <- err })
+	}
+	err := k.producing().Flush(context.Background())
+	for range records {
+		err = cmp.Or(err, <-failures)
+	}
+	if err != nil {
 		k.t.Fatalf("esmtest: produce: %v", err)
 	}
 }
@@ -241,5 +269,8 @@ func (k *Kafka) CreateTopic(topic string, partitions int) {
 	needPartition(k.t, topic, partitions)
 	if err := k.cluster.CreateTopic(topic, int32(partitions), nil); err != nil {
 		k.t.Fatalf("esmtest: create topic %q: %v", topic, err)
+	}
+	if k.producer != nil {
+		k.producer.PurgeTopicsFromClient(topic) // it may know one of that name, which was deleted
 	}
 }
