@@ -136,6 +136,11 @@ func (b *bench) trickle(ctx context.Context, c contender, sh shape) (r result, e
 	if err := wait(ctx, time.Second); err != nil {
 		return r, err
 	}
+	return ended(ctx, pair)
+}
+
+// ended ends a contender and the bare loop beside it, and is the result of both.
+func ended(ctx context.Context, pair []*child) (r result, err error) {
 	for _, p := range pair {
 		p.tell()
 	}

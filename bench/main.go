@@ -18,7 +18,7 @@
 //     first assignment on, against the bare loop
 //   - J: one record at a time, each when the one before was handled
 //   - K: 1,000 partitions on three brokers, a fifth of them hot; only if asked for
-//   - M: what a Mapping takes in memory, by its budget and what it reads
+//   - M: what a Mapping takes in memory, by its budget and what it reads; once
 //   - idle: a Mapping with 2,000 partitions that has nothing to do; once
 //
 // Each result is appended to the results file as it comes, so that a benchmark
@@ -136,7 +136,7 @@ func (b *bench) all(ctx context.Context, rounds int, runs string, cs []contender
 	for round := 1; round <= rounds; round++ {
 		for _, run := range runs {
 			for _, c := range shuffled(cs, round) {
-				if !strings.ContainsRune(c.runs, run) || b.commands[c.peer] == nil || run == 'I' && round > 1 {
+				if !strings.ContainsRune(c.runs, run) || b.commands[c.peer] == nil || strings.ContainsRune("IM", run) && round > 1 {
 					continue // it takes no part, is left out, or is done once
 				}
 				if err := calm(ctx); err != nil {

@@ -22,7 +22,7 @@ type workload struct {
 }
 
 // workloads are those of the run M.
-func (b *bench) workloads() []workload {
+func workloads() []workload {
 	slow := shape{Records: 800_000, Size: 1024, Stored: 100, Partitions: 100, Batch: batchSize, Function: 100 * time.Millisecond, Limit: 20 * time.Second}
 	with := func(change func(sh *shape)) shape {
 		sh := slow
@@ -44,7 +44,7 @@ func (b *bench) workloads() []workload {
 // memory runs a Mapping with all workloads and budgets.
 func (b *bench) memory(ctx context.Context, c contender) iter.Seq2[result, error] {
 	return func(yield func(result, error) bool) {
-		for _, w := range b.workloads() {
+		for _, w := range workloads() {
 			for _, budget := range budgets {
 				r, err := b.budgeted(ctx, c, w, budget)
 				r.Shape, r.Workload, r.Budget = w.shape, w.name, budget

@@ -64,20 +64,7 @@ func (b *bench) single(ctx context.Context, c contender, sh shape) (r result, er
 			}
 		}
 	}
-	for _, p := range pair {
-		p.tell()
-	}
-	for _, p := range pair {
-		if err := p.end(ctx, endLimit); err != nil {
-			return r, err
-		}
-	}
-	r.Report = pair[0].report
-	r.CPUSeconds, r.PeakRSS = pair[0].used()
-	other := pair[1].report
-	other.Versions, other.Settings = nil, nil
-	r.Pair = &other
-	return r, nil
+	return ended(ctx, pair)
 }
 
 // handles waits until a call has ended.

@@ -11,7 +11,9 @@ import (
 	"github.com/seed429fd032/esm/internal/testing/kafkatest"
 )
 
-func TestFirstSecondsAndSingleRecordsAreMeasured(t *testing.T) {
+// small is a bench of these sizes with a Kafka of its own.
+func small(t *testing.T, s sizes) *bench {
+	t.Helper()
 	if !kafkatest.Wanted() {
 		t.Skip(kafkatest.NotWanted)
 	}
@@ -19,12 +21,20 @@ func TestFirstSecondsAndSingleRecordsAreMeasured(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer k.Stop()
+	t.Cleanup(func() {
+		if err := k.Stop(); err != nil {
+			t.Error(err)
+		}
+	})
 	b := &bench{
-		sizes:   sizes{size: 100, stored: 10, cut: time.Minute, firsts: 8000, singles: 20},
-		brokers: strings.Join(k.Addrs, ","), topic: "smoke", into: t.TempDir(), commands: map[string][]string{}, filled: map[string]int64{},
+		sizes: s, brokers: strings.Join(k.Addrs, ","), topic: "smoke", into: t.TempDir(), commands: map[string][]string{}, filled: map[string]int64{},
 	}
 	b.extra.Budget = 128 << 20
+	return b
+}
+
+func TestFirstSecondsAndSingleRecordsAreMeasured(t *testing.T) {
+	b := small(t, sizes{size: 100, stored: 10, cut: time.Minute, firsts: 8000, singles: 20})
 	cs := []contender{contenders[place("esm")], bare}
 	if err := b.buildPeers(t.Context(), cs); err != nil {
 		t.Fatal(err)
@@ -50,19 +60,7 @@ func TestFirstSecondsAndSingleRecordsAreMeasured(t *testing.T) {
 }
 
 func TestEveryContenderHandlesAllOfASmallTopicOnce(t *testing.T) {
-	if !kafkatest.Wanted() {
-		t.Skip(kafkatest.NotWanted)
-	}
-	k, err := kafkatest.Start(t.Context(), kafkatest.Config{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer k.Stop()
-	b := &bench{
-		sizes:   sizes{records: 2000, size: 100, stored: 10, partitions: 4, cut: time.Minute},
-		brokers: strings.Join(k.Addrs, ","), topic: "smoke", into: t.TempDir(), commands: map[string][]string{}, filled: map[string]int64{},
-	}
-	b.extra.Budget = 128 << 20
+	b := small(t, sizes{records: 2000, size: 100, stored: 10, partitions: 4, cut: time.Minute})
 	for _, c := range contenders {
 		if !strings.Contains(c.runs, "B") {
 			continue

@@ -213,8 +213,9 @@ func At(partition int32, r *kgo.Record) *kgo.Record {
 	return r
 }
 
-// ProduceRecords writes records, and waits until they are written. A record
-// without a topic is an error.
+// ProduceRecords writes records, and waits until they are written. Those of a
+// partition are one record batch, as far as they fit. A record without a topic is an
+// error.
 func (k *Kafka) ProduceRecords(records ...*kgo.Record) {
 	k.t.Helper()
 	for _, r := range records {

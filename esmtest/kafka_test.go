@@ -4,9 +4,11 @@ import (
 	"context"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/seed429fd032/esm"
 	"github.com/seed429fd032/esm/esmtest"
@@ -197,5 +199,23 @@ func TestMistakesWithKafkaFailTheTest(t *testing.T) {
 		{"end of no such topic", with(func(k *esmtest.Kafka) { k.End("users", 0) }), "there is no users/0"},
 	} {
 		t.Run(tt.name, func(t *testing.T) { wantFailure(t, watch(t, tt.do), "esmtest: ", tt.says) })
+	}
+}
+
+// TestWhatIsProducedAtOnceIsOneBatch, so that one call gets it: the first record is not
+// sent before the others are there.
+func TestWhatIsProducedAtOnceIsOneBatch(t *testing.T) {
+	k := esmtest.NewKafka(t, esmtest.Topic("orders", 2))
+	var requests atomic.Int64
+	k.Cluster().ControlKey(int16(kmsg.Produce), func(kmsg.Request) (kmsg.Response, error, bool) {
+		k.Cluster().KeepControl()
+		requests.Add(1)
+		return nil, nil, false
+	})
+	for i := range int64(50) {
+		k.ProduceTo("orders", 1, slices.Repeat([]string{"a"}, 100)...)
+		if requests.Load() != i+1 || k.End("orders", 1) != 100*(i+1) {
+			t.Fatalf("%d requests after %d times, and %d records", requests.Load(), i+1, k.End("orders", 1))
+		}
 	}
 }

@@ -59,9 +59,7 @@ func (e *Engine) admit(buffered int64, now time.Time) (a admission) {
 	}
 	e.reviewedAt, e.reviewPolls = now, e.counts.polls
 	e.endWindows(now)
-	// What is held may all wait for its retry, and give nothing back.
-	last := e.stands() && len(e.filling) == 0 && m.Held() <= m.Budget() && !slices.ContainsFunc(e.waiting, (*lane).evictable)
-	urgent := m.Admits(reserve, true) || last
+	urgent := m.Admits(reserve, true) || m.Held() <= m.Budget() && e.onlyRetries()
 	if e.review(urgent, buffered > 0, now) {
 		if urgent {
 			return admission{poll: true}
@@ -75,6 +73,12 @@ func (e *Engine) admit(buffered int64, now time.Time) (a admission) {
 		e.kick(now)
 	}
 	return admission{}
+}
+
+// onlyRetries reports whether all that is held waits for its retry, and nothing of it
+// can be given back.
+func (e *Engine) onlyRetries() bool {
+	return e.stands() && len(e.filling) == 0 && !slices.ContainsFunc(e.waiting, (*lane).evictable)
 }
 
 // stands reports whether no call runs or is ready, which would free memory.

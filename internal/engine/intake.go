@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"math"
 	"slices"
 	"time"
 	"unsafe"
@@ -17,14 +18,15 @@ import (
 type arrival struct {
 	lane     *lane
 	copied   bool // its records do not stay in the response
-	slow     bool // neither do they if they are more than there is room for in one call:
-	room     int
-	first    int // how many of the first ones end a batch that is begun
-	tail     int // the number of the last records that do not stay, even so
-	size     int // of a batch
+	first    int  // how many of the first ones end a batch that is begun
+	tail     int  // the number of the last records that do not stay, even so
+	size     int  // of a batch
 	fetched  *kgo.FetchPartition
 	response *response
 
+	// room and roomBytes are what one call takes of it. If there is more, its records do
+	// not stay either; for a fast function there is no end of it.
+	room      int
 	roomBytes int64
 
 	all      segment // what is to be handed over, uncopied
@@ -95,8 +97,11 @@ func (e *Engine) lookUp(fetches kgo.Fetches) []arrival {
 				a := arrival{lane: l, fetched: p, response: r}
 				if l != nil {
 					waits := l.state != laneIdle && l.state != laneFilling
-					a.copied, a.slow = crowded || slow && waits, slow
-					a.room, a.roomBytes = size-l.count, int64(e.cfg.BatchBytes)-l.bytes
+					a.copied = crowded || slow && waits
+					a.room, a.roomBytes = math.MaxInt, math.MaxInt64
+					if slow {
+						a.room, a.roomBytes = size-l.count, int64(e.cfg.BatchBytes)-l.bytes
+					}
 					a.first, a.tail, a.size = (size-l.count%size)%size, (l.count+len(p.Records))%size, size
 				}
 				arrivals = append(arrivals, a)
@@ -137,7 +142,7 @@ func (a *arrival) pack() {
 	}
 	a.segments = a.one[:0]
 	stay := max(0, n-a.tail)
-	if a.copied || a.slow && (n > a.room || a.all.bytes > a.roomBytes) {
+	if a.copied || n > a.room || a.all.bytes > a.roomBytes {
 		stay = 0
 	}
 	if stay > 0 {

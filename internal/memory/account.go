@@ -26,8 +26,9 @@ import "time"
 //
 // Records come in at one place, the poll, and a poll happens only when all that
 // it may bring fits. There is one exception: a partition that has nothing gets a poll
-// if all that is held waits for its retry, and is no more than the budget. The client fetches one response a broker ahead and then
-// stops by itself, at no cost, so not polling is enough.
+// if all that is held waits for its retry, and is no more than the budget. The client
+// fetches one response a broker ahead and then stops by itself, at no cost, so not
+// polling is enough.
 //
 // The rejected design pauses the partitions whose queues are long. The client
 // throws away what it has of a paused partition and reads it again later, so a

@@ -170,8 +170,8 @@ func (f *fetchSize) arrived(now time.Time) {
 	}
 }
 
-// polled learns from a poll whose responses took that much whole, and of whose records
-// the client said how much they are. residue was held before, and held is now. It
+// polled learns from a poll: whole is what its responses took, said what the client
+// counted for their records, residue what was held before, and held what is held now. It
 // reports whether the client has to be told another size.
 func (f *fetchSize) polled(whole, said, residue, held, budget int64, now time.Time) bool {
 	f.arrived(now)

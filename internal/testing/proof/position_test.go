@@ -351,8 +351,6 @@ func TestTopicThatIsDeletedAndMadeAgain(t *testing.T) {
 					t.Errorf("a deleted topic: %+v", m.State().Problems)
 				}
 				k.CreateTopic("orders", 3)
-				k.Client().PurgeTopicsFromClient("orders")
-				k.Client().ForceMetadataRefresh()
 				time.Sleep(6 * time.Second)
 				for p := range int32(3) {
 					k.ProduceTo("orders", p, "again")
@@ -405,7 +403,6 @@ func TestTopicMadeAgainIsAssignedOnce(t *testing.T) {
 		})
 		created := time.Now()
 		k.CreateTopic("orders", 3)
-		k.Client().PurgeTopicsFromClient("orders")
 		for p := range int32(3) {
 			k.ProduceTo("orders", p, "again")
 		}
