@@ -62,7 +62,7 @@ awslambda                      | . internal/guard internal/invokers/conns intern
 lambdalocal                    | . internal/invokers/lambdapool internal/invokers/lambdaresult internal/redact | aws-lambda-go
 esmhttp                        | . internal/awsevent internal/invokers/conns internal/invokers/lambdaresult internal/invokers/payload internal/invokers/reach internal/redact | kgo
 kafkadest                      | . internal/awsevent internal/guard internal/hostport internal/redact | kerr kgo kmsg
-esmtest                        | . internal/guard               | kfake kgo
+esmtest                        | . internal/guard               | kerr kfake kgo kmsg
 
 # What no user links.
 internal/testing/kafkatest     |                                | kadm kerr kgo kmsg

@@ -1,11 +1,9 @@
 package esmtest
 
 import (
-	"cmp"
 	"context"
-	"hash/fnv"
-	"math"
 	"net"
+	"sync"
 	"testing"
 	"time"
 
@@ -18,13 +16,15 @@ import (
 // A Kafka is a cluster in memory. Its methods fail the test when something
 // goes wrong; those that may be called on any goroutine say so.
 type Kafka struct {
-	t        testing.TB
-	bubble   string // where it was made
-	cluster  *kfake.Cluster
-	network  kfake.VirtualNetwork
-	brokers  []string
-	client   *kgo.Client
-	producer *kgo.Client // of Produce: see producing
+	t       testing.TB
+	bubble  string // where it was made
+	cluster *kfake.Cluster
+	network kfake.VirtualNetwork
+	brokers []string
+	client  *kgo.Client
+	turns   sync.Map // by topic: how many records were placed in turn, by Produce and by the client
+
+	producers map[[16]byte]*producer // by topic
 }
 
 // A KafkaOption is an option of [NewKafka].
@@ -133,109 +133,15 @@ func (k *Kafka) Client() *kgo.Client {
 	k.t.Helper()
 	needSame(k.t, "this Kafka", k.bubble)
 	if k.client == nil {
-		k.client = k.newClient(kgo.ProducerLinger(0))
+		cl, err := kgo.NewClient(kgo.SeedBrokers(k.brokers...), k.Dialer(), kgo.RecordPartitioner(k.partitioner()),
+			kgo.ProducerLinger(0), kgo.ProducerBatchCompression(kgo.NoCompression()))
+		if err != nil {
+			k.t.Fatalf("esmtest: %v", err)
+		}
+		k.t.Cleanup(cl.Close)
+		k.client = cl
 	}
 	return k.client
-}
-
-// producing is a client that sends what it has when it is flushed.
-func (k *Kafka) producing() *kgo.Client {
-	k.t.Helper()
-	needSame(k.t, "this Kafka", k.bubble)
-	if k.producer == nil {
-		k.producer = k.newClient(kgo.ManualFlushing(), kgo.MaxBufferedRecords(math.MaxInt32))
-	}
-	return k.producer
-}
-
-func (k *Kafka) newClient(opts ...kgo.Opt) *kgo.Client {
-	k.t.Helper()
-	cl, err := kgo.NewClient(append(opts, kgo.SeedBrokers(k.brokers...), k.Dialer(), kgo.RecordPartitioner(partitioner()),
-		kgo.ProducerBatchCompression(kgo.NoCompression()))...)
-	if err != nil {
-		k.t.Fatalf("esmtest: %v", err)
-	}
-	k.t.Cleanup(cl.Close)
-	return cl
-}
-
-// partitioner spreads the records of a topic without a key over its partitions
-// in turn, and those with one by the key, unless they name a partition: [At].
-func partitioner() kgo.Partitioner {
-	return kgo.BasicConsistentPartitioner(func(string) func(*kgo.Record, int) int {
-		next := 0 // guarded by the client, which asks for one record at a time
-		return func(r *kgo.Record, n int) int {
-			if p, ok := r.Context.Value(atKey{}).(int32); ok {
-				return int(p)
-			}
-			if r.Key != nil {
-				h := fnv.New32a()
-				_, _ = h.Write(r.Key) // never fails
-				return int(h.Sum32() % uint32(n))
-			}
-			next++
-			return (next - 1) % n
-		}
-	})
-}
-
-type atKey struct{}
-
-// Produce writes records with these values to a topic, to its partitions in
-// turn, from partition 0 on, and waits until they are written.
-func (k *Kafka) Produce(topic string, values ...string) {
-	k.t.Helper()
-	records := make([]*kgo.Record, len(values))
-	for i, v := range values {
-		records[i] = &kgo.Record{Topic: topic, Value: []byte(v)}
-	}
-	k.ProduceRecords(records...)
-}
-
-// ProduceTo writes records with these values to one partition, and waits until
-// they are written.
-func (k *Kafka) ProduceTo(topic string, partition int32, values ...string) {
-	k.t.Helper()
-	records := make([]*kgo.Record, len(values))
-	for i, v := range values {
-		records[i] = At(partition, &kgo.Record{Topic: topic, Value: []byte(v)})
-	}
-	k.ProduceRecords(records...)
-}
-
-// At makes [Kafka.ProduceRecords] write a record to this partition.
-func At(partition int32, r *kgo.Record) *kgo.Record {
-	ctx := r.Context
-	if ctx == nil {
-		ctx = context.Background()
-	}
-	r.Context = context.WithValue(ctx, atKey{}, partition)
-	return r
-}
-
-// ProduceRecords writes records, and waits until they are written. Those of a
-// partition are one record batch, as far as they fit. A record without a topic is an
-// error.
-func (k *Kafka) ProduceRecords(records ...*kgo.Record) {
-	k.t.Helper()
-	for _, r := range records {
-		if r.Context == nil {
-			r.Context = context.Background()
-		}
-	}
-	// All are there when the first is sent, so that those of a partition are one batch,
-	// and one poll brings them.
-	failures := make(chan error, len(records))
-	for _, r := range records {
-		k.producing().Produce(context.Background(), r, func(_ *kgo.Record, err error) { failures <- err })
-	}
-	err := k.producing().Flush(context.Background())
-	for range records {
-		err = cmp.Or(err, <-failures)
-	}
-	if err != nil {
-		k.t.Fatalf("esmtest: produce: %v", err)
-	}
 }
 
 // Committed returns the committed offset of a group for a partition, and -1 if
@@ -271,7 +177,5 @@ func (k *Kafka) CreateTopic(topic string, partitions int) {
 	if err := k.cluster.CreateTopic(topic, int32(partitions), nil); err != nil {
 		k.t.Fatalf("esmtest: create topic %q: %v", topic, err)
 	}
-	if k.producer != nil {
-		k.producer.PurgeTopicsFromClient(topic) // it may know one of that name, which was deleted
-	}
+	k.turns.Delete(topic) // there may have been one of that name
 }

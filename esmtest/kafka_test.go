@@ -1,12 +1,17 @@
 package esmtest_test
 
 import (
+	"bytes"
 	"context"
+	"reflect"
 	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
+	"time"
 
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
@@ -216,6 +221,90 @@ func TestWhatIsProducedAtOnceIsOneBatch(t *testing.T) {
 		k.ProduceTo("orders", 1, slices.Repeat([]string{"a"}, 100)...)
 		if requests.Load() != i+1 || k.End("orders", 1) != 100*(i+1) {
 			t.Fatalf("%d requests after %d times, and %d records", requests.Load(), i+1, k.End("orders", 1))
+		}
+	}
+}
+
+// TestWhatIsProducedArrivesAsItWas, in the offsets that it was told.
+func TestWhatIsProducedArrivesAsItWas(t *testing.T) {
+	k := esmtest.NewKafka(t, esmtest.Brokers(2), esmtest.Topic("orders", 3))
+	at := time.UnixMilli(1_700_000_000_123)
+	var records []*kgo.Record
+	for i, r := range []kgo.Record{
+		{}, // a tombstone without a key
+		{Key: []byte{}, Value: []byte{}},
+		{Key: []byte("k"), Headers: []kgo.RecordHeader{{Key: "a", Value: []byte("1")}, {Key: "a"}, {Key: "", Value: []byte{}}}},
+		{Value: []byte("late"), Timestamp: at.Add(time.Hour)},
+		{Value: []byte("early"), Timestamp: at.Add(-time.Hour)},
+		{Value: bytes.Repeat([]byte{0, 255}, 300_000)},
+		{Value: bytes.Repeat([]byte{1}, 600_000)}, // in another batch
+		{Value: []byte("last")},
+	} {
+		r.Topic = "orders"
+		if r.Timestamp.IsZero() {
+			r.Timestamp = at
+		}
+		for p := range int32(3) {
+			if p != 1 || i > 3 {
+				c := r
+				records = append(records, esmtest.At(p, &c))
+			}
+		}
+	}
+	k.ProduceRecords(records...)
+	cl := k.Client()
+	cl.AddConsumeTopics("orders")
+	got := map[int32]map[int64]*kgo.Record{0: {}, 1: {}, 2: {}}
+	for n := 0; n < len(records); {
+		cl.PollFetches(t.Context()).EachRecord(func(r *kgo.Record) {
+			got[r.Partition][r.Offset] = r
+			n++
+		})
+	}
+	for _, want := range records {
+		is := got[want.Partition][want.Offset]
+		if is == nil {
+			t.Fatalf("%d/%d is not there", want.Partition, want.Offset)
+		}
+		same := reflect.DeepEqual(is.Key, want.Key) && reflect.DeepEqual(is.Value, want.Value) && is.Timestamp.Equal(want.Timestamp) && len(is.Headers) == len(want.Headers)
+		for i := range want.Headers {
+			same = same && reflect.DeepEqual(is.Headers[i], want.Headers[i])
+		}
+		if !same {
+			t.Errorf("%d/%d is %v, %.20q = %.20q, %v; want %v, %.20q = %.20q, %v", is.Partition, is.Offset,
+				is.Timestamp, is.Key, is.Value, is.Headers, want.Timestamp, want.Key, want.Value, want.Headers)
+		}
+	}
+}
+
+// TestProducingWritesOnceWhatIsRefusedForNow: a leader that is new, one that says that it
+// is none, one that does not say in time that it has it, and one whose answer is lost.
+func TestProducingWritesOnceWhatIsRefusedForNow(t *testing.T) {
+	k := esmtest.NewKafka(t, esmtest.Topic("orders", 2))
+	k.Produce("orders", "a", "b")
+	node, _, err := k.Cluster().AddNode(-1, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := k.Cluster().MoveTopicPartition("orders", 1, node); err != nil {
+		t.Fatal(err)
+	}
+	k.Cluster().ControlKey(int16(kmsg.Produce), func(req kmsg.Request) (kmsg.Response, error, bool) { // once
+		resp := req.ResponseKind().(*kmsg.ProduceResponse)
+		for _, t := range req.(*kmsg.ProduceRequest).Topics {
+			p := kmsg.NewProduceResponseTopicPartition()
+			p.Partition, p.ErrorCode = t.Partitions[0].Partition, kerr.NotLeaderForPartition.Code
+			resp.Topics = append(resp.Topics, kmsg.ProduceResponseTopic{Topic: t.Topic, TopicID: t.TopicID, Partitions: []kmsg.ProduceResponseTopicPartition{p}})
+		}
+		return resp, nil, true
+	})
+	k.Produce("orders", "c", "d", "e", "f")
+	k.Cluster().Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.Produce}, Err: kerr.RequestTimedOut})
+	k.Produce("orders", "g", "h")
+	wantConsumed(t, consumed(t, k, "orders", 8), "a c e g", "b d f h")
+	for p := range int32(2) {
+		if got := k.End("orders", p); got != 4 {
+			t.Errorf("orders/%d ends at %d", p, got)
 		}
 	}
 }
