@@ -22,6 +22,7 @@ func (e *Engine) Assign(tps []partition.ID, now time.Time) {
 	e.mu.Lock()
 	defer e.unlock()
 	var added []partition.ID
+	var lanes []*lane
 	e.recall(tps) // the client asks where they begin
 	for i, tp := range slices.Concat(tps, e.forgotten()) {
 		if e.lanes[tp] != nil {
@@ -35,7 +36,7 @@ func (e *Engine) Assign(tps []partition.ID, now time.Time) {
 		delete(e.stood, tp)
 		e.lanes[tp], e.stale = l, true
 		e.schedule(l, now)
-		added = append(added, tp)
+		added, lanes = append(added, tp), append(lanes, l)
 	}
 	e.member = true
 	e.counts.Rebalances++
@@ -43,6 +44,9 @@ func (e *Engine) Assign(tps []partition.ID, now time.Time) {
 	total := len(e.lanes)
 	if e.memory.SetLanes(total, now) {
 		e.later(e.resize)
+	}
+	if len(added) > 0 && len(added) < total {
+		e.welcome(lanes, now)
 	}
 	e.later(func() { e.watch.Assigned(added, total) })
 }

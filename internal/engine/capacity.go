@@ -24,16 +24,12 @@ func (e *Engine) Sample(now time.Time) (s scaling.Sample, ok bool) {
 		Idle: e.holds != 0, MemoryBudget: e.memory.Budget(),
 	}
 	s.RoundTime, s.RoundSpread = e.pace.Round.Times()
-	perRecord := 0.0
-	if e.counts.Polled > 0 {
-		perRecord = float64(e.counts.PolledBytes) / float64(e.counts.Polled)
-	}
 	for l := range e.leases {
 		if _, waits := l.ran(now); waits {
 			s.Waiting++
 		}
 	}
-	s.BatchTime, s.BatchRecords, s.BatchBytes = e.pace.Batch(e.cfg.BatchSize, perRecord)
+	s.BatchTime, s.BatchRecords, s.BatchBytes = e.pace.Batch(e.cfg.BatchSize, e.recordBytes())
 	if e.pace.Completed == 0 {
 		for l := range e.leases {
 			ran, _ := l.ran(now)

@@ -92,6 +92,7 @@ type Engine struct {
 	membership   membership                  // whose the lanes are
 	member       bool                        // the group gave this process an assignment
 	limitedAt    time.Time                   // since when memory keeps the Mapping from polling
+	welcomeUntil time.Time                   // until when newcomers go first at most; zero if there are none
 	reviewedAt   time.Time                   // when starved lanes were looked for last,
 	reviewPolls  int64                       // and after how many polls
 	stood        map[partition.ID]standstill // of lanes that died

@@ -266,6 +266,8 @@ func (e *Engine) deliver(arrivals []arrival, now time.Time) {
 		}
 		e.filled(l, now)
 	}
+	e.newcomers(now) // there may be none any more
+	e.memory.SetTakes(e.laneTakes())
 	resized := e.memory.SetLanes(len(e.lanes), now)
 	if e.memory.Polled(residue, whole, said, now) || resized {
 		e.later(e.resize)
@@ -340,6 +342,7 @@ func (e *Engine) receive(l *lane, a *arrival, now time.Time) (in *lane, kept boo
 		}
 		l.leaderEpoch = max(l.leaderEpoch, m.epoch)
 	}
+	l.newcomer = false
 	again := l.next < l.taken
 	l.next = max(l.next, last+1)
 	l.fruitless = 0

@@ -82,11 +82,12 @@ type lane struct {
 	expired  span  // what was skipped because it is gone: see retention.go
 	stoodAt  int64 // the position when it was looked at last: see stands
 
-	due     time.Time // the end of the window or of the back-off
-	ticket  uint64    // which entry of the ready queue is the lane's
-	heapIdx int       // its place in engine.filling or engine.waiting, or -1
-	paused  bool      // it is not to be fetched, for want of memory
-	gone    bool      // nor if its topic was deleted
+	due      time.Time // the end of the window or of the back-off
+	ticket   uint64    // which entry of the ready queue is the lane's
+	heapIdx  int       // its place in engine.filling or engine.waiting, or -1
+	paused   bool      // it is not to be fetched, for want of memory
+	gone     bool      // nor if its topic was deleted
+	newcomer bool      // it was assigned beside others, and nothing of it has come yet
 
 	fruitless    int   // polls made for its sake that brought nothing
 	fruitlessEnd int64 // the end that it had then

@@ -50,10 +50,24 @@ func (e *Engine) enough() int {
 	}
 	n := batches * e.cfg.BatchSize
 	if e.counts.Polled > 0 {
-		each := e.counts.PolledBytes/e.counts.Polled + RecordOverhead
-		n = min(n, int(e.share()/each/2))
+		n = min(n, int(e.share()/(int64(e.recordBytes())+RecordOverhead)/2))
 	}
 	return max(n, e.cfg.BatchSize)
+}
+
+// recordBytes is what a record weighs on average, 0 if there was none.
+func (e *Engine) recordBytes() float64 {
+	return float64(e.counts.PolledBytes) / float64(max(1, e.counts.Polled))
+}
+
+// laneTakes is how many bytes of records a lane takes in a second, with one invocation
+// after the other; 0 if that is not known.
+func (e *Engine) laneTakes() float64 {
+	took, _, bytes := e.pace.Batch(e.cfg.BatchSize, e.recordBytes())
+	if took == 0 {
+		return 0
+	}
+	return min(bytes, float64(e.cfg.BatchBytes)) / took.Seconds()
 }
 
 // review looks through the lanes and reports whether one is starved; urgent says
@@ -77,7 +91,7 @@ func (e *Engine) review(urgent, fetched bool, now time.Time) (starved bool) {
 	if !low || !fetched {
 		return starved
 	}
-	changed := false
+	changed, newcomers := false, e.newcomers(now)
 	e.quota = quota{e.share(), enough}
 	for _, l := range e.lanes {
 		// Twice its share is much: what each has goes up and down by a piece, and
@@ -85,7 +99,8 @@ func (e *Engine) review(urgent, fetched bool, now time.Time) (starved bool) {
 		// average, the few that are spared would be all that the next fetches
 		// bring, over and over. And a lane that is over its quota is not paused if
 		// that does not last: it would starve before a fetch is there again.
-		over := l.held() > 2*e.quota.bytes && l.count > 2*enough
+		// While there are newcomers, all that have enough are paused: that is for a moment.
+		over := (newcomers || l.held() > 2*e.quota.bytes) && l.count > 2*enough
 		if (over || l.state == laneWaiting && l.count > 0) && !l.paused && !e.memory.Wire().IsAhead(l.ID) {
 			l.paused, changed = true, true
 		}
@@ -96,10 +111,10 @@ func (e *Engine) review(urgent, fetched bool, now time.Time) (starved bool) {
 	return starved
 }
 
-// reviewPause lets a lane be fetched again once it is at its share, or
-// runs low.
+// reviewPause lets a lane be fetched again once it is at its share, or runs low. While
+// there are newcomers, only if it runs low.
 func (e *Engine) reviewPause(l *lane) {
-	if l.held() <= e.quota.bytes || l.count <= e.quota.enough {
+	if e.welcomeUntil.IsZero() && l.held() <= e.quota.bytes || l.count <= e.quota.enough {
 		l.paused = false
 		e.later(e.repause)
 	}

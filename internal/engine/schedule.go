@@ -240,6 +240,9 @@ func (e *Engine) due(now time.Time) {
 		e.memory.Forget()
 	}
 	e.endYield(now)
+	if !e.welcomeUntil.After(now) {
+		e.newcomers(now)
+	}
 	if !e.askAgain.After(now) {
 		e.askAgain = time.Time{}
 	}
@@ -319,6 +322,7 @@ func (e *Engine) nextDue(now time.Time) time.Time {
 	}
 	sooner(e.memory.KeptUntil())
 	sooner(e.yieldUntil)
+	sooner(e.welcomeUntil)
 	sooner(e.askAgain)
 	switch {
 	case e.holds != 0 || !e.queue.any() || e.saturated():

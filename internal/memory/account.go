@@ -214,6 +214,17 @@ func (a *Account) SetLanes(n int, now time.Time) bool {
 	return n != a.fetch.lanes && a.fetch.placed(n, a.budget, now)
 }
 
+// SetTakes says how many bytes of records one partition's calls take in a second, one
+// after the other; 0 if that is not known. It counts from the next poll on.
+func (a *Account) SetTakes(perSecond float64) { a.fetch.takes = perSecond }
+
+// SetNewcomers says whether there are partitions that were added to others and of which
+// nothing has come yet: then a fetch brings little of each. It reports whether the client
+// has to be told another size.
+func (a *Account) SetNewcomers(on bool, now time.Time) bool {
+	return a.fetch.welcome(on, a.budget, now)
+}
+
 // SetBrokers says how many brokers lead the partitions: one poll brings at most
 // one fetch of each.
 func (a *Account) SetBrokers(n int) { a.fetch.brokers = max(1, n) }

@@ -10,7 +10,9 @@ type fetchSize struct {
 	max          int32 // of one fetch of one broker
 	perPartition int32
 	brokers      int
-	lanes        int // that may have records
+	lanes        int     // that may have records
+	takes        float64 // bytes of records that one lane takes in a second, 0 if that is not known
+	newcomers    bool    // some were added to others, and nothing of them has come yet
 	// fast is whether the function deals with half of a fetch before the next
 	// is there.
 	fast bool
@@ -77,6 +79,9 @@ const (
 	// keepsUp is how quickly a function that keeps up with the fetches deals
 	// with half of one.
 	keepsUp = 50 * time.Millisecond
+	// turn is for how long a piece lasts a lane whose function is slow. While records
+	// queue, about as long passes until all lanes have had their turn.
+	turn = time.Second
 )
 
 func newFetchSize(wire *Wire) fetchSize {
@@ -125,6 +130,21 @@ func (f *fetchSize) placed(lanes int, budget int64, now time.Time) bool {
 		n = perPartition // of which a piece was cut off
 	}
 	return f.set(n, budget, now)
+}
+
+// welcome says whether there are newcomers among the lanes. It reports whether the client
+// has to be told another size.
+func (f *fetchSize) welcome(on bool, budget int64, now time.Time) bool {
+	f.newcomers = on
+	if !on {
+		return f.set(f.max, budget, now)
+	}
+	// A change of the piece that is under way must not keep this one from coming, and
+	// neither is it waited for.
+	f.outdated = 0
+	changed := f.set(f.max, budget, now)
+	f.outdated = 0
+	return changed
 }
 
 func (f *fetchSize) clamp(n int64) int32 {
@@ -218,17 +238,24 @@ func (f *fetchSize) drained(held, budget int64, now time.Time) bool {
 
 // piece is how much a fetch of n bytes should bring of one partition: an eighth of
 // it at most, and so little that the budget has room for a piece of every lane.
-// More of one would keep the slots of others idle. Where the function keeps up, no
-// lane waits for room, and larger pieces cost less.
+// More of one would keep the slots of others idle. A piece is no more than a lane takes
+// in a second. While records queue, each fetch waits until as much was dealt with: with
+// large pieces, a lane that has less than the others, as after a rebalance, waits long for
+// its turn. Where the function keeps up, no lane waits for room, and large pieces cost
+// less.
 //
 // Brokers take the partitions in turn (KIP-227), so that smaller pieces of more of
 // them cost a broker more reads, and the client nothing but their headers.
 func (f *fetchSize) piece(n int32, budget int64) int32 {
-	room := int64(float64(budget) / f.expansion)
+	lanes := int64(max(1, f.lanes))
 	if f.fast {
-		room = int64(n) * int64(max(16, 8*f.brokers))
+		return int32(min(int64(n/8), int64(n)*int64(max(16, 8*f.brokers))/lanes))
 	}
-	return int32(min(int64(n/8), room/int64(max(1, f.lanes))))
+	each := min(int64(n/8), int64(float64(budget)/f.expansion)/lanes)
+	if f.takes > 0 {
+		each = int64(min(float64(each), f.takes*turn.Seconds()*f.overhead/f.expansion)) // as they are sent
+	}
+	return int32(each)
 }
 
 // trimmed is a size without most of what is cut off at its end: the beginning of a
@@ -252,6 +279,8 @@ func (f *fetchSize) set(n int32, budget int64, now time.Time) bool {
 	batch := int32(min(f.wire.largestBatch.Load(), fetchLargest))
 	part := int32(perPartition)
 	switch {
+	case f.newcomers && !f.fast && f.wire.batches.Load() >= enoughBatches:
+		part = min(part, max(batch, fetchLeast))
 	case f.wire.batches.Load() >= enoughBatches:
 		part = min(part, max(2*batch, f.piece(n, budget), fetchLeast))
 	case f.lanes > 0:

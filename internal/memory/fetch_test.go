@@ -1,6 +1,7 @@
 package memory
 
 import (
+	"fmt"
 	"math/rand/v2"
 	"slices"
 	"testing"
@@ -102,6 +103,124 @@ func TestThereIsRoomForAPieceOfEveryLane(t *testing.T) {
 		if held < budget/4 && per <= min(perPartition, int64(f.max)/9)*3/4-wire.largestBatch.Load() {
 			t.Errorf("seed %d: only %d of each of %d lanes, which are %d of a budget of %d", seed, per, f.lanes, held, budget)
 		}
+	}
+}
+
+// TestAPieceLastsASlowLaneForItsTurn, and no longer: after a rebalance a lane waits
+// until all others had theirs.
+func TestAPieceLastsASlowLaneForItsTurn(t *testing.T) {
+	const (
+		budget = 128 << 20
+		batch  = 10_000
+	)
+	for _, tt := range []struct {
+		takes float64
+		fast  bool
+		want  int32 // about
+	}{
+		{0, false, perPartition}, // unknown is no bound
+		{100e6, false, perPartition},
+		{500e3, false, 500_000},
+		{200e3, false, 200_000},
+		{1, false, fetchLeast},
+		{200e3, true, perPartition}, // the function keeps up: nobody waits
+	} {
+		wire := newWire()
+		f := newFetchSize(wire)
+		f.lanes, f.takes, f.fast, f.polls = 50, tt.takes, tt.fast, 1
+		for range enoughBatches {
+			wire.Batch(plain(batch))
+		}
+		handOver(wire)
+		f.set(8<<20, budget, time.Unix(1_000_000, 0))
+		if got := f.perPartition; got > tt.want || got < tt.want-batch*9/8 {
+			t.Errorf("%+v: %d of a partition", tt, got)
+		}
+		if got := f.max; got < 6<<20 {
+			t.Errorf("%+v: a fetch of %d", tt, got)
+		}
+	}
+}
+
+// TestAPieceIsAsLongAsItIsSent: what records cost beside their bytes is not sent, and
+// compressed ones are sent as less.
+func TestAPieceIsAsLongAsItIsSent(t *testing.T) {
+	const budget, takes = 512 << 20, 500e3
+	for name, tt := range map[string]struct {
+		packed, unpacked, held int64
+		want                   int32
+	}{
+		"small records":       {10_000, 10_000, 30_000, takes},
+		"compressed fivefold": {10_000, 50_000, 60_000, takes / 5},
+	} {
+		wire := newWire()
+		f := newFetchSize(wire)
+		f.lanes, f.takes = 50, takes
+		for range 50 {
+			for range enoughBatches {
+				wire.Batch(Batch{Packed: tt.packed, Unpacked: tt.unpacked, Cost: tt.held})
+			}
+			handOver(wire)
+			f.polled(enoughBatches*tt.held, enoughBatches*tt.held, budget/2, budget/2, budget, time.Unix(1_000_000, 0))
+		}
+		if got := f.perPartition; got < tt.want*3/4 || got > tt.want*4/3 {
+			t.Errorf("%s: %d of a partition, not %d", name, got, tt.want)
+		}
+	}
+}
+
+// TestNewcomersGetABatchEach, at once, and what was asked of each before when there are
+// none any more.
+func TestNewcomersGetABatchEach(t *testing.T) {
+	for _, lanes := range []int{100, 400} { // with 400, the piece is another one too
+		t.Run(fmt.Sprint(lanes), func(t *testing.T) { newcomersGetABatchEach(t, lanes) })
+	}
+}
+
+func newcomersGetABatchEach(t *testing.T, lanes int) {
+	const (
+		budget = 128 << 20
+		batch  = 99_000
+	)
+	a, now := NewAccount(budget), time.Unix(1_000_000, 0)
+	a.SetLanes(lanes/2, now)
+	poll := func(bytes int64) {
+		for range bytes / batch {
+			a.Wire().Batch(plain(batch))
+		}
+		handOver(a.Wire())
+		now = now.Add(200 * time.Millisecond)
+		a.Polled(a.Held(), bytes, bytes, now)
+	}
+	if a.SetNewcomers(true, now) {
+		t.Error("the client has to be told, before anything was read")
+	}
+	a.SetNewcomers(false, now)
+	a.held = 100 << 20
+	for range 20 {
+		poll(8 << 20)
+	}
+	fetch, before := a.FetchSize()
+	a.SetLanes(lanes, now)
+	if told := a.SetNewcomers(true, now); !told {
+		t.Error("the client is not told")
+	}
+	switch largest, each := a.FetchSize(); {
+	case each < batch || each > 2*batch:
+		t.Errorf("with newcomers %d of each, and %d before", each, before)
+	case largest < 4<<20 || largest > fetch:
+		t.Errorf("with newcomers fetches of %d, and %d before", largest, fetch)
+	}
+	poll(int64(lanes) / 2 * batch)
+	a.SetNewcomers(false, now)
+	for range 20 {
+		poll(8 << 20)
+	}
+	if lanes > 100 {
+		before = int32(budget / lanes) // there is room for no more of each
+	}
+	if largest, each := a.FetchSize(); each < before*3/4 || each > before*4/3 || largest < fetch*3/4 {
+		t.Errorf("afterwards fetches of %d with %d of each, not of %d with %d", largest, each, fetch, before)
 	}
 }
 
