@@ -249,7 +249,10 @@ func (f *fetchSize) drained(held, budget int64, now time.Time) bool {
 func (f *fetchSize) piece(n int32, budget int64) int32 {
 	lanes := int64(max(1, f.lanes))
 	if f.fast {
-		return int32(min(int64(n/8), int64(n)*int64(max(16, 8*f.brokers))/lanes))
+		// Of the size that fetches have again and again: right after a poll they are
+		// smaller, until the function has dealt with it.
+		n := int64(f.large(budget))
+		return int32(min(n/8, n*int64(max(32, 8*f.brokers))/lanes))
 	}
 	each := min(int64(n/8), int64(float64(budget)/f.expansion)/lanes)
 	if f.takes > 0 {

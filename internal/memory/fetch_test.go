@@ -265,6 +265,37 @@ func TestFetchesGrowWhileTheFunctionKeepsUpAndShrinkWhenRecordsQueue(t *testing.
 	}
 }
 
+// TestAFastFunctionGetsPiecesOfOneSize, although fetches are smaller from each poll until
+// half of it was dealt with: a piece of that size would be remembered for a whole round.
+func TestAFastFunctionGetsPiecesOfOneSize(t *testing.T) {
+	const budget, batch = 128 << 20, 100_000
+	wire := newWire()
+	f := newFetchSize(wire)
+	f.lanes = 1000
+	now := time.Unix(1_000_000, 0)
+	sizes := map[int32]int{}
+	for i := range 300 {
+		sent := int64(f.max) / batch * batch
+		for range sent / batch {
+			wire.Batch(plain(batch))
+		}
+		handOver(wire)
+		f.polled(sent*6/5, sent, 0, sent*6/5, budget, now)
+		if i > 50 {
+			sizes[f.perPartition]++
+		}
+		now = now.Add(2 * time.Millisecond)
+		f.drained(0, budget, now)
+		if i > 50 {
+			sizes[f.perPartition]++
+		}
+		now = now.Add(50 * time.Millisecond)
+	}
+	if len(sizes) != 1 {
+		t.Errorf("so often a piece was of these bytes: %v", sizes)
+	}
+}
+
 // TestFirstFetchOfManyLanesIsAPieceOfEach: a broker remembers what it may send of a
 // partition until it sent some of it, so that a size for a few of them would be that
 // of all of them, once.
