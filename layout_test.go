@@ -90,8 +90,9 @@ examples/...                   | . examples/internal/demo       | kadm kgo
 
 # Modules of their own: they have the public packages, and a Kafka.
 bench/job                      |                                |
-bench/fill                     |                                | kadm kgo
-bench                          | bench/job internal/testing/kafkatest | kadm kgo
+bench/topics                   |                                | kadm
+bench/fill                     | bench/topics                   | kadm kerr kgo
+bench                          | bench/job bench/topics internal/testing/kafkatest | kadm kgo
 bench/scaling/earlier          | scaling                        | # the policy of before, to compare with
 bench/scaling                  | internal/scalesim internal/plot scaling bench/scaling/earlier |
 bench/peers/esm                | . scaling bench/job            | kgo

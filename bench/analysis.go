@@ -68,7 +68,8 @@ type churn struct {
 	// some partition that had some.
 	PauseSeconds float64 `json:"longest_pause_seconds"`
 	// Parts are those of that pause, if the contender told of what moved, and
-	// StayedSeconds is the longest pause of a partition that did not move then.
+	// StayedSeconds is the longest pause of a partition that did not move then, from its
+	// first call on.
 	Parts         *parts  `json:"parts,omitempty"`
 	StayedSeconds float64 `json:"longest_pause_of_what_stayed_seconds,omitempty"`
 	// Members is how many processes there were, one after the other beside
@@ -145,8 +146,11 @@ func churnOf(members []job.Report, each, until int64) (c churn, total job.Report
 		if seconds > c.PauseSeconds {
 			c.PauseSeconds, c.Parts = seconds, split
 		}
-		if split == nil && len(moves) > 0 {
-			c.StayedSeconds = max(c.StayedSeconds, seconds)
+		if len(moves) > 0 && len(spans) > 0 {
+			stood := longestPause(spans, spans[0].From, end) // they are in order now
+			if partsOf(stood, moves) == nil {
+				c.StayedSeconds = max(c.StayedSeconds, float64(stood.To-stood.From)/1000)
+			}
 		}
 	}
 	total.Seconds = float64(until-began) / 1000

@@ -71,6 +71,33 @@ func TestChurnPutsMembersTogether(t *testing.T) {
 	}
 }
 
+// TestAPauseIsTakenApart by what moved in it, and what did not move is judged from its own
+// first call on.
+func TestAPauseIsTakenApart(t *testing.T) {
+	went, came := func(at int64) job.Move { return job.Move{At: at} }, func(at int64) job.Move { return job.Move{At: at, Came: true} }
+	members := []job.Report{
+		{Partitions: []job.Partition{
+			{Handled: upTo(10), Spans: []job.Span{{From: 1000, To: 2000}}, Moves: []job.Move{came(900), went(2100)}},
+			// It waits for its first call, and stands still for a moment, without moving.
+			{Handled: upTo(20), Spans: []job.Span{{From: 2200, To: 3000}, {From: 3300, To: 9000}}, Moves: []job.Move{came(900), went(9100)}},
+			// It waits for its first call, and moves later, which takes less time.
+			{Handled: upTo(10), Spans: []job.Span{{From: 2500, To: 3000}}, Moves: []job.Move{came(900), went(3000)}},
+		}},
+		{Partitions: []job.Partition{
+			{Handled: upTo(20), Spans: []job.Span{{From: 4000, To: 9000}}, Moves: []job.Move{came(2600)}},
+			{},
+			{Handled: upTo(20), Spans: []job.Span{{From: 4000, To: 9000}}, Moves: []job.Move{came(3500)}},
+		}},
+	}
+	ch, _ := churnOf(members, 20, 9000)
+	if ch.PauseSeconds != 2 || ch.Parts == nil || *ch.Parts != (parts{LetGo: 0.1, Handed: 0.5, Begun: 1.4}) {
+		t.Errorf("%+v, %+v", ch, ch.Parts)
+	}
+	if ch.StayedSeconds != 0.3 {
+		t.Errorf("of what stayed %.2f", ch.StayedSeconds)
+	}
+}
+
 func TestChosenNamesWhatIsNotThere(t *testing.T) {
 	runs, cs, err := chosen("C,idle,A", "sarama,bare")
 	if err != nil || runs != "CIA" || len(cs) != 2 || cs[0].name != "sarama" {

@@ -151,6 +151,11 @@ func columnsOf(s *section) []column {
 				return "" // it does not say
 			}
 			return fmt.Sprintf("%s, %s, %s", number(spreadOf(letGo).median, 2), number(spreadOf(handed).median, 2), number(spreadOf(begun).median, 2))
+		}}, {"of what stayed, s", func(g *group) string {
+			if !slices.ContainsFunc(g.results, func(r *result) bool { return r.Churn.Parts != nil || r.Churn.StayedSeconds > 0 }) {
+				return "" // it does not say what moved
+			}
+			return g.of(func(r *result) float64 { return r.Churn.StayedSeconds }).format(2)
 		}}, twice, late, cpu, memory, rounds}
 	case "G", "H":
 		return []column{kind, of("seconds", 3, assignedSeconds), s.overBare("time over bare, of pairs", assignedSeconds), cpu, memory, calls, twice, late, rounds}

@@ -12,6 +12,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/seed429fd032/esm/bench/job"
+	"github.com/seed429fd032/esm/bench/topics"
 )
 
 // churn drains while a second member comes and goes, four times as often as
@@ -96,7 +97,7 @@ func (b *bench) trickle(ctx context.Context, c contender, sh shape) (r result, e
 	}
 	defer cl.Close()
 	adm := kadm.NewClient(cl)
-	if _, err := adm.CreateTopic(ctx, int32(sh.Partitions), 1, nil, topic); err != nil {
+	if err := topics.Create(ctx, adm, topic, sh.Partitions, 1); err != nil {
 		return r, err
 	}
 	defer func() { _, _ = adm.DeleteTopic(context.WithoutCancel(ctx), topic) }() // it is small

@@ -80,6 +80,7 @@ func command(ctx context.Context, args []string) error {
 	f.Int64Var(&b.firsts, "first-records", 1_000_000, "records of the runs G and H")
 	f.IntVar(&b.singles, "singles", 1000, "records of the run J")
 	f.IntVar(&b.idleParts, "idle-partitions", 2000, "partitions of the run idle")
+	f.IntVar(&b.trickleParts, "trickle-partitions", 10, "partitions of the run F")
 	f.Int64Var(&b.idle, "idle-records", 200_000, "records of the run idle")
 	f.Int64Var(&b.extra.Budget, "budget", 128<<20, "memory budget of a Mapping, in bytes")
 	f.StringVar(&b.extra.CPUProfile, "cpuprofile", "", "write a CPU profile of the last Mapping to this file")
@@ -195,7 +196,10 @@ func (r *result) progress() string {
 	if c := r.Churn; c != nil {
 		s += fmt.Sprintf("  longest pause %.2f s", c.PauseSeconds)
 		if p := c.Parts; p != nil {
-			s += fmt.Sprintf(" (let go %.2f, handed over %.2f, begun %.2f), of what stayed %.2f", p.LetGo, p.Handed, p.Begun, c.StayedSeconds)
+			s += fmt.Sprintf(" (let go %.2f, handed over %.2f, begun %.2f)", p.LetGo, p.Handed, p.Begun)
+		}
+		if c.Parts != nil || c.StayedSeconds > 0 {
+			s += fmt.Sprintf(", of what stayed %.2f", c.StayedSeconds)
 		}
 	}
 	if r.WaitedSeconds > 0 {

@@ -20,31 +20,31 @@ import (
 
 // sizes are the sizes of the runs; flags make them smaller for a try.
 type sizes struct {
-	records    int64
-	size       int
-	stored     int
-	partitions int
-	skewed     int64
-	poisoned   int64
-	cut        time.Duration
-	poisonFor  time.Duration
-	churnFor   time.Duration
-	trickleFor time.Duration
-	firsts     int64
-	singles    int
-	idleParts  int
-	idle       int64
+	records      int64
+	size         int
+	stored       int
+	partitions   int
+	skewed       int64
+	poisoned     int64
+	cut          time.Duration
+	poisonFor    time.Duration
+	churnFor     time.Duration
+	trickleFor   time.Duration
+	firsts       int64
+	singles      int
+	idleParts    int
+	trickleParts int
+	idle         int64
 }
 
 const (
-	poisonParts  = 20
-	tricklePer   = 10 * time.Millisecond // a record each
-	trickleParts = 10
-	singleParts  = 8
-	hotParts     = 1000
-	hotBrokers   = 3
-	warmUp       = 50 // single records that are not counted
-	batchSize    = 100
+	poisonParts = 20
+	tricklePer  = 10 * time.Millisecond // a record each
+	singleParts = 8
+	hotParts    = 1000
+	hotBrokers  = 3
+	warmUp      = 50 // single records that are not counted
+	batchSize   = 100
 	// window is how long the peers wait for a full batch, but not in run F. A full
 	// batch drains fastest. In B to E a Mapping has its default, which is not to
 	// wait.
@@ -179,7 +179,7 @@ func (b *bench) shape(run string) shape {
 	case "E":
 		sh.Batch, sh.Function, sh.Limit = 10, 20*time.Millisecond, b.churnFor
 	case "F":
-		sh.Records, sh.Stored, sh.Partitions, sh.Limit = int64(b.trickleFor/tricklePer), 0, trickleParts, b.trickleFor
+		sh.Records, sh.Stored, sh.Partitions, sh.Limit = int64(b.trickleFor/tricklePer), 0, b.trickleParts, b.trickleFor
 	case "G", "H":
 		sh.Partitions = map[string]int{"G": 8, "H": 20}[run]
 		sh.Records = b.firsts / int64(sh.Partitions) * int64(sh.Partitions)

@@ -10,6 +10,8 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/seed429fd032/esm/bench/topics"
 )
 
 // singleLimit is how long one record may take.
@@ -28,19 +30,19 @@ func (b *bench) single(ctx context.Context, c contender, sh shape) (r result, er
 	defer cl.Close()
 	adm := kadm.NewClient(cl)
 	var pair []*child
-	var topics []string
+	var made []string
 	defer func() {
 		for _, p := range pair {
 			p.tell()
 		}
-		_, _ = adm.DeleteTopics(context.WithoutCancel(ctx), topics...) // they are small
+		_, _ = adm.DeleteTopics(context.WithoutCancel(ctx), made...) // they are small
 	}()
 	for _, one := range []contender{c, bare} {
 		topic := fmt.Sprintf("%s-single-%s-%d", b.topic, one.name, time.Now().UnixNano())
-		if _, err := adm.CreateTopic(ctx, int32(sh.Partitions), 1, nil, topic); err != nil {
+		if err := topics.Create(ctx, adm, topic, sh.Partitions, 1); err != nil {
 			return r, err
 		}
-		topics = append(topics, topic)
+		made = append(made, topic)
 		s := b.spec(one, "J", topic, sh)
 		s.Window, s.Cut, s.Latency, s.Echo = 0, 0, true, true
 		p, err := start(ctx, b.commands[one.peer], s)
@@ -55,12 +57,12 @@ func (b *bench) single(ctx context.Context, c contender, sh shape) (r result, er
 			if n >= warmUp {
 				binary.BigEndian.PutUint64(value, uint64(time.Now().UnixNano()))
 			}
-			record := &kgo.Record{Topic: topics[i], Partition: int32(n % sh.Partitions), Value: value}
+			record := &kgo.Record{Topic: made[i], Partition: int32(n % sh.Partitions), Value: value}
 			if err := cl.ProduceSync(ctx, record).FirstErr(); err != nil {
 				return r, err
 			}
 			if err := p.handles(ctx); err != nil {
-				return r, fmt.Errorf("record %d of %s: %w", n, topics[i], err)
+				return r, fmt.Errorf("record %d of %s: %w", n, made[i], err)
 			}
 		}
 	}

@@ -6,6 +6,7 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"flag"
 	"fmt"
 	"os"
@@ -15,7 +16,10 @@ import (
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/seed429fd032/esm/bench/topics"
 )
 
 type topic struct {
@@ -94,10 +98,12 @@ func (t topic) fill(ctx context.Context) (f Filled, err error) {
 	for p := range t.partitions {
 		want += t.count(p)
 	}
-	if _, err := adm.CreateTopic(ctx, int32(t.partitions), int16(t.replicas), nil, t.name); err == nil {
-		if err := t.produce(ctx, cl); err != nil {
-			return f, err
-		}
+	err = topics.Create(ctx, adm, t.name, t.partitions, t.replicas)
+	if err == nil {
+		err = t.produce(ctx, cl)
+	}
+	if err != nil && !errors.Is(err, kerr.TopicAlreadyExists) {
+		return f, err
 	}
 	ends, err := adm.ListEndOffsets(ctx, t.name)
 	if err != nil {
