@@ -121,14 +121,24 @@ func (e *Engine) bounds() bounds {
 }
 
 // fits reports whether no more calls run than may. Calls do not count for which nobody
-// waits any more.
+// waits any more. When the process stops, it waits for those of its lanes only, and none
+// may be left: a share that goes meanwhile must not count elsewhere while they run.
 func (e *Engine) fits(now time.Time) bool {
-	if !e.cfg.GroupBounds || e.holds&HoldStop != 0 {
+	if !e.cfg.GroupBounds {
 		return true
+	}
+	var drained map[*lease]bool
+	if e.holds&HoldStop != 0 {
+		drained = map[*lease]bool{}
+		for id, l := range e.lanes {
+			if l.state == laneLeased && !l.dead {
+				drained[e.busy[id]] = true
+			}
+		}
 	}
 	n := 0
 	for l := range e.leases {
-		if l.poller != nil && !l.left && !l.ignores(now) {
+		if l.poller != nil && !l.left && !l.ignores(now) && (drained == nil || drained[l]) {
 			n++
 		}
 	}

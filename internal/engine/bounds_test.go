@@ -464,6 +464,56 @@ func TestCallsBeginWhenMoreMay(t *testing.T) {
 	})
 }
 
+// TestARevokeBesideAStopWaitsForTheCalls of what stays until the process is out: what
+// goes has a share that they need.
+func TestARevokeBesideAStopWaitsForTheCalls(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFleet(t, 24, func(s *Settings) { s.MaxConcurrency = 12 })
+		release := make(chan struct{})
+		f.takes = func(context.Context) { <-release }
+		e := f.join()
+		defer f.ends(release)
+		f.gives(e, f.all())
+		synctest.Wait()
+		e.mu.Lock()
+		var idle []partition.ID
+		for id, l := range e.lanes {
+			if l.state != laneLeased {
+				idle = append(idle, id)
+			}
+		}
+		calls := e.pool.Busy()
+		e.unlock()
+		if calls != 12 || len(idle) != 12 {
+			t.Fatalf("%d calls, and %d partitions without one", calls, len(idle))
+		}
+		returned, out := make(chan struct{}), make(chan struct{})
+		go func() {
+			defer close(returned)
+			f.takesFrom(e, idle, time.Minute)
+		}()
+		synctest.Wait()
+		e.Hold(HoldStop)
+		go func() {
+			defer close(out)
+			e.DrainAll(t.Context(), ErrStopping)
+		}()
+		for range calls {
+			synctest.Wait()
+			select {
+			case <-returned:
+				t.Fatalf("the revoke returned while %d calls run", e.pool.Busy())
+			case <-out:
+				t.Fatalf("the process was out while %d calls run", e.pool.Busy())
+			default:
+			}
+			release <- struct{}{}
+		}
+		<-returned
+		<-out
+	})
+}
+
 // TestStopWaitsForNoCallTwice: a process that leaves does not wait for calls to fit.
 func TestStopWaitsForNoCallTwice(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
