@@ -349,8 +349,8 @@ func WithStartCheck(f func(ctx context.Context) error) Option {
 // workloads it took, at its peak:
 //
 //	budget      16 MiB   64 MiB   128 MiB   256 MiB   512 MiB
-//	usually         55      167       315       590     1,060
-//	at most         72      174       361       721     1,077
+//	median      56 MiB  167 MiB   311 MiB   568 MiB 1,051 MiB
+//	at most     72 MiB  174 MiB   361 MiB   721 MiB 1,077 MiB
 func WithMemoryBudget(bytes int64) Option {
 	return option(func(c *config) { c.MemoryBudget = bytes })
 }

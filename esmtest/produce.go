@@ -79,6 +79,7 @@ func At(partition int32, r *kgo.Record) *kgo.Record {
 // A record without a topic is an error.
 func (k *Kafka) ProduceRecords(records ...*kgo.Record) {
 	k.t.Helper()
+	needSame(k.t, "this Kafka", k.bubble)
 	batches, err := k.batches(records)
 	for last := time.Now(); err == nil && len(batches) > 0; {
 		var refused error

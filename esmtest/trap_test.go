@@ -192,6 +192,13 @@ var traps = map[string]struct {
 		})
 	}, []string{"esmtest: NewServer in a testing/synctest bubble got the t of the test around it", "trap_test.go"}},
 
+	"a Kafka from outside that is written to": {func(t *testing.T) {
+		k := esmtest.NewKafka(t, esmtest.Topic("orders", 1))
+		synctest.Test(t, func(t *testing.T) {
+			k.Produce("orders", "a")
+			t.Error("it went on")
+		})
+	}, []string{"esmtest: this Kafka was made outside of a testing/synctest bubble, and is used in bubble", "trap_test.go"}},
 	"a Server from outside": {func(t *testing.T) {
 		server := esmtest.NewServer(t, http.NotFoundHandler())
 		synctest.Test(t, func(t *testing.T) {

@@ -255,6 +255,18 @@ func (f *fleet) ends(release chan struct{}) {
 	synctest.Wait()
 }
 
+// withoutCall lists the partitions that no call runs for.
+func (e *Engine) withoutCall() (idle []partition.ID) {
+	e.mu.Lock()
+	defer e.unlock()
+	for id, l := range e.lanes {
+		if l.state != laneLeased {
+			idle = append(idle, id)
+		}
+	}
+	return idle
+}
+
 // TestRevokeWaitsUntilTheCallsFit, those of the partitions that stay too: and begins
 // none meanwhile that would not.
 func TestRevokeWaitsUntilTheCallsFit(t *testing.T) {
@@ -270,13 +282,8 @@ func TestRevokeWaitsUntilTheCallsFit(t *testing.T) {
 			t.Fatalf("%d calls", n)
 		}
 		// Partitions go of which no call runs, and they take places with them.
+		idle := e.withoutCall()
 		e.mu.Lock()
-		var idle []partition.ID
-		for id, l := range e.lanes {
-			if l.state != laneLeased {
-				idle = append(idle, id)
-			}
-		}
 		var gone share.Share
 		for _, id := range idle {
 			gone.Add(e.shares, id, 1, 1, 12)
@@ -475,15 +482,7 @@ func TestARevokeBesideAStopWaitsForTheCalls(t *testing.T) {
 		defer f.ends(release)
 		f.gives(e, f.all())
 		synctest.Wait()
-		e.mu.Lock()
-		var idle []partition.ID
-		for id, l := range e.lanes {
-			if l.state != laneLeased {
-				idle = append(idle, id)
-			}
-		}
-		calls := e.pool.Busy()
-		e.unlock()
+		idle, calls := e.withoutCall(), e.pool.Busy()
 		if calls != 12 || len(idle) != 12 {
 			t.Fatalf("%d calls, and %d partitions without one", calls, len(idle))
 		}

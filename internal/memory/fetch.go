@@ -250,7 +250,7 @@ func (f *fetchSize) piece(n int32, budget int64) int32 {
 	lanes := int64(max(1, f.lanes))
 	if f.fast {
 		// Of the size that fetches have again and again: right after a poll they are
-		// smaller, until the function has dealt with it.
+		// smaller, until the function has dealt with it. 32 of them bring a piece of all.
 		n := int64(f.large(budget))
 		return int32(min(n/8, n*int64(max(32, 8*f.brokers))/lanes))
 	}

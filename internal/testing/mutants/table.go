@@ -245,6 +245,13 @@ var mutants = []mutant{
 		suites: []suite{{"./internal/memory", "TestAPieceLastsASlowLane", nil}},
 	},
 	{
+		name: "a revoke beside a stop waits for no call",
+		pkg:  "internal/engine", symbol: "Engine.fits",
+		from:   "drained == nil || drained[l]",
+		to:     "drained == nil",
+		suites: []suite{{"./internal/engine", "TestARevokeBesideAStop", nil}},
+	},
+	{
 		name: "newcomers get large pieces",
 		pkg:  "internal/memory", symbol: "fetchSize.set",
 		from:   "f.newcomers && ",
