@@ -350,7 +350,7 @@ func WithStartCheck(f func(ctx context.Context) error) Option {
 //
 //	budget      16 MiB   64 MiB   128 MiB   256 MiB   512 MiB
 //	median      56 MiB  167 MiB   311 MiB   568 MiB 1,051 MiB
-//	at most     72 MiB  174 MiB   361 MiB   721 MiB 1,077 MiB
+//	at most     72 MiB  184 MiB   361 MiB   721 MiB 1,139 MiB
 func WithMemoryBudget(bytes int64) Option {
 	return option(func(c *config) { c.MemoryBudget = bytes })
 }
