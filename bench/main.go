@@ -22,8 +22,10 @@
 //   - idle: a Mapping with 2,000 partitions that has nothing to do; once
 //
 // Each result is appended to the results file as it comes, so that a benchmark
-// can be made in several sittings, with -only and -who. What is published has A and B
-// of 10 and of 1,000 partitions too (-only A,B -partitions 1000). With -table it makes
+// can be made in several sittings, with -only and -who. What is published has K
+// and F of 40 s (-trickle-for 40s), A and B of 1,000 partitions (-only A,B -partitions
+// 1000), and of 10, A of these with -records 200000. A topic is named after its
+// partitions, so that other numbers of records need another -topic. With -table it makes
 // the tables of what is in the file, which is also what it ends with.
 //
 // It needs Go, a JDK 17 and Maven; without cgo a contender is left out.

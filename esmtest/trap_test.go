@@ -199,6 +199,7 @@ var traps = map[string]struct {
 			t.Error("it went on")
 		})
 	}, []string{"esmtest: this Kafka was made outside of a testing/synctest bubble, and is used in bubble", "trap_test.go"}},
+
 	"a Server from outside": {func(t *testing.T) {
 		server := esmtest.NewServer(t, http.NotFoundHandler())
 		synctest.Test(t, func(t *testing.T) {

@@ -482,7 +482,10 @@ func TestARevokeBesideAStopWaitsForTheCalls(t *testing.T) {
 		defer f.ends(release)
 		f.gives(e, f.all())
 		synctest.Wait()
-		idle, calls := e.withoutCall(), e.pool.Busy()
+		idle := e.withoutCall()
+		e.mu.Lock()
+		calls := e.pool.Busy()
+		e.unlock()
 		if calls != 12 || len(idle) != 12 {
 			t.Fatalf("%d calls, and %d partitions without one", calls, len(idle))
 		}
