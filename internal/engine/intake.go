@@ -71,7 +71,7 @@ func (e *Engine) Enqueue(fetches kgo.Fetches, now time.Time) {
 // ended; all when the budget is half used; and always those that are too few for a
 // batch. They wait for more to come, and would pin the response for as long. What a
 // fast function deals with at once is not worth a copy, and neither is what one call
-// takes that begins now.
+// takes that begins now, or, where memory is ample, what calls take soon.
 func (e *Engine) lookUp(fetches kgo.Fetches) []arrival {
 	var arrivals []arrival
 	e.mu.Lock()
@@ -81,6 +81,7 @@ func (e *Engine) lookUp(fetches kgo.Fetches) []arrival {
 	}
 	crowded, size := e.memory.Crowded(), e.cfg.BatchSize
 	slow := e.pace.Completed == 0 || e.pace.Service() > slowService
+	soon := e.soon()
 	for i := range fetches {
 		r := &response{}
 		for j := range fetches[i].Topics {
@@ -97,9 +98,13 @@ func (e *Engine) lookUp(fetches kgo.Fetches) []arrival {
 				a := arrival{lane: l, fetched: p, response: r}
 				if l != nil {
 					waits := l.state != laneIdle && l.state != laneFilling
-					a.copied = crowded || slow && waits
+					a.copied = crowded
 					a.room, a.roomBytes = math.MaxInt, math.MaxInt64
-					if slow {
+					switch {
+					case slow && soon > 0 && l.state != laneWaiting:
+						a.roomBytes = soon - l.bytes
+					case slow:
+						a.copied = crowded || waits
 						a.room, a.roomBytes = size-l.count, int64(e.cfg.BatchBytes)-l.bytes
 					}
 					a.first, a.tail, a.size = (size-l.count%size)%size, (l.count+len(p.Records))%size, size
@@ -111,9 +116,26 @@ func (e *Engine) lookUp(fetches kgo.Fetches) []arrival {
 	return arrivals
 }
 
-// slowService is how long an invocation takes that makes copying what waits
-// for it worthwhile.
-const slowService = 10 * time.Millisecond
+const (
+	// slowService is how long an invocation takes that makes copying what waits
+	// for it worthwhile.
+	slowService = 10 * time.Millisecond
+	// soonWithin is for how long a record may keep its response where memory is ample.
+	soonWithin = 2 * time.Second
+)
+
+// soon is how many bytes of records the calls of a lane take soon, if memory is ample:
+// if there is room for what all slots together take in half that time, which is for how
+// long a record waits on average. It is 0 otherwise. Nobody wants the room that an
+// uncopied response takes then, and copying takes a quarter of the CPU.
+func (e *Engine) soon() int64 {
+	takes := e.laneTakes() * soonWithin.Seconds()
+	slots := min(e.pool.Slots(), len(e.lanes))
+	if takes/2*float64(slots) > float64(e.memory.Budget()) {
+		return 0
+	}
+	return int64(takes)
+}
 
 // weigh counts what arrived, and sorts out the control records.
 func (a *arrival) weigh() {

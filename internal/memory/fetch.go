@@ -82,6 +82,10 @@ const (
 	// turn is for how long a piece lasts a lane whose function is slow. While records
 	// queue, about as long passes until all lanes have had their turn.
 	turn = time.Second
+	// lap is how much a broker sends in about half a second. One piece of each of its
+	// partitions is no more than that, since the last ones of a backlog end with their
+	// lane's calls, one after the other, when nothing else is left to do.
+	lap = 450_000_000
 )
 
 func newFetchSize(wire *Wire) fetchSize {
@@ -258,7 +262,7 @@ func (f *fetchSize) piece(n int32, budget int64) int32 {
 	if f.takes > 0 {
 		each = int64(min(float64(each), f.takes*turn.Seconds()*f.overhead/f.expansion)) // as they are sent
 	}
-	return int32(each)
+	return int32(min(each, lap*int64(f.brokers)/lanes))
 }
 
 // trimmed is a size without most of what is cut off at its end: the beginning of a

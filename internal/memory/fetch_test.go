@@ -106,6 +106,33 @@ func TestThereIsRoomForAPieceOfEveryLane(t *testing.T) {
 	}
 }
 
+// TestAPieceOfEachOfManyPartitionsIsSoonSent, however much room there is.
+func TestAPieceOfEachOfManyPartitionsIsSoonSent(t *testing.T) {
+	const batch = 10_000
+	for _, tt := range []struct {
+		lanes, brokers int
+		want           int32 // about
+	}{
+		{100, 1, perPartition},
+		{1_000, 1, 450_000},
+		{1_000, 3, perPartition},
+		{3_000, 3, 450_000},
+		{5_000, 1, 90_000},
+	} {
+		wire := newWire()
+		f := newFetchSize(wire)
+		f.lanes, f.brokers, f.takes, f.polls = tt.lanes, tt.brokers, 1e6, 1
+		for range enoughBatches {
+			wire.Batch(plain(batch))
+		}
+		handOver(wire)
+		f.set(50<<20, 8<<30, time.Unix(1_000_000, 0))
+		if got := f.perPartition; got > tt.want || got < tt.want-batch*9/8 && tt.want < perPartition || got < 900_000 && tt.want == perPartition { // what a lane takes in a second
+			t.Errorf("%+v: %d of a partition", tt, got)
+		}
+	}
+}
+
 // TestAPieceLastsASlowLaneForItsTurn, and no longer: after a rebalance a lane waits
 // until all others had theirs.
 func TestAPieceLastsASlowLaneForItsTurn(t *testing.T) {

@@ -224,6 +224,27 @@ var mutants = []mutant{
 		suites: []suite{{"./internal/engine", "TestWhatWaitsIsFreed", nil}},
 	},
 	{
+		name: "what calls take soon stays in its response, however little room there is",
+		pkg:  "internal/engine", symbol: "Engine.soon",
+		from:   "takes/2*float64(slots) > float64(e.memory.Budget())",
+		to:     "slots < 0",
+		suites: []suite{{"./internal/engine", "TestWhatCallsTakeSoon", nil}},
+	},
+	{
+		name: "what is queued already is forgotten where more is to stay in its response",
+		pkg:  "internal/engine", symbol: "Engine.lookUp",
+		from:   "soon - l.bytes",
+		to:     "soon",
+		suites: []suite{{"./internal/engine", "TestWhatCallsTakeSoon", nil}},
+	},
+	{
+		name: "a broker is busy for seconds until each partition had its turn",
+		pkg:  "internal/memory", symbol: "fetchSize.piece",
+		from:   "min(each, lap*int64(f.brokers)/lanes)",
+		to:     "each",
+		suites: []suite{{"./internal/memory", "TestAPieceOfEachOfManyPartitions", nil}},
+	},
+	{
 		name: "most of a batch is cut off at the end of a piece",
 		pkg:  "internal/memory", symbol: "trimmed",
 		from:   "size - max(0, size%batch-batch/8)",
