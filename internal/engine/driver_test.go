@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/seed429fd032/esm/internal/partition"
+	"github.com/seed429fd032/esm/internal/testing/build"
 )
 
 // What follows is the time of a driver, and what goes on in it beside the driver's
@@ -256,7 +257,7 @@ func named(s string) (seed uint64, steps []int, err error) {
 // again, and so does what shrinking leaves of it.
 func TestOneSeedIsOneRun(t *testing.T) {
 	seen := map[string]int{}
-	for seed := range uint64(200) {
+	for seed := range uint64(build.Volume(200, 100)) {
 		var runs [2]strings.Builder
 		for i := range runs {
 			if _, err := runScenario(seed, allSteps(scenarioSteps), &runs[i], nil); err != nil {
@@ -301,7 +302,7 @@ func TestAFailingRunIsShrunk(t *testing.T) {
 		}
 	}
 	shrunk := 0
-	for seed := range uint64(100) {
+	for seed := range uint64(build.Volume(100, 50)) {
 		fails := func(steps []int) bool {
 			_, err := runScenario(seed, steps, nil, planted)
 			return err == fault

@@ -21,11 +21,12 @@ import (
 	"github.com/seed429fd032/esm/internal/memory"
 	"github.com/seed429fd032/esm/internal/partition"
 	"github.com/seed429fd032/esm/internal/plan"
+	"github.com/seed429fd032/esm/internal/testing/build"
 	"github.com/seed429fd032/esm/scaling"
 )
 
 var (
-	scenarios = flag.Int("scenarios", 2_000, "how many random scenarios the engine is driven through")
+	scenarios = flag.Int("scenarios", build.Volume(2_000, 500), "how many random scenarios the engine is driven through")
 	replay    = flag.String("replay", "", "SEED:STEP,STEP,... of a scenario to run alone, as a failure prints it")
 )
 

@@ -3,6 +3,8 @@ package offset
 import (
 	"math/rand/v2"
 	"testing"
+
+	"github.com/seed429fd032/esm/internal/testing/build"
 )
 
 // model is the tracker as anybody would write it first: one flag an offset.
@@ -69,7 +71,7 @@ func check(t *testing.T, tr *Tracker, m *model) {
 }
 
 func TestTrackerAgreesWithAFlagPerOffset(t *testing.T) {
-	for seed := range uint64(2_000) {
+	for seed := range uint64(build.Volume(2_000, 200)) {
 		rng := rand.New(rand.NewPCG(seed, 1))
 		start := rng.Int64N(50)
 		tr, m := New(start), &model{frontier: start, done: map[int64]bool{}}

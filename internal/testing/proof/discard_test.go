@@ -20,6 +20,7 @@ import (
 
 	"github.com/seed429fd032/esm"
 	"github.com/seed429fd032/esm/esmtest"
+	"github.com/seed429fd032/esm/internal/testing/build"
 )
 
 // A bin is a destination that keeps what it takes, and can be out of order.
@@ -283,11 +284,12 @@ func TestDestinationThatIsDownLosesNothing(t *testing.T) {
 				m := esmtest.Start(t, k.Source("orders", "billing"), inv, quiet(), esm.WithMaxRetries(0), esm.WithDestination(&took), esm.WithBatchSize(1),
 					esm.WithHooks(esm.Hooks{DeliveryFailed: failed.add}))
 				k.ProduceTo("orders", 0, "a", "poison", "b", "poison", "c")
-				for n := range 60 { // an hour
+				minutes := build.Volume(60, 20)
+				for n := range minutes {
 					k.ProduceTo("orders", 1, fmt.Sprint(n))
 					time.Sleep(time.Minute)
 				}
-				if got := k.Committed("billing", "orders", 1); got < 60 {
+				if got := k.Committed("billing", "orders", 1); got < int64(minutes) {
 					t.Errorf("the other partition is at %d", got)
 				}
 				if got := k.Committed("billing", "orders", 0); got != 1 {
@@ -297,7 +299,7 @@ func TestDestinationThatIsDownLosesNothing(t *testing.T) {
 				if len(st.Problems) != 1 || st.Problems[0].With != "destination" || !strings.Contains(st.Problems[0].Err.Error(), "orders/0 offset 1") {
 					t.Errorf("%+v", st.Problems)
 				}
-				if n := s.DeliveryFailureCount; n < 20 || int(n) != len(failed.all()) || s.OnFailureDestinationDeliveredEventCount != 0 {
+				if n := s.DeliveryFailureCount; n < int64(minutes)/3 || int(n) != len(failed.all()) || s.OnFailureDestinationDeliveredEventCount != 0 {
 					t.Errorf("%+v", s)
 				}
 				if err := m.Healthy(); err != nil {
@@ -305,7 +307,7 @@ func TestDestinationThatIsDownLosesNothing(t *testing.T) {
 				}
 				rows := m.AppendPartitions(nil)
 				i := slices.IndexFunc(rows, func(p esm.PartitionStats) bool { return p.Partition == 0 })
-				if b := rows[i].Blocker; b == nil || b.Reason != esm.ReasonRetriesExhausted || b.Deliveries < 20 || !strings.HasPrefix(b.String(), "orders/0 is held up at offset 1 (1 records, 1 attempts since ") {
+				if b := rows[i].Blocker; b == nil || b.Reason != esm.ReasonRetriesExhausted || b.Deliveries < minutes/3 || !strings.HasPrefix(b.String(), "orders/0 is held up at offset 1 (1 records, 1 attempts since ") {
 					t.Errorf("%v", b)
 				}
 				took.breaks(nil)

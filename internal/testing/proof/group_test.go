@@ -12,6 +12,7 @@ import (
 
 	"github.com/seed429fd032/esm"
 	"github.com/seed429fd032/esm/esmtest"
+	"github.com/seed429fd032/esm/internal/testing/build"
 )
 
 // protocols are the ways in which a group can agree on who has what.
@@ -43,7 +44,7 @@ func TestMembersThatComeAndGoLoseAndRepeatNothing(t *testing.T) {
 	for name, opts := range protocols {
 		for _, stalled := range []bool{false, true} {
 			t.Run(fmt.Sprintf("%s/stalled=%t", name, stalled), func(t *testing.T) {
-				virtual(t, func(t *testing.T) { churn(t, opts, stalled, 20, 32_000) })
+				virtual(t, func(t *testing.T) { churn(t, opts, stalled, build.Volume(20, 10), int64(build.Volume(32_000, 16_000))) })
 			})
 		}
 	}

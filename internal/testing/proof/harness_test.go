@@ -17,10 +17,10 @@ import (
 
 	"github.com/seed429fd032/esm"
 	"github.com/seed429fd032/esm/esmtest"
+	"github.com/seed429fd032/esm/internal/testing/build"
 )
 
-// nightly is whether tests that are sampled run whole: see .ci/nightly.
-var nightly = os.Getenv("ESM_NIGHTLY") != ""
+var nightly = build.Nightly
 
 // virtual runs a test in virtual time. It needs the Kafka client's locks to be
 // known to synctest, which a build tag does.

@@ -13,6 +13,7 @@ import (
 
 	"github.com/seed429fd032/esm"
 	"github.com/seed429fd032/esm/esmtest"
+	"github.com/seed429fd032/esm/internal/testing/build"
 	"github.com/seed429fd032/esm/scaling"
 )
 
@@ -78,9 +79,9 @@ func TestPoisonInOneOf100PartitionsLeavesTheOthersAtFullPace(t *testing.T) {
 			return nil
 		})
 		m := esmtest.Start(t, k.Source("orders", "billing"), inv, quiet(), esm.WithMemoryBudget(16<<20))
-		// Two hours; the poison's partition gets more than the whole budget.
+		// Two hours or a part of them; the poison's partition gets more than the whole budget.
 		value := []byte(strings.Repeat("x", 10_000))
-		for i := range 120 {
+		for i := range build.Volume(120, 30) {
 			var rs []*kgo.Record
 			for p := range int32(partitions) {
 				rs = append(rs, esmtest.At(p, &kgo.Record{Topic: "orders", Value: value[:100]}))
@@ -153,6 +154,7 @@ func TestPartitionsInBackoffGiveBackTheirMemory(t *testing.T) {
 
 func TestSlowPartitionAmong100FastOnesStarvesNone(t *testing.T) {
 	const partitions = 100
+	hangs := time.Duration(build.Volume(600, 20)) * time.Second
 	drain := func(t *testing.T, slow int32) (took time.Duration) {
 		virtual(t, func(t *testing.T) {
 			k := esmtest.NewKafka(t, esmtest.Topic("orders", partitions))
@@ -160,7 +162,7 @@ func TestSlowPartitionAmong100FastOnesStarvesNone(t *testing.T) {
 			var fast atomic.Int64
 			inv := esm.InvokerFunc(func(_ context.Context, b *esm.Batch) error {
 				if b.Records[0].Partition == slow {
-					time.Sleep(10 * time.Minute)
+					time.Sleep(hangs)
 					return nil
 				}
 				time.Sleep(100 * time.Millisecond)
@@ -175,10 +177,9 @@ func TestSlowPartitionAmong100FastOnesStarvesNone(t *testing.T) {
 			if held.Load() > 32<<20 {
 				t.Errorf("held %d at most", held.Load())
 			}
-			time.Sleep(2 * time.Hour)
-			if got := m.Stats().SettledEventCount; got != partitions*1000 {
-				t.Errorf("settled %d", got)
-			}
+			waitFor(t, 12*hangs, "the slow one done, of which there are ten batches", func() bool {
+				return m.Stats().SettledEventCount == partitions*1000
+			})
 		})
 		return took
 	}

@@ -24,6 +24,7 @@ import (
 
 	"github.com/seed429fd032/esm"
 	"github.com/seed429fd032/esm/esmtest"
+	"github.com/seed429fd032/esm/internal/testing/build"
 )
 
 // problemWith is the problem of that name, or nil.
@@ -112,14 +113,15 @@ func TestFunctionThatNeverSucceedsIsAProblem(t *testing.T) {
 				ok.Store(true)
 				m := esmtest.Start(t, k.Source("orders", "billing"), inv, quiet())
 				k.Produce("orders", "a", "b")
-				time.Sleep(time.Hour)
+				long := time.Duration(build.Volume(60, 15)) * time.Minute
+				time.Sleep(long)
 				ok.Store(false)
 				k.Produce("orders", "c", "d")
 				time.Sleep(4 * time.Minute)
 				if p := problemWith(m, "function"); p != nil {
 					t.Errorf("after four minutes: %v", p.Err)
 				}
-				time.Sleep(56 * time.Minute)
+				time.Sleep(long - 4*time.Minute)
 				p := problemWith(m, "function")
 				if p == nil || !strings.Contains(p.Err.Error(), says) || !strings.Contains(p.Err.Error(), "billing is down") {
 					t.Fatalf("%+v", p)
