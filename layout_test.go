@@ -62,6 +62,7 @@ awslambda                      | . internal/guard internal/invokers/conns intern
 lambdalocal                    | . internal/invokers/lambdapool internal/invokers/lambdaresult internal/redact | aws-lambda-go
 esmhttp                        | . internal/awsevent internal/invokers/conns internal/invokers/lambdaresult internal/invokers/payload internal/invokers/reach internal/redact | kgo
 kafkadest                      | . internal/awsevent internal/guard internal/hostport internal/redact | kerr kgo kmsg
+awsconfig                      | . internal/guard               | aws-sdk-go-v2 gmsm kgo oauth2 sasl yaml
 esmtest                        | . internal/guard               | kerr kfake kgo kmsg
 
 # What no user links.
