@@ -121,12 +121,14 @@ func TestATokenThatCannotBeHadIsSaid(t *testing.T) {
 		answer func(w http.ResponseWriter, r *http.Request)
 		says   string
 	}{
-		"refused":               {says(401, `{"error": "invalid_client", "error_description": "`+secret+`"}`), "status 401: invalid_client"},
-		"it repeats all":        {says(400, `{"error": "`+secret+` is wrong"}`), "status 400: (it repeats the secret)"},
-		"a page":                {says(500, "<html>"+secret+strings.Repeat("x", 100_000)), "status 500"},
-		"no token":              {says(200, `{}`), "token"},
-		"no JSON":               {says(200, secret), "no token can be had"},
-		"it sends it elsewhere": {func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "https://example.com", http.StatusTemporaryRedirect) }, "status 307"},
+		"refused":        {says(401, `{"error": "invalid_client", "error_description": "`+secret+`"}`), "status 401: invalid_client"},
+		"it repeats all": {says(400, `{"error": "`+secret+` is wrong"}`), "status 400: (it repeats the secret)"},
+		"a page":         {says(500, "<html>"+secret+strings.Repeat("x", 100_000)), "status 500"},
+		"no token":       {says(200, `{}`), "token"},
+		"no JSON":        {says(200, secret), "no token can be had"},
+		"it sends it elsewhere": {func(w http.ResponseWriter, r *http.Request) {
+			http.Redirect(w, r, "https://example.com", http.StatusTemporaryRedirect)
+		}, "status 307"},
 	}
 	for name, tt := range tests {
 		i := newIssuer(t)
