@@ -188,6 +188,7 @@ func onStage(t *testing.T, play func(t *testing.T, s *stage)) {
 			made = append(made, esmtest.Topic(topic.name, int(topic.partitions)))
 		}
 		play(t, &stage{t: t, k: esmtest.NewKafka(t, made...), ends: map[int32]int64{}})
+		time.Sleep(hookTime) // a hook that is held up outlives the Stop of its Mapping
 	})
 }
 
