@@ -55,6 +55,7 @@ type Consumer struct {
 	memberBell   engine.Bell
 	countBell    engine.Bell
 	heartbeats   heartbeats
+	refused      time.Duration // how long the poll loop waited last, after nothing but refusals
 
 	mu       sync.Mutex // a leaf
 	topicIDs map[string][16]byte
@@ -332,8 +333,11 @@ func (c *Consumer) pollOnce(ctx context.Context, p engine.Permit) bool {
 		c.troubles(fetches)
 	}
 	e.Enqueue(fetches, time.Now())
-	if refused && fetches.Empty() {
-		pause(ctx, refusedPause)
+	if !refused || !fetches.Empty() {
+		c.refused = 0
+	} else {
+		c.refused = min(max(2*c.refused, refusedPause), mostRefusedPause)
+		pause(ctx, c.refused)
 	}
 	return !failed || !fetches.Empty()
 }

@@ -17,9 +17,14 @@ import (
 // to wait before a broker that had nothing to say is asked again.
 const fetchMaxWait = memory.FetchMaxWait
 
-// refusedPause is how long a poll waits that comes after nothing but refusals:
-// for what used the allowance up to be ready.
-const refusedPause = 5 * time.Millisecond
+// refusedPause and mostRefusedPause are how long a poll waits that comes after nothing
+// but refusals, for what used the allowance up to be ready: at first, and, after twice as
+// long each time, at most. Each such poll is a fetch that is thrown away, and when other
+// lanes yield to one that is refused, what they had ready counts for a second.
+const (
+	refusedPause     = 5 * time.Millisecond
+	mostRefusedPause = 50 * time.Millisecond
+)
 
 // wireHooks tell a Wire what the client reads. The client calls them on its own
 // goroutines, one for each broker.
