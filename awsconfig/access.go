@@ -5,6 +5,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/seed429fd032/esm/internal/guard"
 )
@@ -118,6 +119,10 @@ func (j *judge) uri(field string, a SourceAccessConfiguration, t accessType) {
 	case t.uri != "" && a.URI == "":
 		j.wrong(field, nil, "is required: for "+a.Type+" it "+t.uri)
 	case t.uri == "":
+	case t.uri == aSecret:
+		if n := utf8.RuneCountInString(a.URI); n > 200 { // perhaps it is the secret itself: it is not shown
+			j.wrong(field, nil, fmt.Sprintf("must be 1 to 200 characters, and is %s: it %s", grouped(n), t.uri))
+		}
 	case !j.length(field, a.URI, 1, 200):
 	case a.Type == vpcSubnet && !strings.HasPrefix(a.URI, "subnet:"):
 		j.wrong(field, a.URI, "must begin with subnet:")

@@ -19,6 +19,8 @@ type value struct {
 	path string
 	line int // from 1; 0 if it is not known
 	is   any // nil, bool, string, json.Number, []*value or *object
+	// hidden is whether the document says that nobody is to see it.
+	hidden bool
 }
 
 // An object is a JSON object or a mapping of YAML, in the order of the document.
@@ -121,10 +123,37 @@ func member(path, name string) string {
 // element is the path of an element of the list at a path.
 func element(path string, i int) string { return path + "[" + strconv.Itoa(i) + "]" }
 
+// hides reports whether a value, or one in it, is not to be seen.
+func (v *value) hides() bool {
+	if v == nil || v.hidden {
+		return v != nil
+	}
+	if o := v.object(); o != nil {
+		return slices.ContainsFunc(o.names, func(name string) bool { return o.of[name].hides() })
+	}
+	return slices.ContainsFunc(v.list(), (*value).hides)
+}
+
+// hide hides a value, and what is in it.
+func (v *value) hide() {
+	v.hidden = true
+	for _, e := range v.list() {
+		e.hide()
+	}
+	if o := v.object(); o != nil {
+		for _, m := range o.of {
+			m.hide()
+		}
+	}
+}
+
 // String shows a value as JSON, without what makes it long.
 func (v *value) String() string {
-	if v == nil {
+	switch {
+	case v == nil:
 		return "null"
+	case v.hidden:
+		return "(hidden)"
 	}
 	switch is := v.is.(type) {
 	case string:
@@ -153,12 +182,32 @@ const (
 	// mostValues is how many values a document may have. An alias of YAML stands
 	// for all that it names, so that a small document can have any number.
 	mostValues = 1 << 20
+	// mostPaths is how long the paths of all values may be together: each has the names
+	// of all that it is in, so that a long name counts once for each value.
+	mostPaths = 64 << 20
 )
 
 var (
 	errNested = fmt.Errorf("awsconfig: the document is nested more than %d deep", mostNested)
 	errValues = fmt.Errorf("awsconfig: the document has more than %d values", mostValues)
+	errPaths  = errors.New("awsconfig: the document has too many values under names that are too long")
 )
+
+// A counter counts the values of a document.
+type counter struct{ values, paths int }
+
+// one counts a value, and says whether it is one too many.
+func (c *counter) one(path string) error {
+	c.values++
+	c.paths += len(path)
+	switch {
+	case c.values > mostValues:
+		return errValues
+	case c.paths > mostPaths:
+		return errPaths
+	}
+	return nil
+}
 
 // readDocument reads JSON, or YAML if it is that.
 func readDocument(data []byte) (*value, error) {
@@ -178,7 +227,8 @@ func readDocument(data []byte) (*value, error) {
 func readJSON(data []byte) (*value, error) {
 	d := json.NewDecoder(bytes.NewReader(data))
 	d.UseNumber()
-	v, err := nextJSON(d, data, "", 0)
+	r := jsonReader{d: d, data: data}
+	v, err := r.value("", 0)
 	if err == nil {
 		if _, after := d.Token(); !errors.Is(after, io.EOF) {
 			err = fmt.Errorf("awsconfig: line %d: there is more after the document", lineAt(data, d.InputOffset()))
@@ -201,15 +251,36 @@ func lineAt(data []byte, offset int64) int {
 	return 1 + bytes.Count(data[:min(max(offset, 0), int64(len(data)))], []byte("\n"))
 }
 
-func nextJSON(d *json.Decoder, data []byte, path string, depth int) (*value, error) {
+// A jsonReader counts what it makes, and lines as it comes to them.
+type jsonReader struct {
+	d    *json.Decoder
+	data []byte
+	counter
+	lines int   // that were before at
+	at    int64 // an offset
+}
+
+// line is the line that was come to, from 1.
+func (r *jsonReader) line() int {
+	now := r.d.InputOffset()
+	r.lines += bytes.Count(r.data[r.at:now], []byte("\n"))
+	r.at = now
+	return 1 + r.lines
+}
+
+func (r *jsonReader) value(path string, depth int) (*value, error) {
+	if err := r.one(path); err != nil {
+		return nil, err
+	}
 	if depth > mostNested {
 		return nil, errNested
 	}
+	d := r.d
 	t, err := d.Token()
 	if err != nil {
 		return nil, err
 	}
-	v := &value{path: path, line: lineAt(data, d.InputOffset())}
+	v := &value{path: path, line: r.line()}
 	switch t {
 	default:
 		v.is = t
@@ -223,9 +294,9 @@ func nextJSON(d *json.Decoder, data []byte, path string, depth int) (*value, err
 			}
 			key := name.(string) // or the decoder would have refused it
 			if _, twice := o.of[key]; twice {
-				return nil, twiceSaid(member(path, key), lineAt(data, d.InputOffset()))
+				return nil, twiceSaid(member(path, key), r.line())
 			}
-			m, err := nextJSON(d, data, member(path, key), depth+1)
+			m, err := r.value(member(path, key), depth+1)
 			if err != nil {
 				return nil, err
 			}
@@ -235,7 +306,7 @@ func nextJSON(d *json.Decoder, data []byte, path string, depth int) (*value, err
 	case json.Delim('['):
 		list := []*value{}
 		for d.More() {
-			e, err := nextJSON(d, data, element(path, len(list)), depth+1)
+			e, err := r.value(element(path, len(list)), depth+1)
 			if err != nil {
 				return nil, err
 			}
@@ -272,11 +343,11 @@ func readYAML(data []byte) (*value, error) {
 }
 
 // A yamlReader counts what it makes.
-type yamlReader struct{ values int }
+type yamlReader struct{ counter }
 
 func (y *yamlReader) value(n *yaml.Node, path string, depth int) (*value, error) {
-	if y.values++; y.values > mostValues {
-		return nil, errValues
+	if err := y.one(path); err != nil {
+		return nil, err
 	}
 	if depth > mostNested {
 		return nil, errNested

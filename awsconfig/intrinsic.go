@@ -24,7 +24,15 @@ func (t *template) resolve(v *value, depth int) *value {
 		t.failed(v, errNested)
 		return v
 	}
+	if err := t.spend(1); err != nil {
+		t.failed(v, err)
+		return v
+	}
 	switch is := v.is.(type) {
+	case string:
+		if isDynamic(is) {
+			t.failed(v, errDynamic)
+		}
 	case []*value:
 		list := []*value{}
 		for _, e := range is {
@@ -32,7 +40,7 @@ func (t *template) resolve(v *value, depth int) *value {
 				list = append(list, e)
 			}
 		}
-		return &value{path: v.path, line: v.line, is: list}
+		return &value{path: v.path, line: v.line, is: list, hidden: v.hidden}
 	case *object:
 		if name := callOf(is); name != "" {
 			out, err := t.call(name, is.of[name], depth)
@@ -43,7 +51,11 @@ func (t *template) resolve(v *value, depth int) *value {
 			if out == noValue {
 				return out
 			}
-			return &value{path: v.path, line: v.line, is: out.is}
+			if s, ok := out.text(); ok && isDynamic(s) {
+				t.failed(v, errDynamic)
+				return v
+			}
+			return &value{path: v.path, line: v.line, is: out.is, hidden: out.hidden}
 		}
 		o := newObject()
 		for _, name := range is.names {
@@ -54,6 +66,24 @@ func (t *template) resolve(v *value, depth int) *value {
 		return &value{path: v.path, line: v.line, is: o}
 	}
 	return v
+}
+
+// errDynamic is about {{resolve:ssm:NAME}}, which is a value like any other until
+// CloudFormation looks it up.
+var errDynamic = errors.New("it is a dynamic reference, which only CloudFormation knows")
+
+func isDynamic(s string) bool { return strings.Contains(s, "{{resolve:") }
+
+// mostMade is how much text calls may make together, in bytes. A text that has another
+// one twice, which has another one twice, is long soon.
+const mostMade = 4 << 20
+
+// spend counts what calls make: so much text, and a bit for each value.
+func (t *template) spend(n int) error {
+	if t.made += n; t.made > mostMade {
+		return errors.New("the functions of the template make too much")
+	}
+	return nil
 }
 
 // callOf is the name of the intrinsic function that an object calls, or "".
@@ -103,7 +133,12 @@ func (t *template) call(name string, argument *value, depth int) (*value, error)
 		}
 		return t.pick(name, list)
 	default:
-		return t.ask(name, argument)
+		before := len(t.mistakes)
+		out := t.resolve(argument, depth+1)
+		if len(t.mistakes) > before {
+			return argument, nil // which was said
+		}
+		return t.ask(name, out)
 	}
 	return nil, fmt.Errorf("%s has another argument than it takes", name)
 }
@@ -119,7 +154,11 @@ func (t *template) pick(name string, list []*value) (*value, error) {
 		}
 		parts := []*value{}
 		for i, p := range strings.Split(s, by) {
-			parts = append(parts, &value{path: element(list[1].path, i), line: list[1].line, is: p})
+			at := element(list[1].path, i)
+			if err := t.spend(len(p) + len(at)); err != nil {
+				return nil, err
+			}
+			parts = append(parts, &value{path: at, line: list[1].line, is: p, hidden: list[1].hidden})
 		}
 		return &value{is: parts}, nil
 	case name == "Fn::Select" && len(list) == 2:
@@ -160,7 +199,7 @@ func (t *template) pick(name string, list []*value) (*value, error) {
 }
 
 // ref works out Ref of a name.
-func (t *template) ref(name string, at *value) (*value, error) {
+func (t *template) ref(name string, at *value) (v *value, err error) {
 	if name == "AWS::NoValue" {
 		return noValue, nil
 	}
@@ -168,6 +207,18 @@ func (t *template) ref(name string, at *value) (*value, error) {
 		kind, _ := p.at("Type").text()
 		s, given := t.values.Parameters[name]
 		d := p.at("Default")
+		if !given && strings.HasPrefix(kind, "AWS::SSM::Parameter::Value") {
+			// The default is the name of the value, and not the value.
+			return t.ask("Ref", at)
+		}
+		if never := p.at("NoEcho"); !never.null() && (never.is == true || never.is == "true") {
+			defer func() {
+				if v != nil {
+					v = &value{path: v.path, line: v.line, is: v.is}
+					v.hide()
+				}
+			}()
+		}
 		switch {
 		case !given && d == nil:
 			return nil, fmt.Errorf("the parameter %s has no default: give it a value", name)
@@ -207,9 +258,12 @@ func (t *template) functionRef(name string) (s string, is bool, err error) {
 			if v.null() {
 				return "", true, fmt.Errorf("%s has no %s", name, property)
 			}
-			out, ok := t.resolved(v)
+			out, ok, err := t.named(v)
 			s, text := out.text()
-			if !ok || !text {
+			switch {
+			case err != nil:
+				return "", true, err
+			case !ok, !text:
 				return "", true, fmt.Errorf("the %s of %s is not known", property, name)
 			}
 			parts = append(parts, s)
@@ -219,13 +273,27 @@ func (t *template) functionRef(name string) (s string, is bool, err error) {
 	return "", false, nil
 }
 
+// named works out a name, which others may have in theirs: that of a function or an alias.
+func (t *template) named(v *value) (out *value, ok bool, err error) {
+	if t.naming[v] {
+		return nil, false, errors.New("its name depends on itself")
+	}
+	t.naming[v] = true
+	defer delete(t.naming, v)
+	out, ok = t.resolved(v)
+	return out, ok, nil
+}
+
 // functionName is the name of a function of the template: its own, or its logical ID.
 func (t *template) functionName(id string) (string, error) {
 	v := t.resources.of[id].at("Properties", "FunctionName")
 	if v.null() {
 		return id, nil
 	}
-	out, ok := t.resolved(v)
+	out, ok, err := t.named(v)
+	if err != nil {
+		return "", err
+	}
 	if !ok {
 		return "", errors.New("its name is not known")
 	}
@@ -271,11 +339,12 @@ func (t *template) sub(argument *value, depth int) (*value, error) {
 		return nil, errors.New("Fn::Sub takes a text, or a text and an object")
 	}
 	var b strings.Builder
+	hidden := false
 	for {
 		before, rest, found := strings.Cut(s, "${")
 		b.WriteString(before)
 		if !found {
-			return &value{is: b.String()}, nil
+			return &value{is: b.String(), hidden: hidden}, t.spend(len(before))
 		}
 		name, after, closed := strings.Cut(rest, "}")
 		if !closed {
@@ -304,6 +373,10 @@ func (t *template) sub(argument *value, depth int) (*value, error) {
 		if err != nil {
 			return nil, fmt.Errorf("${%s}: %w", name, err)
 		}
+		if err := t.spend(len(before) + len(text)); err != nil {
+			return nil, err
+		}
+		hidden = hidden || v.hidden
 		b.WriteString(text)
 	}
 }
@@ -322,12 +395,15 @@ func (t *template) joined(argument *value, depth int) (*value, error) {
 	var parts []string
 	for _, e := range of.list() {
 		s, err := asText(e)
+		if err == nil {
+			err = t.spend(len(by) + len(s))
+		}
 		if err != nil {
 			return nil, err
 		}
 		parts = append(parts, s)
 	}
-	return &value{is: strings.Join(parts, by)}, nil
+	return &value{is: strings.Join(parts, by), hidden: of.hides()}, nil
 }
 
 // asText is a value in the middle of a text.
@@ -346,7 +422,7 @@ func asText(v *value) (string, error) {
 // ask asks the user for what the template does not say.
 func (t *template) ask(name string, argument *value) (*value, error) {
 	if t.values.Resolve == nil {
-		return nil, fmt.Errorf("%s of %s is not in the template", name, argument)
+		return nil, fmt.Errorf("%s of %s is not in the template", name, shownValue(argument))
 	}
 	is, err := t.values.Resolve(Intrinsic{argument.path, name, asGo(argument)})
 	if err != nil {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"reflect"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/service/lambda"
@@ -42,11 +43,19 @@ func configOf(v *value, loose bool) (c Config, err error) {
 		broken[m.Field] = true
 	}
 	for _, m := range c.judge(time.Now(), func(field string) *value { return r.places[field] }) {
-		if !broken[m.Field] {
+		if !within(broken, m.Field) {
 			r.mistakes = append(r.mistakes, m)
 		}
 	}
 	return c, join(r.mistakes)
+}
+
+// within reports whether a field, or one that it is in, is one of some.
+func within(fields map[string]bool, field string) bool {
+	for field != "" && !fields[field] {
+		field = field[:max(strings.LastIndexAny(field, ".["), 0)]
+	}
+	return field != ""
 }
 
 // ofGo is a struct of the SDK as a document: a member for each field that is set.

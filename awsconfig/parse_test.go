@@ -195,11 +195,21 @@ func TestTheSnapshotOfTheSDK(t *testing.T) {
 // is empty.
 func TestASkeletonWithoutTheRest(t *testing.T) {
 	if _, err := ParseJSON(with(t, "ParallelizationFactor", "0", "TumblingWindowInSeconds", "0", "Queues", `[""]`, "ScalingConfig", `{"MaximumConcurrency": 0}`,
-		"DocumentDBEventSourceConfig", `{"DatabaseName": "", "CollectionName": ""}`, "KMSKeyArn", `""`, "EventSourceArn", `""`)); err != nil {
+		"DocumentDBEventSourceConfig", `{"DatabaseName": "", "CollectionName": "", "FullDocument": "UpdateLookup"}`, "KMSKeyArn", `""`, "EventSourceArn", `""`)); err != nil {
 		t.Error(err)
 	}
 	if _, err := ParseJSON(with(t, "Queues", `["orders"]`)); err == nil || !strings.Contains(err.Error(), "Amazon MQ") {
 		t.Errorf("of a queue it says %v", err)
+	}
+}
+
+// TestWhatCannotBeReadIsSaidOnce, and not again for what is in it.
+func TestWhatCannotBeReadIsSaidOnce(t *testing.T) {
+	for field, in := range map[string]string{"SelfManagedEventSource.Endpoints": `{"Endpoints": "kafka.test:9092"}`, "SelfManagedEventSource": `"kafka.test:9092"`} {
+		_, err := ParseJSON(with(t, "SelfManagedEventSource", in))
+		if said := Mistakes(err); len(said) != 1 || said[0].Field != field {
+			t.Errorf("%s: it says %v", in, err)
+		}
 	}
 }
 

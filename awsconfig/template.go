@@ -1,7 +1,11 @@
 package awsconfig
 
 import (
+	"cmp"
 	"errors"
+	"fmt"
+	"regexp"
+	"slices"
 	"strings"
 
 	"github.com/seed429fd032/esm/internal/guard"
@@ -31,10 +35,12 @@ type Import struct {
 // Values are what a template does not say itself.
 type Values struct {
 	// Parameters are values of the template's parameters. One that is not here has its
-	// default.
+	// default. Of one that is in the Parameter Store of SSM it is the value, and not its
+	// name there.
 	Parameters map[string]string
 	// Resolve answers the intrinsic functions that are left: Ref and Fn::GetAtt of
-	// resources other than functions, AWS::Region and other pseudo parameters,
+	// resources other than functions, of AWS::Region and other pseudo parameters, of
+	// parameters in the Parameter Store of SSM that have no value in Parameters,
 	// Fn::ImportValue. It returns a string, a number, a boolean, a []string or a
 	// map[string]any, or an error. If it is nil, these are errors.
 	Resolve func(Intrinsic) (any, error)
@@ -46,8 +52,8 @@ type Intrinsic struct {
 	Path string
 	// Function is its full name: Ref, Fn::GetAtt.
 	Function string
-	// Argument is what it gets: a string, a json.Number, a bool, an []any or a
-	// map[string]any. Of Ref it is the name, of Fn::GetAtt the name and the attribute.
+	// Argument is what it gets, with the functions in it worked out: a string, a
+	// json.Number, a bool, an []any or a map[string]any. Of Ref it is the name, of Fn::GetAtt the name and the attribute.
 	Argument any
 }
 
@@ -77,19 +83,18 @@ func ParseTemplate(data []byte, values Values) (Import, error) {
 	if resources == nil {
 		return Import{}, errors.New("awsconfig: the template has no Resources")
 	}
-	t := &template{doc: doc, resources: resources, values: values, conditions: map[string]*condition{}}
+	t := &template{doc: doc, resources: resources, values: values, conditions: map[string]*condition{}, naming: map[*value]bool{}}
 	var found Import
 	for _, name := range resources.names {
 		r := resources.of[name]
-		kind, _ := r.at("Type").text()
-		if kind != typeMapping && kind != typeSAM || !t.exists(r) {
-			continue
-		}
-		if kind == typeSAM {
+		switch kind, _ := r.at("Type").text(); {
+		case kind == typeSAM:
 			t.events(name, r, &found)
-			continue
+		case kind == typeMapping:
+			t.mapping(name, r, &found)
+		case strings.HasPrefix(name, "Fn::") && (r.mentions(typeMapping) || r.mentions(typeSAM)):
+			t.failed(r, fmt.Errorf("%s makes resources: write them out", name))
 		}
-		t.mapping(name, r, &found)
 	}
 	return found, join(t.mistakes)
 }
@@ -100,18 +105,37 @@ type template struct {
 	resources  *object
 	values     Values
 	conditions map[string]*condition
+	naming     map[*value]bool // names that are being worked out
+	made       int             // what functions made: see spend
 	mistakes   []*Mistake
 }
 
-// exists reports whether a resource does: its condition may say that it does not.
-func (t *template) exists(r *value) bool {
+// mentions reports whether a text is anywhere in a value.
+func (v *value) mentions(s string) bool {
+	if is, ok := v.text(); ok {
+		return is == s
+	}
+	if o := v.object(); o != nil {
+		return slices.ContainsFunc(o.names, func(name string) bool { return o.of[name].mentions(s) })
+	}
+	return slices.ContainsFunc(v.list(), func(e *value) bool { return e.mentions(s) })
+}
+
+// exists reports whether a resource does: its condition may say that it does not. matters
+// is whether it has to be known: nobody has to say what the template does not, if it is
+// about what is skipped.
+func (t *template) exists(r *value, matters bool) bool {
 	c := r.at("Condition")
 	name, ok := c.text()
 	if !ok {
 		return true
 	}
+	before := len(t.mistakes)
 	is, err := t.condition(name)
-	if err != nil {
+	switch {
+	case !matters:
+		t.mistakes = t.mistakes[:before]
+	case err != nil:
 		t.failed(c, err)
 	}
 	return err != nil || is
@@ -125,19 +149,37 @@ func (t *template) failed(v *value, err error) {
 // mapping reads a resource that is a mapping.
 func (t *template) mapping(name string, r *value, found *Import) {
 	properties := r.at("Properties")
-	if properties.object() == nil {
-		t.mistakes = append(t.mistakes, &Mistake{Path: r.path, Line: r.line, Bound: "has no Properties"})
+	other := t.otherSource(properties)
+	if !t.exists(r, other == "") {
 		return
 	}
-	if other := t.otherSource(properties); other != "" {
+	if other != "" {
 		found.Skipped = append(found.Skipped, Skipped{name, other})
 		return
 	}
-	v, ok := t.resolved(properties)
+	v, ok := t.properties(r)
 	if !ok {
 		return
 	}
+	if other := t.otherSource(v); other != "" {
+		found.Skipped = append(found.Skipped, Skipped{name, other})
+		return
+	}
 	t.keep(name, asAPI(v), found)
+}
+
+// properties works out the Properties of a resource, or of an event.
+func (t *template) properties(r *value) (v *value, ok bool) {
+	if v = r.at("Properties"); v != nil {
+		if v, ok = t.resolved(v); !ok {
+			return nil, false
+		}
+	}
+	if v.object() == nil {
+		t.mistakes = append(t.mistakes, &Mistake{Path: r.path, Line: r.line, Bound: "has no Properties"})
+		return nil, false
+	}
+	return v, true
 }
 
 // keep reads a mapping that is in the words of the API.
@@ -151,19 +193,27 @@ func (t *template) keep(name string, v *value, found *Import) {
 }
 
 // otherSource says what a mapping reads that is not Kafka, or "".
+//
+// What has a topic is of Kafka, whatever the rest of it says: there it is a mistake.
 func (t *template) otherSource(properties *value) string {
 	o := properties.object()
+	if o == nil {
+		return ""
+	}
+	source := o.of["EventSourceArn"]
+	if service := serviceOf(source); service != "" {
+		if service == "kafka" {
+			return ""
+		}
+		return service
+	}
+	if !o.of["Topics"].blank() || !o.of["SelfManagedEventSource"].blank() {
+		return ""
+	}
 	for _, name := range o.names {
 		if of := sources[name]; of != "" && !o.of[name].blank() && name != "ParallelizationFactor" && name != "TumblingWindowInSeconds" {
 			return of
 		}
-	}
-	source := o.of["EventSourceArn"]
-	if s, ok := source.text(); ok {
-		if parts := arnPattern.FindStringSubmatch(s); parts != nil && parts[2] != "kafka" {
-			return parts[2]
-		}
-		return ""
 	}
 	// A reference to a resource that is none of MSK.
 	for _, call := range []string{"Ref", "Fn::GetAtt"} {
@@ -183,6 +233,26 @@ func (t *template) otherSource(properties *value) string {
 	return ""
 }
 
+// inText is a name in the text of Fn::Sub.
+var inText = regexp.MustCompile(`\$\{[^}]*\}`)
+
+// serviceOf is the service that an ARN is of, or "". It may be the text of Fn::Sub, in
+// which the account is not known yet.
+func serviceOf(arn *value) string {
+	s, ok := arn.text()
+	if !ok {
+		if arn = arn.at("Fn::Sub"); arn.list() != nil && len(arn.list()) > 0 {
+			arn = arn.list()[0]
+		}
+		s, _ = arn.text()
+	}
+	parts := strings.SplitN(inText.ReplaceAllString(s, "*"), ":", 6)
+	if len(parts) < 6 || parts[0] != "arn" || strings.Contains(parts[2], "*") {
+		return ""
+	}
+	return parts[2]
+}
+
 // asAPI gives the properties of a resource the names that the API has for them.
 func asAPI(v *value) *value {
 	o := v.object()
@@ -193,9 +263,12 @@ func asAPI(v *value) *value {
 	if tags, ok := o.of["Tags"]; ok && tags.list() != nil {
 		all := newObject()
 		for _, tag := range tags.list() {
-			if key, ok := tag.at("Key").text(); ok && tag.at("Value") != nil {
-				all.set(key, tag.at("Value"))
+			key, _ := asText(cmp.Or(tag.at("Key"), noValue))
+			v := tag.at("Value")
+			if key == "" { // which will be said to be no name
+				v = &value{path: tag.path, line: tag.line, is: ""}
 			}
+			all.set(key, v)
 		}
 		o.set("Tags", &value{path: tags.path, line: tags.line, is: all})
 	}
@@ -213,13 +286,22 @@ func rename(o *object, from, to string) {
 
 // events reads the events of Kafka that a function of SAM has.
 func (t *template) events(name string, r *value, found *Import) {
-	events := r.at("Properties", "Events").object()
+	all := r.at("Properties", "Events")
+	events := all.object()
 	if events == nil {
+		return
+	}
+	ours := all.mentions("MSK") || all.mentions("SelfManagedKafka")
+	if !t.exists(r, ours) {
 		return
 	}
 	for _, id := range events.names {
 		e := events.of[id]
 		kind, _ := e.at("Type").text()
+		if ours && (strings.HasPrefix(id, "Fn::") || e.object() != nil && callOf(e.object()) != "") {
+			t.failed(e, errors.New("a function makes events: write them out"))
+			continue
+		}
 		switch kind {
 		case "MSK", "SelfManagedKafka":
 		case "SQS", "Kinesis", "DynamoDB", "MQ", "DocumentDB":
@@ -228,12 +310,7 @@ func (t *template) events(name string, r *value, found *Import) {
 		default:
 			continue // not of a mapping
 		}
-		properties := e.at("Properties")
-		if properties.object() == nil {
-			t.mistakes = append(t.mistakes, &Mistake{Path: e.path, Line: e.line, Bound: "has no Properties"})
-			continue
-		}
-		v, ok := t.resolved(properties)
+		v, ok := t.properties(e)
 		if !ok {
 			continue
 		}
@@ -253,12 +330,18 @@ func (t *template) samFunction(name string, r *value) (function string, ok bool)
 		return "", false
 	}
 	alias := r.at("Properties", "AutoPublishAlias")
+	if alias == nil {
+		alias = t.doc.at("Globals", "Function", "AutoPublishAlias")
+	}
 	if alias.null() {
 		return function, true
 	}
 	v, ok := t.resolved(alias)
 	if !ok {
 		return "", false
+	}
+	if v == noValue {
+		return function, true
 	}
 	s, ok := v.text()
 	if !ok {

@@ -10,6 +10,9 @@ import (
 // plan or of a state. What belongs to other sources is skipped. It says everything that is
 // wrong at once: see [Mistakes]. What a plan does not know yet is not given there: show a
 // state, or a plan whose values are known.
+//
+// A window of 0 is one that was not given, which is 500 ms: Terraform does not tell them
+// apart, and does not send 0 when it makes a mapping.
 func ParseTerraform(data []byte) (Import, error) {
 	doc, err := readJSON(data)
 	if err != nil {
@@ -24,7 +27,7 @@ func ParseTerraform(data []byte) (Import, error) {
 	}
 	tf := &terraform{unknown: doc.at("resource_changes").list()}
 	var found Import
-	tf.module(root, &found, 0)
+	tf.module(root, doc.at("configuration", "root_module"), &found, 0)
 	return found, join(tf.mistakes)
 }
 
@@ -36,21 +39,39 @@ type terraform struct {
 
 const terraformMapping = "aws_lambda_event_source_mapping"
 
-func (tf *terraform) module(m *value, found *Import, depth int) {
+// module reads the resources of a module. written is what its author wrote, or nil: a plan
+// has that, and a state has not.
+func (tf *terraform) module(m, written *value, found *Import, depth int) {
 	if depth > mostNested {
 		return
 	}
 	for _, r := range m.at("resources").list() {
 		if kind, _ := r.at("type").text(); kind == terraformMapping {
-			tf.resource(r, found)
+			tf.resource(r, written, found)
 		}
 	}
+	at, _ := m.at("address").text()
 	for _, child := range m.at("child_modules").list() {
-		tf.module(child, found, depth+1)
+		name, _ := child.at("address").text()
+		name = strings.TrimPrefix(strings.TrimPrefix(name, at+"."), "module.")
+		name, _, _ = strings.Cut(name, "[") // of count or for_each
+		tf.module(child, written.at("module_calls", name, "module"), found, depth+1)
 	}
 }
 
-func (tf *terraform) resource(r *value, found *Import) {
+// expressions are what the author of a resource wrote, or nil.
+func expressions(r, module *value) *value {
+	name, _ := r.at("name").text()
+	for _, w := range module.at("resources").list() {
+		kind, _ := w.at("type").text()
+		if is, _ := w.at("name").text(); is == name && kind == terraformMapping {
+			return w.at("expressions")
+		}
+	}
+	return nil
+}
+
+func (tf *terraform) resource(r, module *value, found *Import) {
 	if mode, ok := r.at("mode").text(); ok && mode != "managed" {
 		return
 	}
@@ -60,14 +81,14 @@ func (tf *terraform) resource(r *value, found *Import) {
 		tf.mistakes = append(tf.mistakes, &Mistake{Path: r.path, Line: r.line, Bound: "has no values"})
 		return
 	}
-	if arn, ok := values.at("event_source_arn").text(); ok {
-		if parts := arnPattern.FindStringSubmatch(arn); parts != nil && parts[2] != "kafka" {
-			found.Skipped = append(found.Skipped, Skipped{name, parts[2]})
-			return
-		}
+	unknown := tf.after(name)
+	if other := terraformSource(values, unknown); other != "" {
+		found.Skipped = append(found.Skipped, Skipped{name, other})
+		return
 	}
 	before := len(tf.mistakes)
-	tf.later(name, values)
+	tf.later(values, unknown, expressions(r, module))
+	conceal(values, r.at("sensitive_values"))
 	v := tf.asAPI(values)
 	if len(tf.mistakes) > before {
 		return
@@ -80,21 +101,86 @@ func (tf *terraform) resource(r *value, found *Import) {
 	found.Found = append(found.Found, Found{name, c})
 }
 
-// later says what of a resource is known only when the plan has been applied: its values
-// are null, and look as if they were not given.
-func (tf *terraform) later(name string, values *value) {
+// terraformSource says what a mapping reads that is not Kafka, or "". In a plan that makes
+// the source too, its ARN is not known.
+func terraformSource(values, unknown *value) string {
+	switch service := serviceOf(values.at("event_source_arn")); {
+	case service == "kafka":
+		return ""
+	case service != "":
+		return service
+	case !values.at("topics").blank(), !values.at("self_managed_event_source").blank():
+		return ""
+	}
+	for _, name := range []string{"queues", "scaling_config", "document_db_event_source_config"} {
+		if !values.at(name).blank() {
+			return sources[terraformNames[name].name]
+		}
+	}
+	if is := unknown.at("event_source_arn"); is != nil && is.is == true && unknown.at("topics") == nil {
+		return "what the plan makes, and no topic"
+	}
+	return ""
+}
+
+// conceal hides what Terraform marks as sensitive.
+func conceal(v, sensitive *value) {
+	if v == nil || sensitive == nil {
+		return
+	}
+	if sensitive.is == true {
+		v.hide()
+	}
+	if o := sensitive.object(); o != nil {
+		for _, name := range o.names {
+			conceal(v.at(name), o.of[name])
+		}
+	}
+	for i, one := range sensitive.list() {
+		if i < len(v.list()) {
+			conceal(v.list()[i], one)
+		}
+	}
+}
+
+// after is what of a resource is known only when the plan has been applied, or nil.
+func (tf *terraform) after(name string) *value {
 	for _, change := range tf.unknown {
-		if a, _ := change.at("address").text(); a != name {
+		if a, _ := change.at("address").text(); a == name {
+			return change.at("change", "after_unknown")
+		}
+	}
+	return nil
+}
+
+// filledIn are attributes that nobody has to write: AWS fills them in, and a plan of a
+// mapping that is made does not know them.
+var filledIn = map[string]bool{
+	"amazon_managed_kafka_event_source_config": true, "maximum_record_age_in_seconds": true, "maximum_retry_attempts": true,
+	"parallelization_factor": true, "self_managed_kafka_event_source_config": true,
+}
+
+// later says what of a resource is known only when the plan has been applied: its values
+// are null, and look as if they were not given. What nobody wrote was not.
+func (tf *terraform) later(values, after, written *value) {
+	unknown := after.object()
+	if unknown == nil {
+		return
+	}
+	for _, attribute := range unknown.names {
+		is := unknown.of[attribute]
+		if filledIn[attribute] && written.at(attribute) == nil && is.is == true {
 			continue
 		}
-		unknown := change.at("change", "after_unknown").object()
-		if unknown == nil {
-			return
-		}
-		for _, attribute := range unknown.names {
-			if _, read := terraformNames[attribute]; read && holdsTrue(unknown.of[attribute]) {
-				tf.mistakes = append(tf.mistakes, &Mistake{Path: member(values.path, attribute), Line: values.line, Bound: "is known only when the plan has been applied: show the state then"})
+		if block := written.at(attribute).list(); filledIn[attribute] && len(block) == 1 && block[0].at("consumer_group_id") == nil {
+			for _, e := range is.list() {
+				if o := e.object(); o != nil {
+					o.take("consumer_group_id")
+				}
 			}
+		}
+		if _, read := terraformNames[attribute]; read && holdsTrue(is) {
+			tf.mistakes = append(tf.mistakes, &Mistake{Path: member(values.path, attribute), Line: values.line, Bound: "is known only when the plan has been applied: show the state then"})
 		}
 	}
 }
@@ -195,15 +281,31 @@ func (tf *terraform) asAPI(values *value) *value {
 			tf.mistakes = append(tf.mistakes, &Mistake{Path: v.path, Line: v.line, Value: shownValue(v), Bound: "is not known"})
 		}
 	}
+	unset(out)
 	servers := (&value{is: out}).at("SelfManagedEventSource", "Endpoints", bootstrapServers)
 	if s, ok := servers.text(); ok { // several are one text in Terraform
 		list := []*value{}
 		for _, one := range strings.Split(s, ",") {
-			list = append(list, &value{path: servers.path, line: servers.line, is: strings.TrimSpace(one)})
+			list = append(list, &value{path: servers.path, line: servers.line, is: strings.TrimSpace(one), hidden: servers.hidden})
 		}
 		servers.is = list
 	}
 	return &value{path: values.path, line: values.line, is: out}
+}
+
+// unset takes away the zeros that a state has for what was not given. Terraform itself
+// never sends 0 for a window, and for an age it is none. For retries it is one where there
+// may be any: with provisioned pollers.
+func unset(out *object) {
+	names := []string{"MaximumBatchingWindowInSeconds", "MaximumRecordAgeInSeconds"}
+	if out.of["ProvisionedPollerConfig"].blank() {
+		names = append(names, "MaximumRetryAttempts")
+	}
+	for _, name := range names {
+		if out.of[name].blank() {
+			out.take(name)
+		}
+	}
 }
 
 // block makes a member of the API of one of Terraform. It returns nil for what was not

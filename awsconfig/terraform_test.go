@@ -44,7 +44,7 @@ func TestWhatTerraformShows(t *testing.T) {
 		same(t, []byte(got["aws_lambda_event_source_mapping.orders"]), []byte(`{"FunctionName": "billing", "Topics": ["orders"],
 			"SelfManagedEventSource": {"Endpoints": {"KAFKA_BOOTSTRAP_SERVERS": ["b-1.kafka.test:9092", "b-2.kafka.test:9092"]}},
 			"SelfManagedKafkaEventSourceConfig": {"ConsumerGroupId": "billing"}, "SourceAccessConfigurations": [{"Type": "SASL_SCRAM_512_AUTH", "URI": "login"}],
-			"StartingPosition": "AT_TIMESTAMP", "StartingPositionTimestamp": 1793491200, "Enabled": true, "BatchSize": 500, "MaximumBatchingWindowInSeconds": 0,
+			"StartingPosition": "AT_TIMESTAMP", "StartingPositionTimestamp": 1793491200, "Enabled": true, "BatchSize": 500,
 			"ProvisionedPollerConfig": {"MinimumPollers": 2, "MaximumPollers": 20}, "MaximumRetryAttempts": 0, "BisectBatchOnFunctionError": true,
 			"FunctionResponseTypes": ["ReportBatchItemFailures"], "DestinationConfig": {"OnFailure": {"Destination": "kafka://failed"}},
 			"MetricsConfig": {"Metrics": ["EventCount"]}, "Tags": {"team": "billing"}}`))
@@ -92,6 +92,69 @@ func TestWhatIsWrongInTerraform(t *testing.T) {
 		if _, err := ParseTerraform([]byte(in)); err == nil {
 			t.Errorf("%q is taken", in)
 		}
+	}
+}
+
+// TestAPlanOfWhatIsNew: a plan does not know what AWS fills in where nobody wrote anything.
+func TestAPlanOfWhatIsNew(t *testing.T) {
+	of := func(written, unknown, values string) []byte {
+		return fmt.Appendf(nil, `{"planned_values": {"root_module": {"child_modules": [{"address": "module.a[\"x.y\"]", "child_modules": [{"address": "module.a[\"x.y\"].module.b", "resources": [
+			{"address": "module.a[\"x.y\"].module.b.aws_lambda_event_source_mapping.orders[0]", "mode": "managed", "type": "aws_lambda_event_source_mapping", "name": "orders", "index": 0,
+			"values": {"function_name": "billing", "topics": ["orders"], "event_source_arn": %s, "batch_size": null %s}}]}]}]}},
+			"resource_changes": [{"address": "module.a[\"x.y\"].module.b.aws_lambda_event_source_mapping.orders[0]", "change": {"actions": ["create"], "after_unknown": {"arn": true, "uuid": true,
+				"maximum_record_age_in_seconds": true, "parallelization_factor": true, "self_managed_kafka_event_source_config": true, "topics": [false] %s}}}],
+			"configuration": {"root_module": {"module_calls": {"a": {"module": {"module_calls": {"b": {"module": {"resources": [{"type": "aws_lambda_event_source_mapping", "name": "orders",
+				"expressions": {"function_name": {"constant_value": "billing"} %s}}]}}}}}}}}}`, msk, values, unknown, written)
+	}
+	for _, tt := range []struct {
+		what, written, unknown, values string
+		wrong                          string
+	}{
+		{"nothing written", "", `, "maximum_retry_attempts": true`, "", ""},
+		{"retries of something else", `, "maximum_retry_attempts": {"references": ["a.b"]}`, `, "maximum_retry_attempts": true`, "", "values.maximum_retry_attempts"},
+		{"a block without a group", `, "amazon_managed_kafka_event_source_config": [{}]`, `, "amazon_managed_kafka_event_source_config": [{"consumer_group_id": true}]`, `, "amazon_managed_kafka_event_source_config": [{}]`, ""},
+		{"a group of something else", `, "amazon_managed_kafka_event_source_config": [{"consumer_group_id": {"references": ["a.b"]}}]`, `, "amazon_managed_kafka_event_source_config": [{"consumer_group_id": true}]`,
+			`, "amazon_managed_kafka_event_source_config": [{}]`, "values.amazon_managed_kafka_event_source_config"},
+		{"a topic", "", `, "batch_size": true`, "", "values.batch_size"},
+	} {
+		found, err := ParseTerraform(of(tt.written, tt.unknown, tt.values))
+		said := Mistakes(err)
+		if tt.wrong == "" && (err != nil || len(found.Found) != 1) || tt.wrong != "" && (len(said) != 1 || !strings.HasSuffix(said[0].Path, tt.wrong)) {
+			t.Errorf("%s: found are %v, %v", tt.what, found, err)
+		}
+	}
+
+	// A queue that the same plan makes is none of Kafka's.
+	queue := strings.NewReplacer(`"event_source_arn": "arn:aws:sqs:us-east-1:123456789012:orders"`, `"event_source_arn": null, "topics": null`).Replace(terraformQueue)
+	plan := strings.TrimSuffix(string(planOf("planned_values", queue)), "}") +
+		`, "resource_changes": [{"address": "aws_lambda_event_source_mapping.queue", "change": {"after_unknown": {"event_source_arn": true}}}]}`
+	found, err := ParseTerraform([]byte(plan))
+	if err != nil || len(found.Skipped) != 1 || found.Skipped[0].Source != "what the plan makes, and no topic" {
+		t.Errorf("of a new queue it is %v, %v", found, err)
+	}
+}
+
+// TestAStateHasZeros for what was not given.
+func TestAStateHasZeros(t *testing.T) {
+	const state = `{"address": "aws_lambda_event_source_mapping.a", "mode": "managed", "type": "aws_lambda_event_source_mapping", "name": "a", "values": {
+		"batch_size": 100, "bisect_batch_on_function_error": false, "enabled": true, "event_source_arn": %s, "function_name": "arn:aws:lambda:us-east-1:123456789012:function:a", "function_response_types": null,
+		"kms_key_arn": "", "maximum_batching_window_in_seconds": 0, "maximum_record_age_in_seconds": 0, "maximum_retry_attempts": 0, "parallelization_factor": 0, "provisioned_poller_config": [],
+		"self_managed_event_source": [], "starting_position": "LATEST", "starting_position_timestamp": "", "topics": ["orders"], "tumbling_window_in_seconds": 0}}`
+	found, err := ParseTerraform(planOf("values", fmt.Sprintf(state, msk)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	same(t, []byte(says(t, found)["aws_lambda_event_source_mapping.a"]), fmt.Appendf(nil, `{"FunctionName": "arn:aws:lambda:us-east-1:123456789012:function:a", "Topics": ["orders"], "EventSourceArn": %s,
+		"StartingPosition": "LATEST", "BatchSize": 100, "Enabled": true, "BisectBatchOnFunctionError": false}`, msk))
+}
+
+// TestWhatIsSensitiveIsNotShown in mistakes.
+func TestWhatIsSensitiveIsNotShown(t *testing.T) {
+	in := strings.NewReplacer(`"values": {`, `"sensitive_values": {"self_managed_event_source": [{"endpoints": true}], "tags": {"team": true}}, "values": {`,
+		`b-2.kafka.test:9092`, "hunter2", `{"team": "billing"}`, `{"team": "hunter2!"}`).Replace(terraformOrders)
+	_, err := ParseTerraform(planOf("values", in))
+	if said := Mistakes(err); len(said) != 2 || strings.Contains(err.Error(), "hunter2") {
+		t.Errorf("it says %v", err)
 	}
 }
 

@@ -1,6 +1,7 @@
 package awsconfig
 
 import (
+	"encoding/json"
 	"fmt"
 	"regexp"
 	"slices"
@@ -47,6 +48,12 @@ func (j *judge) wrong(field string, shown any, bound string) *Mistake {
 	m := &Mistake{Path: field, Field: field, Bound: bound}
 	if v := j.at(field); v != nil {
 		m.Path, m.Line = v.path, v.line
+		switch n, is := v.is.(json.Number); {
+		case v.hides():
+			shown = nil
+		case is && shown != nil:
+			shown = n // as it was written
+		}
 	} else if parent, _, nested := cutLast(field); nested {
 		if v := j.at(parent); v != nil { // it is missing there
 			m.Path, m.Line = member(v.path, field[len(parent)+1:]), v.line
@@ -334,7 +341,7 @@ func (j *judge) failures() {
 		}
 		return
 	}
-	if !arnPattern.MatchString(to) {
+	if parts := arnPattern.FindStringSubmatch(to); parts == nil || !slices.Contains([]string{"sqs", "sns", "s3"}, parts[2]) {
 		j.wrong(field, to, "must be the ARN of a queue of SQS, a topic of SNS or a bucket of S3, or kafka:// and the name of a topic")
 	}
 }
@@ -348,12 +355,15 @@ func (j *judge) unbuilt() {
 		}
 		j.wrong("FilterCriteria", "...", "is not built yet: without the filter the function would get records that are not for it").Unbuilt = true
 	}
-	for field, k := range map[string]*KafkaEventSourceConfig{
-		"AmazonManagedKafkaEventSourceConfig": c.AmazonManagedKafkaEventSourceConfig,
-		"SelfManagedKafkaEventSourceConfig":   c.SelfManagedKafkaEventSourceConfig,
+	for _, k := range []struct {
+		field string
+		is    *KafkaEventSourceConfig
+	}{
+		{"AmazonManagedKafkaEventSourceConfig", c.AmazonManagedKafkaEventSourceConfig},
+		{"SelfManagedKafkaEventSourceConfig", c.SelfManagedKafkaEventSourceConfig},
 	} {
-		if k != nil && k.SchemaRegistryConfig != nil {
-			j.wrong(member(field, "SchemaRegistryConfig"), "...", "is not built yet: the function would get records that are not decoded").Unbuilt = true
+		if k.is != nil && k.is.SchemaRegistryConfig != nil {
+			j.wrong(member(k.field, "SchemaRegistryConfig"), "...", "is not built yet: the function would get records that are not decoded").Unbuilt = true
 		}
 	}
 }

@@ -153,6 +153,7 @@ func TestWhatIsRefused(t *testing.T) {
 		{"PLAIN at MSK", []string{"SelfManagedEventSource", "", "EventSourceArn", msk, "SourceAccessConfigurations", `[{"Type": "BASIC_AUTH", "URI": "a"}]`}, "SourceAccessConfigurations[0].Type", "is not for MSK"},
 		{"a scope alone", []string{"SourceAccessConfigurations", `[{"Type": "OAUTHBEARER_SCOPE", "URI": "a"}]`}, "SourceAccessConfigurations[0].Type", "needs OAUTHBEARER_AUTH beside it"},
 		{"IAM without an audience", []string{"SourceAccessConfigurations", `[{"Type": "IAM_OAUTHBEARER_AUTH"}]`}, "SourceAccessConfigurations[0].Type", "needs OAUTHBEARER_AUDIENCE"},
+		{"a destination of DynamoDB", []string{"DestinationConfig", `{"OnFailure": {"Destination": "arn:aws:dynamodb:us-east-1:123456789012:table/failed"}}`}, "DestinationConfig.OnFailure.Destination", "must be the ARN of a queue"},
 		{"a subnet alone", []string{"SourceAccessConfigurations", `[{"Type": "VPC_SUBNET", "URI": "subnet:a"}]`}, "SourceAccessConfigurations[0].Type", "needs VPC_SECURITY_GROUP"},
 		{"a subnet that is none", []string{"SourceAccessConfigurations", `[{"Type": "VPC_SUBNET", "URI": "a"}, {"Type": "VPC_SECURITY_GROUP", "URI": "security_group:a"}]`}, "SourceAccessConfigurations[0].URI", "must begin with subnet:"},
 	} {
