@@ -83,7 +83,8 @@ func (p *Plan) Connect(ctx context.Context, h Host) error {
 	if err := join(said); err != nil {
 		return err
 	}
-	p.Source.Brokers, p.Source.Client, p.Options = brokers, append(p.Source.Client, l.options()...), options
+	client := p.Source.Client // others may have the same
+	p.Source.Brokers, p.Source.Client, p.Options = brokers, append(client[:len(client):len(client)], l.options()...), options
 	return nil
 }
 

@@ -18,6 +18,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kfake"
@@ -293,5 +294,190 @@ func TestWhatIsWrongWithSecretsIsSaidAtOnce(t *testing.T) {
 	p := accessTo(nil, basicAuth, "login")
 	if err := p.Connect(t.Context(), Host{}); err == nil || !strings.Contains(err.Error(), "the host has no Secrets") {
 		t.Errorf("without Secrets: %v", err)
+	}
+}
+
+// login logs in with these secrets.
+func (s *safe) login(access map[string]string) *login {
+	return &login{keeper: keeper{secrets: s, kept: map[string]*kept{}}, of: access}
+}
+
+// age ends the time in which secrets are not asked for again.
+func (l *login) age() {
+	l.keeper.mu.Lock()
+	defer l.keeper.mu.Unlock()
+	for _, s := range l.keeper.kept {
+		s.at = s.at.Add(-secretFor)
+	}
+}
+
+// A gate is a server that says who came in.
+type gate struct {
+	net.Listener
+	came chan string
+}
+
+func newGate(t *testing.T, config *tls.Config) *gate {
+	t.Helper()
+	config.ClientAuth = tls.RequireAndVerifyClientCert
+	listener, err := tls.Listen("tcp", "localhost:0", config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	g := &gate{listener, make(chan string, 1)}
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		for {
+			c, err := listener.Accept()
+			if err != nil {
+				return
+			}
+			is := c.(*tls.Conn)
+			if err := is.HandshakeContext(t.Context()); err != nil {
+				g.came <- "nobody"
+			} else {
+				g.came <- is.ConnectionState().PeerCertificates[0].Subject.CommonName
+			}
+			_ = c.Close()
+		}
+	}()
+	t.Cleanup(func() { _ = listener.Close(); <-ended })
+	return g
+}
+
+// TestAChangedCertificateIsUsedByTheNextConnection, and so is a changed authority.
+func TestAChangedCertificateIsUsedByTheNextConnection(t *testing.T) {
+	ca, stranger := newAuthority(t), newAuthority(t)
+	g := newGate(t, ca.server(t))
+	var secrets safe
+	become := func(signer *authority, name string) {
+		cert, key := signer.sign(t, name)
+		secrets.put("mine", "certificate", cert, "privateKey", key)
+	}
+	l := secrets.login(map[string]string{certificateAuth: "mine", rootCA: "ca"})
+	dial := func() (string, error) {
+		l.age()
+		c, err := l.dial(t.Context(), "tcp", g.Addr().String())
+		if err == nil {
+			defer c.Close()
+		}
+		return <-g.came, err
+	}
+	secrets.put("ca", "certificate", ca.pem)
+	for _, name := range []string{"billing", "billing-2"} {
+		become(ca, name)
+		if came, err := dial(); came != name || err != nil {
+			t.Errorf("%s came in, want %s: %v", came, name, err)
+		}
+	}
+	become(stranger, "billing-3")
+	if came, _ := dial(); came != "nobody" { // TLS 1.3 tells the client with its first read
+		t.Errorf("%s came in, of a stranger", came)
+	}
+	become(ca, "billing-4")
+	secrets.put("ca", "certificate", stranger.pem)
+	var unknown x509.UnknownAuthorityError
+	if came, err := dial(); came != "nobody" || !errors.As(err, &unknown) {
+		t.Errorf("%s came in to a server of a stranger: %v", came, err)
+	}
+	// What a secret became can be of no use.
+	for _, uri := range []string{"mine", "ca"} {
+		secrets.put(uri, "certificate", "wedding", "privateKey", "wedding")
+		l.age()
+		c, err := l.dial(t.Context(), "tcp", g.Addr().String())
+		if c != nil || err == nil || strings.Contains(err.Error(), "wedding") {
+			t.Errorf("with a %s that is none: %v", uri, err)
+		}
+		secrets.put("ca", "certificate", ca.pem)
+		become(ca, "billing")
+	}
+}
+
+// TestTheSecretOfBeforeIsUsed while Secrets misbehave, however they do.
+func TestTheSecretOfBeforeIsUsed(t *testing.T) {
+	for what, later := range map[string]SecretsFunc{
+		"an error": func(context.Context, string) ([]byte, error) { return nil, errors.New("access denied") },
+		"a panic":  func(context.Context, string) ([]byte, error) { panic("oh") },
+		"nothing":  func(context.Context, string) ([]byte, error) { return nil, nil },
+		"too much": func(context.Context, string) ([]byte, error) { return make([]byte, 70_000), nil },
+		"a wait": func(ctx context.Context, _ string) ([]byte, error) {
+			<-ctx.Done()
+			return nil, context.Cause(ctx)
+		},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			var secrets safe
+			secrets.put("login", "username", "billing", "password", "wedding")
+			l := secrets.login(map[string]string{basicAuth: "login"})
+			if _, err := l.password(t.Context(), basicAuth); err != nil {
+				t.Fatal(err)
+			}
+			l.keeper.secrets = later
+			l.age()
+			if p, err := l.password(t.Context(), basicAuth); err != nil || p.Password != "wedding" {
+				t.Errorf("%s: it is not that of before: %v", what, err)
+			}
+		})
+	}
+}
+
+// TestPlansLogInApart, also those that were given the same options to begin with.
+func TestPlansLogInApart(t *testing.T) {
+	ca := newAuthority(t)
+	k, err := kfake.NewCluster(kfake.NumBrokers(1), kfake.EnableSASL(), kfake.TLS(ca.server(t)), kfake.Superuser("PLAIN", "billing", "wedding"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer k.Close()
+	var secrets safe
+	secrets.put("login", "username", "billing", "password", "wedding")
+	secrets.put("other", "username", "billing", "password", "funeral")
+	secrets.put("ca", "certificate", ca.pem)
+	common := append(make([]kgo.Opt, 0, 8), kgo.ClientID("billing"))
+	var plans []*Plan
+	for _, uri := range []string{"login", "other"} {
+		p := accessTo(k.ListenAddrs(), basicAuth, uri, rootCA, "ca")
+		p.Source.Client = common
+		if err := p.Connect(t.Context(), Host{Secrets: &secrets}); err != nil {
+			t.Fatal(err)
+		}
+		plans = append(plans, p)
+	}
+	if err := ping(t, plans[0]); err != nil {
+		t.Errorf("with the login of its own: %v", err)
+	}
+	if err := ping(t, plans[1]); err == nil {
+		t.Error("it logs in as the other one")
+	}
+}
+
+// TestNothingShowsASecret: no text of a Plan that is connected, nor its JSON.
+func TestNothingShowsASecret(t *testing.T) {
+	ca := newAuthority(t)
+	cert, key := ca.sign(t, "billing")
+	var secrets safe
+	secrets.put("login", "username", "billing", "password", "wedding")
+	secrets.put("mine", "certificate", cert, "privateKey", key)
+	secrets.put("grant", "oauthTokenEndpointUrl", "https://localhost", "oauthClientId", "billing", "oauthClientSecret", "funeral")
+	body := strings.Split(key, "\n")[1] // a line of the key
+	for kind, uri := range map[string]string{basicAuth: "login", scram256Auth: "login", scram512Auth: "login", certificateAuth: "mine", oauthBearerAuth: "grant"} {
+		p := accessTo([]string{"localhost:9092"}, kind, uri)
+		if err := p.Connect(t.Context(), Host{Secrets: &secrets}); err != nil {
+			t.Fatal(err)
+		}
+		c := Config{SourceAccessConfigurations: p.Needs.Access}
+		plan, _ := json.Marshal(p) // it may be none
+		config, err := json.Marshal(c)
+		if err != nil {
+			t.Error(err)
+		}
+		for _, text := range []string{fmt.Sprintf("%v %+v %#v", *p, *p, *p), fmt.Sprintf("%v %+v %#v", c, c, c), string(plan), string(config)} {
+			for _, secret := range []string{"wedding", "funeral", body} {
+				if strings.Contains(text, secret) {
+					t.Errorf("%s: a secret is in %s", kind, text)
+				}
+			}
+		}
 	}
 }

@@ -136,6 +136,8 @@ func (g *grant) fetch(ctx context.Context, scope, audience string) (*oauth2.Toke
 		code := guard.Cut(answer.ErrorCode, 100)
 		if g.ClientSecret != "" && strings.Contains(code, g.ClientSecret[:min(8, len(g.ClientSecret))]) {
 			code = "(it repeats the secret)"
+		} else if strings.Trim(code, "abcdefghijklmnopqrstuvwxyz_") != "" { // OAuth's are words, and a part or another form of the secret seldom is
+			code = "(an error that is no code of OAuth)"
 		}
 		return nil, fmt.Errorf("the token endpoint answered with status %d: %s", answer.Response.StatusCode, code)
 	}

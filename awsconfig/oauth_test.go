@@ -2,10 +2,18 @@ package awsconfig
 
 import (
 	"context"
+	"crypto"
+	"crypto/rand"
+	"crypto/rsa"
+	"crypto/sha256"
+	"crypto/x509"
 	"encoding/base64"
+	"encoding/json"
 	"encoding/pem"
 	"errors"
 	"fmt"
+	"io"
+	"log"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -110,6 +118,7 @@ func TestOAuthBearer(t *testing.T) {
 // TestATokenThatCannotBeHadIsSaid, without the secret, whatever the endpoint says.
 func TestATokenThatCannotBeHadIsSaid(t *testing.T) {
 	const secret = "wedding-of-1993"
+	encoded := base64.StdEncoding.EncodeToString([]byte("billing:" + secret)) // as in the header
 	says := func(status int, body string) func(w http.ResponseWriter, r *http.Request) {
 		return func(w http.ResponseWriter, _ *http.Request) {
 			w.Header().Set("Content-Type", "application/json")
@@ -123,6 +132,10 @@ func TestATokenThatCannotBeHadIsSaid(t *testing.T) {
 	}{
 		"refused":        {says(401, `{"error": "invalid_client", "error_description": "`+secret+`"}`), "status 401: invalid_client"},
 		"it repeats all": {says(400, `{"error": "`+secret+` is wrong"}`), "status 400: (it repeats the secret)"},
+		"in base64":      {says(400, `{"error": "`+encoded+`"}`), "status 400"},
+		"its end":        {says(400, `{"error": "`+secret[8:]+`"}`), "status 400"},
+		"cut":            {says(400, `{"error": "`+strings.Repeat("x", 88)+secret+`"}`), "status 400"},
+		"a long code":    {says(400, `{"error": "`+strings.Repeat("x", 100_000)+`"}`), "status 400"},
 		"a page":         {says(500, "<html>"+secret+strings.Repeat("x", 100_000)), "status 500"},
 		"no token":       {says(200, `{}`), "token"},
 		"no JSON":        {says(200, secret), "no token can be had"},
@@ -137,7 +150,8 @@ func TestATokenThatCannotBeHadIsSaid(t *testing.T) {
 		secrets.put("grant", "oauthTokenEndpointUrl", i.URL, "oauthClientId", "billing", "oauthClientSecret", secret, "oauthIdpCaCertificate", i.ca())
 		l := &login{keeper: keeper{secrets: &secrets, kept: map[string]*kept{}}, of: map[string]string{oauthBearerAuth: "grant"}}
 		_, err := message(t, l)
-		if err == nil || !strings.Contains(err.Error(), tt.says) || strings.Contains(err.Error(), secret) || len(err.Error()) > 1000 {
+		shown := err != nil && (strings.Contains(err.Error(), secret[:6]) || strings.Contains(err.Error(), secret[8:]) || strings.Contains(err.Error(), encoded))
+		if err == nil || !strings.Contains(err.Error(), tt.says) || shown || len(err.Error()) > 1000 {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
@@ -243,5 +257,183 @@ func TestTheBrokersOfAClusterFollowTheLogin(t *testing.T) {
 	l := &login{host: Host{Cluster: func(context.Context, string) (Brokers, error) { panic("oh") }}}
 	if _, err := l.cluster(t.Context(), "arn"); err == nil || !strings.Contains(err.Error(), "oh") {
 		t.Error(err)
+	}
+}
+
+// TestWhatAClusterLacksIsSaid, and the Plan stays as it was.
+func TestWhatAClusterLacksIsSaid(t *testing.T) {
+	finds := func(b Brokers, err error) func(context.Context, string) (Brokers, error) {
+		return func(context.Context, string) (Brokers, error) { return b, err }
+	}
+	iam := finds(Brokers{SASLIAM: "iam:9098"}, nil)
+	for _, tt := range []struct {
+		host   Host
+		access []string
+		says   string
+	}{
+		{Host{}, nil, "Host.Cluster is nil"},
+		{Host{Cluster: finds(Brokers{}, errors.New("access denied"))}, nil, "access denied"},
+		{Host{Cluster: func(context.Context, string) (Brokers, error) { panic("oh") }}, nil, "it panicked: oh"},
+		{Host{Cluster: finds(Brokers{}, nil)}, nil, "has no brokers for this login"},
+		{Host{Cluster: finds(Brokers{Plaintext: " , ,"}, nil)}, nil, "has no brokers for this login"},
+		{Host{Cluster: iam}, nil, "Host.Credentials is nil"},
+		{Host{Cluster: iam}, []string{iamAuth, ""}, "it needs Host.Credentials"},
+		{Host{Cluster: iam, Credentials: aws.AnonymousCredentials{}}, []string{iamAuth, ""}, "it needs Host.Region"},
+		{Host{Cluster: iam, Credentials: aws.AnonymousCredentials{}}, []string{iamOAuthBearerAuth, ""}, "it needs Host.WebIdentity"},
+	} {
+		p := accessTo(nil, tt.access...)
+		p.Needs.Cluster = "arn:aws:kafka:eu-central-1:123456789012:cluster/orders/1"
+		err := p.Connect(t.Context(), tt.host)
+		if err == nil || !strings.Contains(err.Error(), tt.says) {
+			t.Errorf("it says %v, want %s", err, tt.says)
+		}
+		if p.Source.Brokers != nil || p.Source.Client != nil {
+			t.Errorf("%s: the Plan has changed", tt.says)
+		}
+	}
+}
+
+// TestAClusterIsConnectedTo with TLS and IAM where it has them.
+func TestAClusterIsConnectedTo(t *testing.T) {
+	for _, tt := range []struct {
+		is      Brokers
+		brokers string
+		options int
+	}{
+		{Brokers{SASLIAM: "b-1:9098, b-2:9098", TLS: "tls:9094"}, "b-1:9098 b-2:9098", 2},
+		{Brokers{TLS: "tls:9094", Plaintext: "plain:9092"}, "tls:9094", 1},
+		{Brokers{Plaintext: "plain:9092"}, "plain:9092", 0},
+	} {
+		p := accessTo(nil)
+		p.Needs.Cluster = "arn:aws:kafka:eu-central-1:123456789012:cluster/orders/1"
+		var asked string
+		err := p.Connect(t.Context(), Host{Credentials: aws.AnonymousCredentials{}, Cluster: func(_ context.Context, arn string) (Brokers, error) {
+			asked = arn
+			return tt.is, nil
+		}})
+		if got := strings.Join(p.Source.Brokers, " "); err != nil || got != tt.brokers || len(p.Source.Client) != tt.options || asked != p.Needs.Cluster {
+			t.Errorf("of %s they are %s, with %d options: %v", asked, got, len(p.Source.Client), err)
+		}
+	}
+}
+
+// TestMSKIAM logs in to a cluster that wants IAM, of the region that the broker's name says.
+func TestMSKIAM(t *testing.T) {
+	l := &login{iam: true}
+	first := func() (string, error) {
+		_, text, err := l.mechanism().Authenticate(t.Context(), "b-1.orders.kafka.eu-central-1.amazonaws.com:9098")
+		return string(text), err
+	}
+	l.host.Credentials = aws.CredentialsProviderFunc(func(context.Context) (aws.Credentials, error) {
+		return aws.Credentials{AccessKeyID: "AKIDEXAMPLE", SecretAccessKey: "wedding", SessionToken: "session"}, nil
+	})
+	text, err := first()
+	var said map[string]string
+	if err != nil || json.Unmarshal([]byte(text), &said) != nil {
+		t.Fatalf("%q: %v", text, err)
+	}
+	if said["host"] != "b-1.orders.kafka.eu-central-1.amazonaws.com" || said["action"] != "kafka-cluster:Connect" || said["x-amz-security-token"] != "session" ||
+		!strings.Contains(said["x-amz-credential"], "/eu-central-1/kafka-cluster/") || len(said["x-amz-signature"]) != 64 || strings.Contains(text, "wedding") {
+		t.Errorf("%v", said)
+	}
+	l.host.Credentials = aws.CredentialsProviderFunc(func(context.Context) (aws.Credentials, error) { panic("oh") })
+	if _, err := first(); err == nil || !strings.Contains(err.Error(), "Host.Credentials failed") {
+		t.Error(err)
+	}
+}
+
+// TestASignedAssertion gets a token by a private key, which stays here.
+func TestASignedAssertion(t *testing.T) {
+	key, err := rsa.GenerateKey(rand.Reader, 2048)
+	if err != nil {
+		t.Fatal(err)
+	}
+	der, err := x509.MarshalPKCS8PrivateKey(key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	text := string(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der}))
+	i := newIssuer(t)
+	login := func(key string) *login {
+		var secrets safe
+		secrets.put("grant", "oauthTokenEndpointUrl", i.URL, "oauthClientId", "billing", "oauthClientEmail", "billing@example.com",
+			"oauthPrivateKey", key, "oauthTokenExpirationSeconds", "600", "oauthIdpCaCertificate", i.ca())
+		return secrets.login(map[string]string{oauthBearerAuth: "grant", oauthAudience: "orders", oauthScope: "kafka"})
+	}
+	var assertion string
+	i.answer = func(w http.ResponseWriter, r *http.Request) {
+		assertion = r.FormValue("assertion")
+		gives("token-1", 3600)(w, r)
+	}
+	if text, err := message(t, login(text)); err != nil || !strings.Contains(text, "auth=Bearer token-1") {
+		t.Fatalf("%q: %v", text, err)
+	}
+	parts := strings.Split(assertion, ".")
+	if len(parts) != 3 {
+		t.Fatalf("it has %d parts", len(parts))
+	}
+	signature, _ := base64.RawURLEncoding.DecodeString(parts[2])
+	sum := sha256.Sum256([]byte(parts[0] + "." + parts[1]))
+	if err := rsa.VerifyPKCS1v15(&key.PublicKey, crypto.SHA256, sum[:], signature); err != nil {
+		t.Error(err)
+	}
+	var claims struct {
+		Iss, Aud, Scope string
+		Iat, Exp        int64
+	}
+	body, _ := base64.RawURLEncoding.DecodeString(parts[1])
+	if err := json.Unmarshal(body, &claims); err != nil {
+		t.Fatal(err)
+	}
+	if lasts := time.Until(time.Unix(claims.Exp, 0)); claims.Iss != "billing@example.com" || claims.Aud != "orders" || claims.Scope != "kafka" || lasts < 9*time.Minute || lasts > 10*time.Minute {
+		t.Errorf("%s", body)
+	}
+	i.answer = func(w http.ResponseWriter, r *http.Request) {
+		http.Error(w, r.FormValue("assertion"), http.StatusForbidden)
+	}
+	if _, err := message(t, login(text)); err == nil || !strings.Contains(err.Error(), "status 403") || strings.Contains(err.Error(), "ey") {
+		t.Errorf("refused: %v", err)
+	}
+	i.answer = func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte("{}")) }
+	if _, err := message(t, login(text)); err == nil || !strings.Contains(err.Error(), "gave no token") {
+		t.Errorf("without a token: %v", err)
+	}
+	if _, err := message(t, login("wedding")); err == nil || strings.Contains(err.Error(), "wedding") {
+		t.Errorf("with a key that is none: %v", err)
+	}
+}
+
+// TestATokenEndpointIsTrustedByItsCertificate: nobody else is told the client secret.
+func TestATokenEndpointIsTrustedByItsCertificate(t *testing.T) {
+	i := newIssuer(t)
+	i.Config.ErrorLog = log.New(io.Discard, "", 0) // it is refused
+	i.answer = gives("token-1", 3600)
+	for _, ca := range []string{"", newAuthority(t).pem} {
+		var secrets safe
+		secrets.put("grant", "oauthTokenEndpointUrl", i.URL, "oauthClientId", "billing", "oauthClientSecret", "wedding-of-1993", "oauthIdpCaCertificate", ca)
+		_, err := message(t, secrets.login(map[string]string{oauthBearerAuth: "grant"}))
+		if err == nil || !strings.Contains(err.Error(), "certificate") || strings.Contains(err.Error(), "wedding") {
+			t.Errorf("it says %v", err)
+		}
+	}
+	if n := i.asked.Load(); n != 0 {
+		t.Errorf("it was asked %d times", n)
+	}
+}
+
+// TestATokenEndpointThatDoesNotAnswer holds up a connection until its context ends.
+func TestATokenEndpointThatDoesNotAnswer(t *testing.T) {
+	i := newIssuer(t)
+	ctx, done := context.WithCancel(t.Context())
+	i.answer = func(_ http.ResponseWriter, r *http.Request) {
+		_, _ = io.Copy(io.Discard, r.Body) // a server sees that its client has gone after that only
+		done()
+		<-r.Context().Done()
+	}
+	var secrets safe
+	secrets.put("grant", "oauthTokenEndpointUrl", i.URL, "oauthClientId", "billing", "oauthClientSecret", "wedding-of-1993", "oauthIdpCaCertificate", i.ca())
+	l := secrets.login(map[string]string{oauthBearerAuth: "grant"})
+	if _, _, err := l.mechanism().Authenticate(ctx, "localhost"); err == nil || strings.Contains(err.Error(), "wedding") {
+		t.Errorf("it says %v", err)
 	}
 }
