@@ -38,17 +38,14 @@ func (e *Engine) startDeliveries(now time.Time) {
 // deliverer delivers the records of a lease one after the other, until one is
 // not taken or the lane ends.
 func (e *Engine) deliverer(l *lease) {
+	defer e.deliveryOver()
 	p := l.work.parts[0]
 	for more := true; more; {
 		if p.left[0].Reason == plan.ReasonUnreadable {
 			// There is nothing to make it of.
 			p.kafka[0] = &kgo.Record{Topic: p.lane.Topic, Partition: p.lane.Partition, Offset: p.heads.first.from, Timestamp: time.UnixMilli(-1)}
 		} else if p.again && !p.renew(1) {
-			now := e.world.Now()
-			e.giveBack(l, []*part{p}, now)
-			e.mu.Lock()
-			e.deliveryOver(now)
-			e.unlock()
+			e.giveBack(l, []*part{p}, e.world.Now())
 			return
 		}
 		record := p.handed(0)
@@ -119,17 +116,19 @@ func (e *Engine) delivered(l *lease, p *part, dropped bool, told DiscardEvent, e
 	}
 	e.unblock([]*part{p}, now)
 	e.reviewDestination(now)
-	e.deliveryOver(now)
-	return false
-}
-
-// deliveryOver counts the goroutine of a delivery off. It calls no user code any
-// more.
-func (e *Engine) deliveryOver(now time.Time) {
-	e.workers--
 	e.changed.fire()
 	e.GateBell.Ring()
 	e.kick(now)
+	return false
+}
+
+// deliveryOver counts the goroutine of a delivery off. Hooks have been told of
+// all that it did: a stop waits for goroutines that are not counted off.
+func (e *Engine) deliveryOver() {
+	e.mu.Lock()
+	defer e.unlock()
+	e.workers--
+	e.changed.fire()
 }
 
 // reviewDestination ends the problem with the destination if no lane has a

@@ -121,6 +121,12 @@ var mutants = []mutant{
 		suites: []suite{model},
 	},
 	{
+		name: "a stop does not wait for what a hook is told of a discard",
+		pkg:  "internal/engine", symbol: "Engine.deliverer",
+		from: "defer e.deliveryOver()", to: "e.deliveryOver()",
+		suites: []suite{{"./internal/testing/proof", "TestStopWaitsForTheHook", nil}},
+	},
+	{
 		name: "two calls of a partition after a reset",
 		pkg:  "internal/engine", symbol: "Engine.schedule",
 		from:   "\tcase e.busy[l.ID] != nil:\n\t\tl.state = laneBlocked\n",

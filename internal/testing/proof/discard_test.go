@@ -106,6 +106,29 @@ func TestNothingIsDeliveredOfAPartitionThatWasLost(t *testing.T) {
 	})
 }
 
+// TestStopWaitsForTheHookOfTheLastDiscard, which is told after the partition
+// has nothing left to wait for.
+func TestStopWaitsForTheHookOfTheLastDiscard(t *testing.T) {
+	virtual(t, func(t *testing.T) {
+		k := esmtest.NewKafka(t, esmtest.Topic("orders", 1))
+		k.Produce("orders", "poison")
+		inv := esmtest.NewInvoker(t).Always(func(context.Context, *esm.Batch) error { return esm.Permanent(errBilling) })
+		var took bin
+		began, told := make(chan struct{}), atomic.Bool{}
+		m := esmtest.Start(t, quick(k.Source("orders", "billing")), inv, quiet(), esm.WithDestination(&took), esm.WithHooks(esm.Hooks{
+			Discarded: func(*esm.Discard) {
+				close(began)
+				time.Sleep(100 * time.Millisecond)
+				told.Store(true)
+			},
+		}))
+		<-began
+		if err := m.Stop(t.Context()); err != nil || !told.Load() {
+			t.Errorf("it stopped with %v, and the hook has returned: %v", err, told.Load())
+		}
+	})
+}
+
 // TestPoisonAmongTenThousand: bisection finds it, and nobody else waits.
 func TestPoisonAmongTenThousand(t *testing.T) {
 	virtual(t, func(t *testing.T) {
