@@ -122,8 +122,12 @@ func (j *judge) uri(field string, a SourceAccessConfiguration, t accessType) {
 	case t.uri == aSecret:
 		if n := utf8.RuneCountInString(a.URI); n > 200 { // perhaps it is the secret itself: it is not shown
 			j.wrong(field, nil, fmt.Sprintf("must be 1 to 200 characters, and is %s: it %s", grouped(n), t.uri))
+		} else if !uriPattern.MatchString(a.URI) {
+			j.wrong(field, nil, "must have letters of a to z and A to Z, digits, spaces and -/*:_+=.@ only: it "+t.uri)
 		}
 	case !j.length(field, a.URI, 1, 200):
+	case !uriPattern.MatchString(a.URI):
+		j.wrong(field, a.URI, "must have letters of a to z and A to Z, digits, spaces and -/*:_+=.@ only")
 	case a.Type == vpcSubnet && !strings.HasPrefix(a.URI, "subnet:"):
 		j.wrong(field, a.URI, "must begin with subnet:")
 	case a.Type == vpcGroup && !strings.HasPrefix(a.URI, "security_group:"):

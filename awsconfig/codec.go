@@ -116,7 +116,7 @@ func (r *reader) read(v *value, into reflect.Value, field string) {
 	case into.Kind() == reflect.Bool:
 		b, ok := v.is.(bool)
 		if s, text := v.text(); text && r.loose {
-			b, ok = strings.EqualFold(s, "true"), strings.EqualFold(s, "true") || strings.EqualFold(s, "false")
+			b, ok = truth(s)
 		}
 		if !ok {
 			r.wrong(field, v, "must be true or false")
@@ -137,6 +137,18 @@ func (r *reader) read(v *value, into reflect.Value, field string) {
 	default:
 		panic(fmt.Sprintf("awsconfig: a field of type %s", into.Type()))
 	}
+}
+
+// truth is a boolean that is written as text. Templates are of YAML 1.1, in which yes and
+// no are booleans too.
+func truth(s string) (b, ok bool) {
+	switch strings.ToLower(s) {
+	case "true", "yes", "on":
+		return true, true
+	case "false", "no", "off":
+		return false, true
+	}
+	return false, false
 }
 
 // integer is a number that is whole, however it is written: 1e2 is 100. What is beyond

@@ -118,8 +118,8 @@ type SourceAccessConfiguration struct {
 	// OAUTHBEARER_LOGICAL_CLUSTER, OAUTHBEARER_IDENTITY_POOL, VPC_SUBNET or
 	// VPC_SECURITY_GROUP.
 	Type string `json:",omitempty"`
-	// URI names the secret that has it: 1 to 200 characters. The four OAUTHBEARER_ types
-	// beside OAUTHBEARER_AUTH have a value there, and IAM has none.
+	// URI names the secret that has it: 1 to 200 letters, digits, spaces and -/*:_+=.@. The
+	// four OAUTHBEARER_ types beside OAUTHBEARER_AUTH have a value there, and IAM has none.
 	URI string `json:",omitempty"`
 }
 

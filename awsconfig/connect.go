@@ -89,21 +89,22 @@ func (p *Plan) Connect(ctx context.Context, h Host) error {
 }
 
 // destination asks the host for a destination.
-func (h *Host) destination(ctx context.Context, name string) (d esm.Destination, err error) {
+func (h *Host) destination(ctx context.Context, name string) (esm.Destination, error) {
 	if h.Destination == nil {
 		return nil, errors.New("names a destination, and Host.Destination is nil: nobody would take the records that are given up")
 	}
-	if failure := guard.Call(func() { d, err = h.Destination(ctx, name) }); failure != nil {
-		return nil, fmt.Errorf("has no destination: Host.Destination failed: %s", failure)
-	}
+	found, err := guard.Ask(ctx, hostWithin, "Host.Destination", func(ctx context.Context) (esm.Destination, error) { return h.Destination(ctx, name) })
 	switch {
 	case err != nil:
 		return nil, fmt.Errorf("has no destination: %s", guard.Text(err))
-	case d == nil:
+	case found == nil:
 		return nil, errors.New("has no destination: Host.Destination returned nil")
 	}
-	return d, nil
+	return found, nil
 }
+
+// hostWithin is how long the host may take to find something.
+const hostWithin = 30 * time.Second
 
 // A login is how one Mapping logs in to its Kafka.
 type login struct {
@@ -126,11 +127,7 @@ func (l *login) cluster(ctx context.Context, arn string) ([]string, error) {
 	if l.host.Cluster == nil {
 		return nil, errors.New("names an MSK cluster, and Host.Cluster is nil: nobody knows its brokers")
 	}
-	var found Brokers
-	var err error
-	if failure := guard.Call(func() { found, err = l.host.Cluster(ctx, arn) }); failure != nil {
-		return nil, fmt.Errorf("has brokers that nobody knows: Host.Cluster failed: %s", failure)
-	}
+	found, err := guard.Ask(ctx, hostWithin, "Host.Cluster", func(ctx context.Context) (Brokers, error) { return l.host.Cluster(ctx, arn) })
 	if err != nil {
 		return nil, fmt.Errorf("has brokers that nobody knows: %s", guard.Text(err))
 	}
@@ -241,11 +238,8 @@ func (l *login) mechanism() sasl.Mechanism {
 }
 
 // credentials are those of AWS.
-func (l *login) credentials(ctx context.Context) (c aws.Credentials, err error) {
-	if failure := guard.Call(func() { c, err = l.host.Credentials.Retrieve(ctx) }); failure != nil {
-		return c, fmt.Errorf("awsconfig: Host.Credentials failed: %s", failure)
-	}
-	return c, err
+func (l *login) credentials(ctx context.Context) (aws.Credentials, error) {
+	return guard.Ask(ctx, hostWithin, "awsconfig: Host.Credentials", l.host.Credentials.Retrieve)
 }
 
 func (l *login) password(ctx context.Context, kind string) (password, error) {

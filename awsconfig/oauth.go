@@ -176,12 +176,12 @@ func (l *login) bearer(ctx context.Context) (a oauth.Auth, err error) {
 }
 
 // identity logs in with a token of AWS for an audience.
-func (l *login) identity(ctx context.Context) (a oauth.Auth, err error) {
-	failure := guard.Call(func() { a.Token, _, err = l.host.WebIdentity(ctx, l.of[oauthAudience]) })
-	if failure != nil {
-		return a, fmt.Errorf("awsconfig: Host.WebIdentity failed: %s", failure)
-	}
-	return a, err
+func (l *login) identity(ctx context.Context) (oauth.Auth, error) {
+	token, err := guard.Ask(ctx, hostWithin, "awsconfig: Host.WebIdentity", func(ctx context.Context) (string, error) {
+		token, _, err := l.host.WebIdentity(ctx, l.of[oauthAudience])
+		return token, err
+	})
+	return oauth.Auth{Token: token}, err
 }
 
 // signedFor is for how long a signed login is good: what MSK takes.

@@ -13,7 +13,8 @@ type Plan struct {
 	// Source lacks what Needs has until [Plan.Connect]: the brokers of an MSK cluster, and the options of the
 	// client that log in.
 	Source esm.Source
-	// Options are those of the Mapping. They lack the destination that Needs names.
+	// Options are those of the Mapping. They lack the destination that Needs names. They say
+	// defaults too, so that an Update with them clears what was set before.
 	Options []esm.Option
 	Needs   Needs
 	// Enabled is whether the Mapping is to run.
@@ -101,9 +102,11 @@ func (p *Plan) start(c *Config) {
 }
 
 func (p *Plan) batches(c *Config) {
+	size := 100 // AWS's default
 	if n := c.BatchSize; n != nil {
-		p.add(esm.WithBatchSize(*n))
+		size = *n
 	}
+	p.add(esm.WithBatchSize(size))
 	if n := c.MaximumBatchingWindowInSeconds; n != nil {
 		p.add(esm.WithBatchWindow(time.Duration(*n) * time.Second))
 	}
@@ -139,13 +142,18 @@ func (p *Plan) failures(c *Config) {
 	case to == "" && (retries != esm.Unlimited || age != esm.Unlimited):
 		p.add(esm.WithDestination(esm.Drop))
 		p.note("DestinationConfig", "it is absent: records that are given up are thrown away and logged, as AWS throws them away")
+	case to == "":
+		p.add(esm.WithDestination(nil))
 	}
 	p.add(esm.WithMaxRetries(retries))
-	if age != esm.Unlimited {
+	if age == esm.Unlimited {
+		p.add(esm.WithMaxRecordAge(esm.Unlimited))
+	} else {
 		p.add(esm.WithMaxRecordAge(time.Duration(age) * time.Second))
 	}
-	if b := c.BisectBatchOnFunctionError; b != nil && *b {
-		p.add(esm.WithBisect(true))
+	bisect := c.BisectBatchOnFunctionError != nil && *c.BisectBatchOnFunctionError
+	p.add(esm.WithBisect(bisect))
+	if bisect {
 		p.note("BisectBatchOnFunctionError", "a batch is split after its second failure, and not after its first: the first is more often an outage")
 	}
 }

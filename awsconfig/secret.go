@@ -156,22 +156,11 @@ func (k *keeper) ask(ctx context.Context, uri string) ([]byte, error) {
 	if k.secrets == nil {
 		return nil, errors.New("the host has no Secrets")
 	}
-	ctx, done := context.WithTimeout(ctx, secretWithin)
-	defer done()
-	var text []byte
-	var err error
-	failure, ended := guard.Within(secretWithin+time.Second, func() {
-		var theirs []byte
-		if theirs, err = k.secrets.Secret(ctx, uri); err != nil {
-			err = guard.Keep(err)
-		}
-		text = append([]byte{}, theirs...)
+	text, err := guard.Ask(ctx, secretWithin, "Secrets", func(ctx context.Context) ([]byte, error) {
+		theirs, err := k.secrets.Secret(ctx, uri)
+		return append([]byte{}, theirs...), err
 	})
 	switch {
-	case !ended:
-		return nil, fmt.Errorf("Secrets did not return for %s, although its context ended", secretWithin+time.Second)
-	case failure != nil:
-		return nil, fmt.Errorf("Secrets failed: %s", failure)
 	case err != nil:
 		return nil, err
 	case len(text) > mostSecret:

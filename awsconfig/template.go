@@ -165,7 +165,34 @@ func (t *template) mapping(name string, r *value, found *Import) {
 		found.Skipped = append(found.Skipped, Skipped{name, other})
 		return
 	}
+	if t.oddTags(v.at("Tags")) {
+		found = &Import{} // what else is wrong is said too, and nothing is found
+	}
 	t.keep(name, asAPI(v), found)
+}
+
+// oddTags says what is wrong with a list of tags that the map of them would not show.
+func (t *template) oddTags(list *value) bool {
+	before := len(t.mistakes)
+	seen := map[string]bool{}
+	for _, tag := range list.list() {
+		o := tag.object()
+		if o == nil {
+			continue // it has no name, which is said
+		}
+		for _, name := range o.names {
+			if m := o.of[name]; name != "Key" && name != "Value" {
+				t.mistakes = append(t.mistakes, &Mistake{Path: m.path, Line: m.line, Field: "Tags", Bound: "is not known: a tag has a Key and a Value"})
+			}
+		}
+		key := tag.at("Key")
+		s, _ := asText(cmp.Or(key, noValue))
+		if s != "" && seen[s] {
+			t.mistakes = append(t.mistakes, &Mistake{Path: key.path, Line: key.line, Field: "Tags", Value: shownValue(key), Bound: "is the name of another tag too"})
+		}
+		seen[s] = true
+	}
+	return len(t.mistakes) > before
 }
 
 // properties works out the Properties of a resource, or of an event.
@@ -310,8 +337,11 @@ func (t *template) events(name string, r *value, found *Import) {
 		default:
 			continue // not of a mapping
 		}
+		if o := e.at("Properties").object(); o != nil {
+			o.take("SecretsManagerKmsKeyId") // what the role of the function may do, for SAM alone
+		}
 		v, ok := t.properties(e)
-		if !ok {
+		if !ok || t.unknownToSAM(v) {
 			continue
 		}
 		function, ok := t.samFunction(name, r)
@@ -320,6 +350,18 @@ func (t *template) events(name string, r *value, found *Import) {
 		}
 		t.keep(name+id, samAsAPI(v, kind, function), found)
 	}
+}
+
+// unknownToSAM says which properties of an event the API has and SAM does not: SAM makes
+// them of others.
+func (t *template) unknownToSAM(v *value) (said bool) {
+	for _, name := range []string{"FunctionName", "EventSourceArn", "SelfManagedEventSource", "AmazonManagedKafkaEventSourceConfig", "SelfManagedKafkaEventSourceConfig", "Tags"} {
+		if m := v.at(name); m != nil {
+			t.mistakes = append(t.mistakes, &Mistake{Path: m.path, Line: m.line, Field: name, Bound: "is not known in an event of SAM"})
+			said = true
+		}
+	}
+	return said
 }
 
 // samFunction is the function of an event: its name, and the alias that is published.

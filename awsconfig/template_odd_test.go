@@ -36,12 +36,39 @@ func TestOddTemplates(t *testing.T) {
 		{"an event of a function", samOf("{A: !If [A, {Type: MSK}, !Ref AWS::NoValue]}"), "Resources.F.Properties.Events.A", "write them out"},
 		{"a dynamic reference", aMappingOf + servers + "      SourceAccessConfigurations: [{Type: BASIC_AUTH, URI: '{{resolve:ssm:/kafka}}'}]", "Resources.M.Properties.SourceAccessConfigurations[0].URI", "is a dynamic reference"},
 		{"a dynamic reference in a text", aMappingOf + servers + "      KmsKeyArn: !Sub ['{{resolve:ssm:/${a}}}', {a: b}]", "Resources.M.Properties.KmsKeyArn", "is a dynamic reference"},
+		{"endpoints that are not there", aMappingOf + "      SelfManagedEventSource: {}", "Resources.M.Properties.SelfManagedEventSource.Endpoints.KAFKA_BOOTSTRAP_SERVERS", "must have 1 to 10"},
 		{"a tag without a name", aMappingOf + servers + "      Tags: [{Value: b}]", "Resources.M.Properties.Tags[0]", "must be a name"},
+		{"a tag with a typing error", aMappingOf + servers + "      Tags: [{Key: a, Vaule: b}]", "Resources.M.Properties.Tags[0].Vaule", "is not known"},
+		{"a tag twice", aMappingOf + servers + "      Tags: [{Key: a, Value: b}, {Key: a, Value: c}]", "Resources.M.Properties.Tags[1].Key", "is the name of another tag too"},
+		{"the function of an event", samOf("{A: {Type: MSK, Properties: {Topics: [orders], Stream: 'arn:aws:kafka:us-east-1:123456789012:cluster/a/b', FunctionName: other}}}"), "Resources.F.Properties.Events.A.Properties.FunctionName", "is not known in an event of SAM"},
+		{"tags of an event", samOf("{A: {Type: MSK, Properties: {Topics: [orders], Stream: 'arn:aws:kafka:us-east-1:123456789012:cluster/a/b', Tags: {a: b}}}}"), "Resources.F.Properties.Events.A.Properties.Tags", "is not known in an event of SAM"},
 	} {
 		found, err := ParseTemplate([]byte(tt.in), Values{Resolve: func(Intrinsic) (any, error) { return "x", nil }})
 		if said := Mistakes(err); len(said) != 1 || said[0].Path != tt.path || !strings.Contains(said[0].Bound, tt.want) || len(found.Found) > 0 {
 			t.Errorf("%s: it says %v, want %s: %s; found are %v", tt.what, err, tt.path, tt.want, found)
 		}
+	}
+}
+
+// TestWhatIsForSAMAlone: a property of an event that is about the role of the function needs
+// no value.
+func TestWhatIsForSAMAlone(t *testing.T) {
+	found, err := ParseTemplate([]byte(samOf("{A: {Type: SelfManagedKafka, Properties: {Topics: [orders], KafkaBootstrapServers: ['kafka.test:9092'], SecretsManagerKmsKeyId: !Ref Key}}}")), Values{})
+	if err != nil || len(found.Found) != 1 {
+		t.Errorf("it is %v, %v", found, err)
+	}
+}
+
+// TestBooleansOfYAML are those of version 1.1, which templates are of.
+func TestBooleansOfYAML(t *testing.T) {
+	for in, want := range map[string]bool{"true": true, "Yes": true, "on": true, "'true'": true, "false": false, "no": false, "OFF": false} {
+		found, err := ParseTemplate([]byte(aMappingOf+servers+"      Enabled: "+in), Values{})
+		if err != nil || *found.Found[0].Config.Enabled != want {
+			t.Errorf("%s is %v, %v", in, found, err)
+		}
+	}
+	if _, err := ParseTemplate([]byte(aMappingOf+servers+"      Enabled: y"), Values{}); err == nil {
+		t.Error("y is taken")
 	}
 }
 

@@ -46,8 +46,15 @@ func (tf *terraform) module(m, written *value, found *Import, depth int) {
 		return
 	}
 	for _, r := range m.at("resources").list() {
-		if kind, _ := r.at("type").text(); kind == terraformMapping {
+		switch kind, _ := r.at("type").text(); kind {
+		case terraformMapping:
 			tf.resource(r, written, found)
+		case "awscc_lambda_event_source_mapping":
+			arn, _ := r.at("values", "event_source_arn").text()
+			if strings.Contains(arn, ":kafka:") || !r.at("values", "self_managed_event_source").null() {
+				path, _ := r.at("address").text()
+				tf.mistakes = append(tf.mistakes, &Mistake{Path: path, Bound: "is of the provider awscc, which is not read here: give ParseAnswer what aws lambda get-event-source-mapping prints"})
+			}
 		}
 	}
 	at, _ := m.at("address").text()

@@ -170,3 +170,19 @@ func FuzzParseTerraform(f *testing.F) {
 		}
 	})
 }
+
+// TestAnotherProviderIsNamed where it has a mapping of Kafka: who reads his state must not
+// miss one.
+func TestAnotherProviderIsNamed(t *testing.T) {
+	const awscc = `{"address": "awscc_lambda_event_source_mapping.orders", "mode": "managed", "type": "awscc_lambda_event_source_mapping", "values": {%s}}`
+	for values, named := range map[string]bool{
+		`"self_managed_event_source": {"endpoints": {}}, "event_source_arn": null`:                                  true,
+		`"self_managed_event_source": null, "event_source_arn": "arn:aws:kafka:us-east-1:123456789012:cluster/a/1"`: true,
+		`"self_managed_event_source": null, "event_source_arn": "arn:aws:sqs:us-east-1:123456789012:orders"`:        false,
+	} {
+		_, err := ParseTerraform(planOf("values", terraformOrders, fmt.Sprintf(awscc, values)))
+		if is := err != nil && strings.Contains(err.Error(), "awscc_lambda_event_source_mapping.orders: is of the provider awscc"); is != named {
+			t.Errorf("%s: %v", values, err)
+		}
+	}
+}

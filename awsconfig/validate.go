@@ -54,27 +54,20 @@ func (j *judge) wrong(field string, shown any, bound string) *Mistake {
 		case is && shown != nil:
 			shown = n // as it was written
 		}
-	} else if parent, _, nested := cutLast(field); nested {
-		if v := j.at(parent); v != nil { // it is missing there
-			m.Path, m.Line = member(v.path, field[len(parent)+1:]), v.line
+	} else {
+		for parent := field; parent != ""; {
+			parent = parent[:max(strings.LastIndexByte(parent, '.'), 0)]
+			if v := j.at(parent); v != nil { // it is missing there
+				m.Path, m.Line = member(v.path, strings.TrimPrefix(field[len(parent):], ".")), v.line
+				break
+			}
 		}
-	} else if v := j.at(""); v != nil {
-		m.Path, m.Line = member(v.path, field), v.line
 	}
 	if shown != nil {
 		m.Value = valueShown(shown)
 	}
 	j.said = append(j.said, m)
 	return m
-}
-
-// cutLast cuts a field before its last dot.
-func cutLast(field string) (parent, name string, nested bool) {
-	i := strings.LastIndexByte(field, '.')
-	if i < 0 {
-		return "", field, false
-	}
-	return field[:i], field[i+1:], true
 }
 
 // within says that a number that was given is not from least to most.
@@ -122,19 +115,27 @@ func grouped(n int) string {
 	return s
 }
 
+// labelOfHost is what the name of a host has between its dots.
+const labelOfHost = `[a-zA-Z0-9]([a-zA-Z0-9\-_]*[a-zA-Z0-9])?`
+
 // The patterns are those of AWS's API model.
 var (
-	functionPattern = regexp.MustCompile(`^(arn:(aws[a-zA-Z-]*):lambda:)?((eusc-)?[a-z]{2}(-gov|-iso[a-z]?)?-[a-z]+-\d:)?(\d{12}:)?(function:)?([a-zA-Z0-9\-_.]+)(:(\$LATEST(\.PUBLISHED)?|[a-zA-Z0-9\-_]+))?$`)
+	functionPattern = regexp.MustCompile(`^(arn:(aws[a-zA-Z-]*)?:lambda:)?((eusc-)?[a-z]{2}(-gov|-iso[a-z]?)?-[a-z]+-\d:)?(\d{12}:)?(function:)?([a-zA-Z0-9\-_.]+)(:(\$LATEST(\.PUBLISHED)?|[a-zA-Z0-9\-_]+))?$`)
 	topicPattern    = regexp.MustCompile(`^[^.]([a-zA-Z0-9\-_.]+)$`)
 	// destinationPattern is that of the topic of a destination, which may have one letter.
 	destinationPattern = regexp.MustCompile(`^[a-zA-Z0-9\-_][a-zA-Z0-9\-_.]*$`)
-	groupPattern       = regexp.MustCompile(`^[ a-zA-Z0-9\-/*:_+=.@]*$`)
-	serverPattern      = regexp.MustCompile(`^(\[[0-9a-fA-F:.]+\]|[a-zA-Z0-9]([a-zA-Z0-9\-_.]*[a-zA-Z0-9])?):[0-9]{1,5}$`)
-	pollersPattern     = regexp.MustCompile(`^[a-zA-Z0-9\-_]*$`)
-	arnPattern         = regexp.MustCompile(`^arn:(aws[a-zA-Z0-9-]*):([a-zA-Z0-9\-]+):([a-z0-9-]*):(\d{12})?:(.+)$`)
-	keyPattern         = regexp.MustCompile(`^arn:(aws[a-zA-Z-]*):kms:[a-z0-9-]+:\d{12}:key/.+$`)
-	tagPattern         = regexp.MustCompile(`^[\p{L}\p{Z}\p{N}_.:/=+\-@]*$`)
+	// uriPattern is that of groups, and of the URIs of credentials.
+	uriPattern = regexp.MustCompile(`^[ a-zA-Z0-9\-/*:_+=.@]*$`)
+	// serverPattern has the hosts of Docker too, which have underscores, and addresses of IPv6.
+	serverPattern  = regexp.MustCompile(`^(\[[0-9a-fA-F:.]+\]|` + labelOfHost + `(\.` + labelOfHost + `)*):[0-9]{1,5}$`)
+	pollersPattern = regexp.MustCompile(`^[a-zA-Z0-9\-_]*$`)
+	arnPattern     = regexp.MustCompile(`^arn:(aws[a-zA-Z0-9-]*):([a-zA-Z0-9\-]+):((?:eusc-)?[a-z]{2}(?:-gov|-iso[a-z]?)?-[a-z]+-\d)?:(\d{12})?:(.+)$`)
+	keyPattern     = regexp.MustCompile(`^arn:(aws[a-zA-Z-]*):kms:[a-z0-9-]+:\d{12}:key/.+$`)
+	tagPattern     = regexp.MustCompile(`^[\p{L}\p{Z}\p{N}_.:/=+\-@]*$`)
 )
+
+// mostARN is how long an ARN may be.
+const mostARN = 10_000
 
 func (j *judge) function() {
 	name := j.c.FunctionName
@@ -176,6 +177,7 @@ func (j *judge) source() {
 	if arn := c.EventSourceArn; arn != "" {
 		parts := arnPattern.FindStringSubmatch(arn)
 		switch {
+		case !j.length("EventSourceArn", arn, 0, mostARN):
 		case parts == nil:
 			j.wrong("EventSourceArn", arn, "must be an ARN: arn:aws:kafka:REGION:ACCOUNT:cluster/NAME/ID")
 		case parts[2] != "kafka":
@@ -235,7 +237,7 @@ func (j *judge) group() {
 			j.wrong(k.field, "...", "belongs to "+k.other+", which is not there")
 		}
 		if id := k.is.ConsumerGroupId; id != "" {
-			if field := member(k.field, "ConsumerGroupId"); j.length(field, id, 1, 200) && !groupPattern.MatchString(id) {
+			if field := member(k.field, "ConsumerGroupId"); j.length(field, id, 1, 200) && !uriPattern.MatchString(id) {
 				j.wrong(field, id, "must have letters of a to z and A to Z, digits, spaces and -/*:_+=.@ only")
 			}
 		}
@@ -371,7 +373,7 @@ func (j *judge) unbuilt() {
 // others judges what does nothing here, so that AWS would take what is kept.
 func (j *judge) others() {
 	c := j.c
-	if c.KMSKeyArn != "" && !keyPattern.MatchString(c.KMSKeyArn) {
+	if j.length("KMSKeyArn", c.KMSKeyArn, 0, mostARN) && c.KMSKeyArn != "" && !keyPattern.MatchString(c.KMSKeyArn) {
 		j.wrong("KMSKeyArn", c.KMSKeyArn, "must be the ARN of a key: arn:aws:kms:REGION:ACCOUNT:key/ID")
 	}
 	if m := c.MetricsConfig; m != nil {

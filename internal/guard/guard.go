@@ -4,6 +4,7 @@
 package guard
 
 import (
+	"context"
 	"fmt"
 	"runtime/debug"
 	"strings"
@@ -67,6 +68,41 @@ func Within(d time.Duration, f func()) (failure *Failure, ended bool) {
 	case <-limit.C:
 		return nil, false
 	}
+}
+
+// Ask has user code find something, with a context that ends after d. What it panics with is
+// an error, and so is that it has not returned a second after its context ended. what names
+// it.
+func Ask[T any](ctx context.Context, d time.Duration, what string, f func(ctx context.Context) (T, error)) (T, error) {
+	var none, found T
+	var err error
+	ctx, cancel := context.WithTimeout(ctx, d)
+	defer cancel()
+	done := make(chan *Failure, 1)
+	Go(func() {
+		if found, err = f(ctx); err != nil {
+			err = Keep(err)
+		}
+	}, func(failure *Failure) { done <- failure })
+	var failure *Failure
+	select {
+	case failure = <-done:
+	case <-ctx.Done():
+		late := time.NewTimer(time.Second)
+		defer late.Stop()
+		select {
+		case failure = <-done:
+		case <-late.C: // it may still write into found
+			return none, fmt.Errorf("%s did not return, although its context ended: %w", what, context.Cause(ctx))
+		}
+	}
+	switch {
+	case failure != nil:
+		return none, fmt.Errorf("%s failed: %s", what, failure)
+	case err != nil:
+		return none, err
+	}
+	return found, nil
 }
 
 // StackLimit is how much is kept of a stack: the frames that are nearest to

@@ -1,12 +1,14 @@
 package guard
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"runtime"
 	"strings"
 	"testing"
+	"time"
 	"unicode/utf8"
 )
 
@@ -130,4 +132,31 @@ func TestKeepFreesWhatIsLarge(t *testing.T) {
 		t.Errorf("%d MiB of heap for 50 errors of 10 MiB", m.HeapAlloc>>20)
 	}
 	runtime.KeepAlive(kept)
+}
+
+// TestAskSaysWhatWentWrong, and does not wait for what does not return.
+func TestAskSaysWhatWentWrong(t *testing.T) {
+	out := errors.New("out of order")
+	over := make(chan struct{})
+	defer close(over)
+	for _, tt := range []struct {
+		f    func(ctx context.Context) (int, error)
+		want int
+		says string
+	}{
+		{func(context.Context) (int, error) { return 7, nil }, 7, ""},
+		{func(context.Context) (int, error) { return 7, out }, 0, "out of order"},
+		{func(context.Context) (int, error) { panic("oh") }, 0, "Keys failed: it panicked: oh"},
+		{func(context.Context) (int, error) { runtime.Goexit(); return 7, nil }, 0, "Keys failed"},
+		{func(ctx context.Context) (int, error) { <-ctx.Done(); return 0, ctx.Err() }, 0, "deadline exceeded"},
+		{func(context.Context) (int, error) { <-over; return 7, nil }, 0, "Keys did not return, although its context ended: context deadline exceeded"},
+	} {
+		got, err := Ask(t.Context(), 10*time.Millisecond, "Keys", tt.f)
+		if got != tt.want || (err == nil) != (tt.says == "") || err != nil && !strings.Contains(err.Error(), tt.says) {
+			t.Errorf("%d, %v; want %d, %s", got, err, tt.want, tt.says)
+		}
+		if tt.says == "out of order" && !errors.Is(err, out) {
+			t.Errorf("%v is not %v", err, out)
+		}
+	}
 }
