@@ -63,6 +63,7 @@ lambdalocal                    | . internal/invokers/lambdapool internal/invoker
 esmhttp                        | . internal/awsevent internal/invokers/conns internal/invokers/lambdaresult internal/invokers/payload internal/invokers/reach internal/redact | kgo
 kafkadest                      | . internal/awsevent internal/guard internal/hostport internal/redact | kerr kgo kmsg
 awsconfig                      | . internal/guard               | aws-sdk-go-v2 gmsm kgo oauth2 sasl yaml
+lambdaapi                      | . awsconfig internal/guard     | aws-sdk-go-v2 flock kadm kerr kgo
 esmtest                        | . internal/guard               | kerr kfake kgo kmsg
 
 # What no user links.
@@ -71,12 +72,15 @@ internal/testing/kafkatest/serve | internal/testing/kafkatest   |
 internal/testing/build         |                                |
 internal/testing/mutants       |                                |
 internal/testing/proof         | internal/guard scaling         | # the tests of a whole Mapping
+internal/testing/awsclients    |                                | # tests of lambdaapi, with clients that others wrote
+internal/testing/awsoracle     |                                | # tests of awsconfig, with what others say of AWS
 internal/testing/connstest     | .                              | kgo
 internal/testing/secrettest    | .                              | kgo
 internal/testing/lambdatest    | .                              | kgo
 internal/testing/lambdatest/... |                               | aws-lambda-go
 internal/testing/lambdafront   | internal/invokers/lambdapool   |
 internal/testing/faults        | . internal/testing/kafkatest   | kadm kerr kgo kmsg sasl
+internal/testing/fleet         | . lambdaapi awsconfig internal/testing/kafkatest | kadm kfake kgo # several hosts, killed and restarted
 internal/testing/turns         |                                | kfake kmsg
 examples/internal/demo         | . internal/testing/turns       | kadm kerr kfake kgo
 examples/internal/demotest     | examples/internal/demo         |
@@ -87,6 +91,7 @@ examples/migrate/function/cmd  | examples/migrate/function      | aws-lambda-go
 examples/migrate               | . examples/internal/demo examples/migrate/function lambdalocal | kgo
 examples/drain                 | . scaling examples/internal/demo internal/plot internal/testing/kafkatest | kadm kerr kfake kgo
 examples/replay                | . scaling examples/internal/demo internal/plot internal/scalesim | kgo
+examples/controlplane          | . lambdaapi examples/internal/demo | aws-sdk-go-v2 kgo
 examples/...                   | . examples/internal/demo       | kadm kgo
 
 # Modules of their own: they have the public packages, and a Kafka.

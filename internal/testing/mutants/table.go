@@ -341,4 +341,32 @@ var mutants = []mutant{
 		to:     "max(a.budget*5, ",
 		suites: []suite{{"./internal/memory", "Test", nil}},
 	},
+	{
+		name: "any signature is taken",
+		pkg:  "lambdaapi", symbol: "verifier.verify",
+		from:   "subtle.ConstantTimeCompare(want, s.sum) != 1",
+		to:     "len(want) != len(s.sum)",
+		suites: []suite{{"./lambdaapi", "TestSignatures", nil}},
+	},
+	{
+		name: "a request names any secret",
+		pkg:  "lambdaapi", symbol: "Host.allowed",
+		from:   "name != path.Clean(name)",
+		to:     "name == path.Base(\"\")",
+		suites: []suite{{"./lambdaapi", "TestBadInput", nil}},
+	},
+	{
+		name: "hosts write a topic beside each other",
+		pkg:  "lambdaapi", symbol: "Topic.try",
+		from:   "kgo.TransactionalID(\"esm-\"+t.name)",
+		to:     "kgo.TransactionalID(\"esm-\"+newUUID())",
+		suites: []suite{{"./lambdaapi", "TestNoChangeIsLost", nil}},
+	},
+	{
+		name: "a mapping is stopped before its calls have ended",
+		pkg:  "lambdaapi", symbol: "runner.stop",
+		from:   "m.Stop(context.Background())",
+		to:     "m.Stop(func() context.Context { c, end := context.WithCancel(context.Background()); end(); return c }())",
+		suites: []suite{{"./lambdaapi", "TestAMappingLivesByTheAPI", nil}},
+	},
 }

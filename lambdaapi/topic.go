@@ -1,0 +1,344 @@
+package lambdaapi
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kgo"
+)
+
+// Topic is a [Store] in a compacted topic of Kafka, for several hosts: each key is a UUID,
+// and its last value the mapping.
+//
+// No change is lost between hosts: all write with one transactional id. A writer first
+// takes that over, which ends the transaction of whoever had it, then reads everything,
+// decides, and writes. If another one takes over meanwhile, its transaction fails and it
+// begins anew. So of two changes one sees the other. Readers that reject what came too late
+// would not do: compaction keeps the last record of a key, which may be the rejected one.
+type Topic struct {
+	name string
+	opts []kgo.Opt
+
+	reader *kgo.Client
+	admin  *kadm.Client
+	end    context.CancelFunc
+	done   chan struct{}
+	bell   bell
+
+	mu     sync.Mutex // guards the rest
+	all    map[string]Record
+	writes map[string]bool // the last writes that were seen, by their ids
+	order  []string
+	next   int64 // the offset after the last record that was read
+	moved  chan struct{}
+	failed error // why nothing could be read last
+}
+
+// writeHeader names the write that a record of the topic is of.
+const writeHeader = "write"
+
+const (
+	// writesKept is how many ids of writes are remembered: a writer looks for its own
+	// right after it wrote.
+	writesKept = 10_000
+	// takenOverPause is how long a writer waits at most before it begins anew.
+	takenOverPause = 200 * time.Millisecond
+)
+
+// OpenTopic opens a topic, and makes it if it is not there: one partition, compacted, with
+// as many replicas as the cluster has by default. opts are those of the Kafka client, with
+// kgo.SeedBrokers.
+func OpenTopic(ctx context.Context, name string, opts ...kgo.Opt) (*Topic, error) {
+	t := &Topic{
+		name: name, opts: slices.Clip(append(slices.Clone(opts), kgo.DefaultProduceTopic(name))), // many append to it
+		all: map[string]Record{}, writes: map[string]bool{}, moved: make(chan struct{}), done: make(chan struct{}),
+	}
+	var err error
+	t.reader, err = kgo.NewClient(append(t.opts, kgo.FetchIsolationLevel(kgo.ReadCommitted()), kgo.KeepControlRecords(), // or the end, which is a marker, would never come
+		kgo.FetchMaxWait(500*time.Millisecond))...)
+	if err != nil {
+		return nil, fmt.Errorf("lambdaapi: the topic %s: %w", name, err)
+	}
+	t.admin = kadm.NewClient(t.reader)
+	if err := t.make(ctx); err != nil {
+		t.reader.Close()
+		return nil, fmt.Errorf("lambdaapi: the topic %s %w", name, err)
+	}
+	t.reader.AddConsumePartitions(map[string]map[int32]kgo.Offset{name: {0: kgo.NewOffset().AtStart()}}) // now that it is there
+	read, end := context.WithCancel(context.Background())
+	t.end = end
+	go t.read(read)
+	if _, err := t.All(ctx); err != nil {
+		t.Close()
+		return nil, err
+	}
+	return t, nil
+}
+
+// make makes the topic, or looks whether the one that is there will do: one that throws old
+// records away loses mappings.
+func (t *Topic) make(ctx context.Context) error {
+	compact := "compact"
+	_, err := t.admin.CreateTopic(ctx, 1, -1, map[string]*string{"cleanup.policy": &compact}, t.name)
+	if err == nil {
+		return nil
+	}
+	if !errors.Is(err, kerr.TopicAlreadyExists) {
+		return fmt.Errorf("is not there and cannot be made: %w", err)
+	}
+	is, err := t.admin.ListTopics(ctx, t.name)
+	if err == nil {
+		err = is.Error()
+	}
+	if err != nil {
+		return fmt.Errorf("cannot be looked at: %w", err)
+	}
+	if n := len(is[t.name].Partitions); n != 1 {
+		return fmt.Errorf("has %d partitions and must have one", n)
+	}
+	configs, err := t.admin.DescribeTopicConfigs(ctx, t.name)
+	if err != nil {
+		return fmt.Errorf("cannot be looked at: %w", err)
+	}
+	one, err := configs.On(t.name, nil)
+	if err == nil {
+		err = one.Err
+	}
+	if err != nil {
+		return fmt.Errorf("cannot be looked at (it needs the right to DescribeConfigs): %w", err)
+	}
+	for _, c := range one.Configs {
+		if c.Key == "cleanup.policy" && c.MaybeValue() != compact {
+			return fmt.Errorf("has cleanup.policy=%s, which throws mappings away: it must be %s", c.MaybeValue(), compact)
+		}
+	}
+	return nil
+}
+
+// Close ends the reading.
+func (t *Topic) Close() {
+	t.end()
+	<-t.done
+	t.reader.Close()
+}
+
+// Changed is rung when something was read.
+func (t *Topic) Changed() <-chan struct{} { return t.bell.rung() }
+
+// read follows the topic.
+func (t *Topic) read(ctx context.Context) {
+	defer close(t.done)
+	for ctx.Err() == nil {
+		fetches := t.reader.PollFetches(ctx)
+		records, err := fetches.Records(), fetches.Err()
+		if len(records) == 0 {
+			t.mu.Lock()
+			t.failed = err
+			t.mu.Unlock()
+			if err != nil && ctx.Err() == nil {
+				select {
+				case <-ctx.Done():
+				case <-time.After(100 * time.Millisecond):
+				}
+			}
+			continue
+		}
+		t.mu.Lock()
+		t.failed = nil
+		for _, r := range records {
+			t.next = r.Offset + 1
+			if !r.Attrs.IsControl() {
+				t.take(r)
+			}
+		}
+		close(t.moved)
+		t.moved = make(chan struct{})
+		t.mu.Unlock()
+		t.bell.ring()
+	}
+}
+
+// take takes what a record says. One that cannot be read is that mapping's business, and no
+// other's.
+func (t *Topic) take(r *kgo.Record) {
+	uuid := string(r.Key)
+	switch {
+	case len(r.Value) == 0:
+		delete(t.all, uuid)
+	case !json.Valid(r.Value): // not of us
+		t.all[uuid] = Record{UUID: uuid, raw: quoted(r.Value), unreadable: fmt.Errorf("lambdaapi: the topic %s has no JSON at offset %d, but for the mapping %s", t.name, r.Offset, uuid)}
+	default:
+		var is Record
+		_ = json.Unmarshal(r.Value, &is) // what it does not understand, it says itself
+		is.UUID = uuid
+		t.all[uuid] = is
+	}
+	for _, h := range r.Headers {
+		if h.Key == writeHeader {
+			t.wrote(string(h.Value))
+		}
+	}
+}
+
+// quoted is what is no JSON, as JSON.
+func quoted(data []byte) json.RawMessage {
+	text, _ := json.Marshal(string(data))
+	return text
+}
+
+// wrote remembers the id of a write.
+func (t *Topic) wrote(id string) {
+	t.writes[id] = true
+	if t.order = append(t.order, id); len(t.order) > writesKept {
+		delete(t.writes, t.order[0])
+		t.order = t.order[1:]
+	}
+}
+
+// All returns all mappings, with what was committed before the call.
+func (t *Topic) All(ctx context.Context) (map[string]Record, error) {
+	end, err := t.committed(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return t.wait(ctx, end)
+}
+
+// wait waits until all below an offset was read, and returns what there is then.
+func (t *Topic) wait(ctx context.Context, end int64) (map[string]Record, error) {
+	for {
+		t.mu.Lock()
+		next, moved, failed := t.next, t.moved, t.failed
+		var all map[string]Record
+		if next >= end {
+			all = cloned(t.all)
+		}
+		t.mu.Unlock()
+		if all != nil {
+			return all, nil
+		}
+		select {
+		case <-moved:
+		case <-t.done:
+			return nil, fmt.Errorf("lambdaapi: the topic %s was closed", t.name)
+		case <-ctx.Done():
+			err := context.Cause(ctx)
+			if failed != nil {
+				err = fmt.Errorf("%w; last: %w", err, failed)
+			}
+			return nil, fmt.Errorf("lambdaapi: the topic %s was read up to offset %d of %d: %w", t.name, next, end, err)
+		}
+	}
+}
+
+// committed is the end of what is committed. A topic that was made just now is not known to
+// every broker yet.
+func (t *Topic) committed(ctx context.Context) (int64, error) {
+	for tries := 0; ; tries++ {
+		ends, err := t.admin.ListCommittedOffsets(ctx, t.name)
+		if err == nil {
+			err = ends.Error()
+		}
+		if end, ok := ends.Lookup(t.name, 0); ok && err == nil {
+			return end.Offset, nil
+		} else if err == nil {
+			err = kerr.UnknownTopicOrPartition
+		}
+		if !errors.Is(err, kerr.UnknownTopicOrPartition) && !errors.Is(err, kerr.LeaderNotAvailable) || tries == 100 || ctx.Err() != nil {
+			return 0, fmt.Errorf("lambdaapi: the end of the topic %s: %w", t.name, err)
+		}
+		select {
+		case <-ctx.Done():
+		case <-time.After(50 * time.Millisecond):
+		}
+	}
+}
+
+// Change writes what decide says, and returns when it is committed.
+func (t *Topic) Change(ctx context.Context, decide func(all map[string]Record) (Change, error)) error {
+	id := newUUID()
+	for {
+		done, err := t.try(ctx, id, decide)
+		if done {
+			return err
+		}
+		if ctx.Err() != nil {
+			return fmt.Errorf("lambdaapi: the topic %s: %w, after %w", t.name, context.Cause(ctx), err)
+		}
+		select {
+		case <-ctx.Done():
+		case <-time.After(rand.N(takenOverPause)):
+		}
+	}
+}
+
+// try tries a change once. It reports whether that is over: it was written, or refused.
+func (t *Topic) try(ctx context.Context, id string, decide func(all map[string]Record) (Change, error)) (done bool, err error) {
+	// There is one record, which nothing is gained by waiting with.
+	cl, err := kgo.NewClient(append(t.opts, kgo.TransactionalID("esm-"+t.name), kgo.RecordPartitioner(kgo.ManualPartitioner()), kgo.ProducerLinger(0), kgo.DisableClientMetrics())...)
+	if err != nil {
+		return true, err
+	}
+	defer cl.Close()
+	if _, _, err := cl.ProducerID(ctx); err != nil { // from now on nobody else writes
+		return !passes(err), err
+	}
+	all, err := t.All(ctx)
+	if err != nil {
+		return true, err
+	}
+	t.mu.Lock()
+	mine := t.writes[id]
+	t.mu.Unlock()
+	if mine {
+		return true, nil // a commit of before that was not answered
+	}
+	c, err := decide(all)
+	if err != nil || c.UUID == "" {
+		return true, err
+	}
+	r := &kgo.Record{Key: []byte(c.UUID), Headers: []kgo.RecordHeader{{Key: writeHeader, Value: []byte(id)}}}
+	if c.Record != nil {
+		if r.Value, err = json.Marshal(c.Record); err != nil {
+			return true, err
+		}
+	}
+	if err := cl.BeginTransaction(); err != nil {
+		return false, err
+	}
+	if err := cl.ProduceSync(ctx, r).FirstErr(); err != nil {
+		_ = cl.EndTransaction(ctx, kgo.TryAbort)
+		return !passes(err), err
+	}
+	if err := cl.EndTransaction(ctx, kgo.TryCommit); err != nil {
+		return false, err // nobody knows: look for it
+	}
+	// The broker answers when it has decided to commit, and has the record read a moment
+	// later: until then no host would answer with the change.
+	if _, err := t.wait(ctx, r.Offset+1); err != nil {
+		return true, fmt.Errorf("%w: the change is written, and it is not known that others see it", err)
+	}
+	return true, nil
+}
+
+// passes reports whether an error of a writer is that another one took over, or one that
+// ends by itself.
+func passes(err error) bool {
+	for _, is := range []error{
+		kerr.InvalidProducerEpoch, kerr.ProducerFenced, kerr.ConcurrentTransactions, kerr.InvalidTxnState, kerr.UnknownServerError,
+		kerr.CoordinatorLoadInProgress, kerr.CoordinatorNotAvailable, kerr.NotCoordinator, kerr.InvalidProducerIDMapping, kerr.OperationNotAttempted, kerr.UnknownProducerID,
+	} {
+		if errors.Is(err, is) {
+			return true
+		}
+	}
+	return false
+}

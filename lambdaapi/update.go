@@ -1,0 +1,171 @@
+package lambdaapi
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"reflect"
+	"strings"
+
+	"github.com/seed429fd032/esm/awsconfig"
+	"github.com/seed429fd032/esm/internal/guard"
+)
+
+// fixed are the parameters that a mapping keeps for its life.
+var fixed = map[string]bool{
+	"EventSourceArn": true, "SelfManagedEventSource": true, "Topics": true, "StartingPosition": true, "StartingPositionTimestamp": true, "Tags": true,
+}
+
+// updated is the Config of a mapping with what an update gives. What is absent or null
+// stays. An empty object or list clears what it names; of ProvisionedPollerConfig, a member
+// that is absent stays, and {} means on demand.
+func updated(r *Record, body []byte) (c awsconfig.Config, err error) {
+	given, err := object(body)
+	if err != nil {
+		return c, err
+	}
+	whole, err := json.Marshal(r.Config)
+	if err != nil {
+		return c, err
+	}
+	is, err := object(whole)
+	if err != nil {
+		return c, err
+	}
+	for name, raw := range given {
+		switch {
+		case string(raw) == "null" || name == "UUID":
+		case fixed[name]:
+			return c, invalid("%s cannot be changed: make another mapping", name)
+		case name == "ProvisionedPollerConfig":
+			is[name], err = merged(is[name], raw)
+		case name == "AmazonManagedKafkaEventSourceConfig" || name == "SelfManagedKafkaEventSourceConfig":
+			is[name], err = r.kept(is[name], raw)
+		default:
+			is[name] = raw
+		}
+		if err != nil {
+			return c, invalid("%s%s", name, err)
+		}
+	}
+	if whole, err = json.Marshal(is); err != nil {
+		return c, err
+	}
+	if c, err = awsconfig.ParseJSON(whole); err != nil {
+		return c, said(err)
+	}
+	return c, nil
+}
+
+// errNoObject says that JSON is something else.
+var errNoObject = errors.New(" must be an object of JSON")
+
+// object reads an object of JSON. One without anything is an empty one.
+func object(data []byte) (of map[string]json.RawMessage, err error) {
+	if len(bytes.TrimSpace(data)) == 0 {
+		return map[string]json.RawMessage{}, nil
+	}
+	if err := json.Unmarshal(data, &of); err != nil || of == nil {
+		return nil, malformed("the body%s", errNoObject)
+	}
+	return of, nil
+}
+
+// member reads an object that is in another one.
+func member(data []byte) (map[string]json.RawMessage, error) {
+	of, err := object(data)
+	if err != nil {
+		return nil, errNoObject
+	}
+	return of, nil
+}
+
+// merged is the bounds of pollers with those that are given.
+func merged(is, given json.RawMessage) (json.RawMessage, error) {
+	more, err := member(given)
+	if err != nil {
+		return nil, err
+	}
+	if len(more) == 0 {
+		return json.RawMessage("{}"), nil
+	}
+	all, err := member(is)
+	if err != nil {
+		return nil, err
+	}
+	for name, raw := range more {
+		if string(raw) != "null" {
+			all[name] = raw
+		}
+	}
+	return json.Marshal(all)
+}
+
+// kept is what is said of a consumer group with what is given, which must not name another
+// group or another mode. Clients send the group that they were answered, too.
+func (r *Record) kept(is, given json.RawMessage) (json.RawMessage, error) {
+	more, err := member(given)
+	if err != nil {
+		return nil, err
+	}
+	all, err := member(is)
+	if err != nil {
+		return nil, err
+	}
+	mode := "Stream"
+	if k := r.Config.SelfManagedKafkaEventSourceConfig; k != nil && k.ConsumptionMode != "" {
+		mode = k.ConsumptionMode
+	}
+	for name, raw := range more {
+		stays, ok := map[string]string{"ConsumerGroupId": r.group(), "ConsumptionMode": mode}[name]
+		var text string
+		switch {
+		case string(raw) == "null":
+		case !ok:
+			all[name] = raw
+		case json.Unmarshal(raw, &text) != nil || text != stays:
+			return nil, fmt.Errorf(".%s cannot be changed, it is %s: make another mapping", name, stays)
+		}
+	}
+	return json.Marshal(all)
+}
+
+// provisioned reports whether the pollers have bounds.
+func provisioned(c *awsconfig.Config) bool {
+	return c.ProvisionedPollerConfig != nil && *c.ProvisionedPollerConfig != awsconfig.ProvisionedPollerConfig{}
+}
+
+// live reports whether a Mapping that runs can go on with another Config: only what
+// [esm.Mapping.Update] takes differs, and what no Mapping sees.
+func live(was, is *awsconfig.Config) bool {
+	if provisioned(was) != provisioned(is) {
+		return false
+	}
+	return reflect.DeepEqual(without(was, liveFields...), without(is, liveFields...))
+}
+
+// liveFields are the parameters that can change while a Mapping runs. The name of the
+// function is one since its ARN is compared.
+var liveFields = []string{
+	"FunctionName", "BatchSize", "MaximumBatchingWindowInSeconds", "ProvisionedPollerConfig", "MaximumRetryAttempts", "MaximumRecordAgeInSeconds",
+	"BisectBatchOnFunctionError", "DestinationConfig", "Enabled", "Tags", "KMSKeyArn", "MetricsConfig", "LoggingConfig",
+}
+
+// said is an error of awsconfig as one problem.
+func said(err error) error { return invalid("%s", texts(err)) }
+
+// texts has each mistake of an error of awsconfig.
+func texts(err error) string {
+	all := awsconfig.Mistakes(err)
+	if len(all) == 0 {
+		return strings.TrimPrefix(guard.Text(err), "awsconfig: ")
+	}
+	texts := make([]string, len(all))
+	for i, m := range all {
+		one := *m
+		one.Line = 0 // of a body, which nobody has in lines
+		texts[i] = strings.TrimPrefix(one.Error(), "awsconfig: ")
+	}
+	return strings.Join(texts, "; ")
+}
