@@ -63,7 +63,7 @@ lambdalocal                    | . internal/invokers/lambdapool internal/invoker
 esmhttp                        | . internal/awsevent internal/invokers/conns internal/invokers/lambdaresult internal/invokers/payload internal/invokers/reach internal/redact | kgo
 kafkadest                      | . internal/awsevent internal/guard internal/hostport internal/redact | kerr kgo kmsg
 awsconfig                      | . internal/guard               | aws-sdk-go-v2 gmsm kgo oauth2 sasl yaml
-lambdaapi                      | . awsconfig internal/guard     | aws-sdk-go-v2 flock kadm kerr kgo
+lambdaapi                      | . awsconfig internal/guard     | aws-sdk-go-v2 flock kadm kerr kgo kmsg
 esmtest                        | . internal/guard               | kerr kfake kgo kmsg
 
 # What no user links.

@@ -22,7 +22,7 @@ func ParseAnswer(data []byte) (c Config, uuid string, err error) {
 		c, err = configOf(v, false) // it says what it must be
 		return c, "", err
 	}
-	for _, name := range []string{"EventSourceMappingArn", "LastModified", "LastProcessingResult", "StateTransitionReason"} {
+	for _, name := range []string{"EventSourceMappingArn", "LastModified", "LastProcessingResult", "StateTransitionReason", "FilterCriteriaError"} {
 		o.take(name)
 	}
 	uuid, _ = o.take("UUID").text()

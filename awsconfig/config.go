@@ -203,11 +203,18 @@ func (c Config) MarshalJSON() ([]byte, error) {
 	return json.Marshal(with)
 }
 
-// UnmarshalJSON reads what MarshalJSON writes; see [ParseJSON].
+// UnmarshalJSON reads what MarshalJSON writes. It refuses what is unknown or of another type,
+// and judges nothing else: what was kept is read again, whatever the time is and the rules
+// are. [ParseJSON] judges too.
 func (c *Config) UnmarshalJSON(data []byte) error {
-	read, err := ParseJSON(data)
-	if err == nil {
-		*c = read
+	v, err := readJSON(data)
+	if err != nil {
+		return err
 	}
-	return err
+	read, r := readConfig(v, false)
+	if err := join(r.mistakes); err != nil {
+		return err
+	}
+	*c = read
+	return nil
 }

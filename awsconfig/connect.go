@@ -34,8 +34,9 @@ type Host struct {
 	// WebIdentity returns a token of AWS for an audience, and when it ends: what
 	// sts:GetWebIdentityToken says. For IAM_OAUTHBEARER_AUTH.
 	WebIdentity func(ctx context.Context, audience string) (token string, expires time.Time, err error)
-	// Destination makes what takes the records that are given up of what OnFailure names,
-	// such as kafka://failed or the ARN of a queue.
+	// Destination finds what takes the records that are given up of what OnFailure names,
+	// such as kafka://failed or the ARN of a queue. It is asked by each Connect: make one
+	// once, and return it each time.
 	Destination func(ctx context.Context, name string) (esm.Destination, error)
 }
 
@@ -97,7 +98,7 @@ func (h *Host) destination(ctx context.Context, name string) (esm.Destination, e
 	switch {
 	case err != nil:
 		return nil, fmt.Errorf("has no destination: %s", guard.Text(err))
-	case found == nil:
+	case found == nil || guard.IsNil(found):
 		return nil, errors.New("has no destination: Host.Destination returned nil")
 	}
 	return found, nil

@@ -33,11 +33,10 @@ func FromInput(in *lambda.CreateEventSourceMappingInput) (Config, error) {
 // configOf reads a Config, and judges it. loose is for documents in which numbers and
 // booleans may be text.
 func configOf(v *value, loose bool) (c Config, err error) {
-	r := reader{loose: loose, places: map[string]*value{"": v}}
+	c, r := readConfig(v, loose)
 	if v.object() == nil {
-		return c, r.wrong("", v, "must be an object")
+		return c, join(r.mistakes)
 	}
-	r.read(v, reflect.ValueOf(&c).Elem(), "")
 	broken := map[string]bool{} // what could not be read is not judged too
 	for _, m := range r.mistakes {
 		broken[m.Field] = true
@@ -48,6 +47,17 @@ func configOf(v *value, loose bool) (c Config, err error) {
 		}
 	}
 	return c, join(r.mistakes)
+}
+
+// readConfig reads a Config, and judges nothing but its form.
+func readConfig(v *value, loose bool) (c Config, r *reader) {
+	r = &reader{loose: loose, places: map[string]*value{"": v}}
+	if v.object() == nil {
+		r.wrong("", v, "must be an object")
+	} else {
+		r.read(v, reflect.ValueOf(&c).Elem(), "")
+	}
+	return c, r
 }
 
 // within reports whether a field, or one that it is in, is one of some.

@@ -51,8 +51,8 @@ func SecretName(uri string) string {
 }
 
 // SecretsFromEnv takes secrets from the environment: that of the secret kafka-login is in
-// prefix + KAFKA_LOGIN, with _ for what is neither a letter nor a digit. With a prefix, a
-// configuration cannot name other variables of the process; give one.
+// prefix + KAFKA_LOGIN, with _ for what is neither a letter nor a digit: kafka/login is the
+// same. With a prefix, a configuration cannot name other variables of the process; give one.
 func SecretsFromEnv(prefix string) Secrets {
 	return SecretsFunc(func(_ context.Context, uri string) ([]byte, error) {
 		variable := prefix + strings.Map(func(r rune) rune {

@@ -23,10 +23,7 @@ func (h *Host) shown(r *Record, state string) map[string]any {
 	if r.unreadable == nil {
 		is = configShown(r)
 	}
-	name, _ := nameOf(r.FunctionArn)
-	name = name.in("aws", h.config.Region, h.config.Account)
-	is["UUID"], is["FunctionArn"] = r.UUID, r.FunctionArn
-	is["EventSourceMappingArn"] = "arn:" + name.Partition + ":lambda:" + name.Region + ":" + name.Account + ":event-source-mapping:" + r.UUID
+	is["UUID"], is["FunctionArn"], is["EventSourceMappingArn"] = r.UUID, r.FunctionArn, h.mappingArn(r)
 	is["LastModified"], is["StateTransitionReason"] = seconds(r.LastModified), r.Reason
 	own, result := h.observed(r)
 	switch state {
@@ -37,6 +34,13 @@ func (h *Host) shown(r *Record, state string) map[string]any {
 	}
 	is["State"], is["LastProcessingResult"] = state, result
 	return is
+}
+
+// mappingArn is the ARN of a mapping, with the account and region of its function.
+func (h *Host) mappingArn(r *Record) string {
+	name, _ := nameOf(r.FunctionArn)
+	name = name.in("aws", h.config.Region, h.config.Account)
+	return "arn:" + name.Partition + ":lambda:" + name.Region + ":" + name.Account + ":event-source-mapping:" + r.UUID
 }
 
 // configShown is the Config in an answer: with the defaults that AWS shows, and without what

@@ -153,6 +153,8 @@ func TestBadInput(t *testing.T) {
 		{"a field of SQS", "POST", mappings, mapping(fields{"ScalingConfig": fields{"MaximumConcurrency": 2}}), 400, wrong, "ScalingConfig"},
 		{"a field of nobody", "POST", mappings, mapping(fields{"Bachsize": 1}), 400, wrong, "Bachsize"},
 		{"a tag of a kilobyte", "POST", mappings, mapping(fields{"Tags": fields{"a": strings.Repeat("b", 1000)}}), 400, wrong, "Tags"},
+		{"the host's own identity", "POST", mappings, mapping(fields{"SourceAccessConfigurations": []fields{{"Type": "IAM_AUTH"}}}), 400, wrong, "Config.IAMBrokers does not have the broker"},
+		{"the host's own token", "POST", mappings, mapping(fields{"SourceAccessConfigurations": []fields{{"Type": "IAM_OAUTHBEARER_AUTH"}, {"Type": "OAUTHBEARER_AUDIENCE", "URI": "a"}}}), 400, wrong, "Config.IAMBrokers does not have the broker"},
 		{"a secret of the host", "POST", mappings, mapping(access("BASIC_AUTH", "admin/login")), 400, wrong, `the secret "admin/login" is not one that requests may name`},
 		{"a way out of the prefix", "POST", mappings, mapping(access("BASIC_AUTH", "kafka/../admin/login")), 400, wrong, "is not one that requests may name"},
 		{"a way out on Windows", "POST", mappings, mapping(access("BASIC_AUTH", `kafka/..\admin`)), 400, wrong, "SourceAccessConfigurations[0].URI"},
@@ -175,9 +177,11 @@ func TestBadInput(t *testing.T) {
 		{"tags of a function", "GET", "/2017-03-31/tags/arn:aws:lambda:us-east-1:000000000000:function:billing", ``, 400, wrong, "event source mapping"},
 		{"tags of a stranger", "GET", "/2017-03-31/tags/arn:aws:lambda:us-east-1:000000000000:event-source-mapping:" + stranger, ``, 404, none, stranger},
 		{"tags of another account", "GET", "/2017-03-31/tags/arn:aws:lambda:us-east-1:123456789012:event-source-mapping:" + stranger, ``, 404, none, stranger},
+		{"tags in other letters", "POST", "/2017-03-31/tags/arn:aws:lambda:us-east-1:000000000000:event-source-mapping:" + stranger, `{"tags": {"a": "b"}}`, 400, malformed, "Tags"},
+		{"a tag of null", "POST", "/2017-03-31/tags/arn:aws:lambda:us-east-1:000000000000:event-source-mapping:" + stranger, `{"Tags": {"a": null}}`, 400, malformed, "null"},
 		{"no tags", "POST", "/2017-03-31/tags/arn:aws:lambda:us-east-1:000000000000:event-source-mapping:" + stranger, `{}`, 400, malformed, "Tags"},
 		{"no keys", "DELETE", "/2017-03-31/tags/arn:aws:lambda:us-east-1:000000000000:event-source-mapping:" + stranger, ``, 400, malformed, "tagKeys"},
-		{"other tags", "PUT", "/2017-03-31/tags/arn:aws:lambda:us-east-1:000000000000:event-source-mapping:" + stranger, `{}`, 405, "UnknownOperationException", "operation"},
+		{"other tags", "PUT", "/2017-03-31/tags/arn:aws:lambda:us-east-1:000000000000:event-source-mapping:" + stranger, `{}`, 404, "UnknownOperationException", "operation"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			h := newHost(t, nil)
@@ -204,7 +208,9 @@ func TestAWrongUpdateChangesNothing(t *testing.T) {
 		{"another topic", `{"Topics": ["bills"]}`, "Topics cannot be changed"},
 		{"other brokers", `{"SelfManagedEventSource": {"Endpoints": {"KAFKA_BOOTSTRAP_SERVERS": ["localhost:9093"]}}}`, "SelfManagedEventSource cannot be changed"},
 		{"another position", `{"StartingPosition": "LATEST"}`, "StartingPosition cannot be changed"},
-		{"tags", `{"Tags": {"a": "b"}}`, "Tags cannot be changed"},
+		{"tags", `{"Tags": {"a": "b"}}`, "TagResource"},
+		{"a member twice", `{"BatchSize": 7, "BatchSize": 8}`, "BatchSize is there twice"},
+		{"a bound twice", `{"ProvisionedPollerConfig": {"MinimumPollers": 2, "MinimumPollers": 3}}`, "each member once"},
 		{"another group", `{"SelfManagedKafkaEventSourceConfig": {"ConsumerGroupId": "other"}}`, "ConsumerGroupId cannot be changed"},
 		{"another mode", `{"SelfManagedKafkaEventSourceConfig": {"ConsumptionMode": "Queue"}}`, "ConsumptionMode cannot be changed"},
 		{"a group of a list", `{"SelfManagedKafkaEventSourceConfig": []}`, "must be an object"},
@@ -214,6 +220,8 @@ func TestAWrongUpdateChangesNothing(t *testing.T) {
 		{"a batch of 0", `{"BatchSize": 0}`, "BatchSize"},
 		{"one good, one bad", `{"BatchSize": 7, "MaximumRecordAgeInSeconds": 59}`, "604,800"},
 		{"a function of nobody", `{"FunctionName": "shipping"}`, "no function"},
+		{"a function that is none", `{"FunctionName": "arn:aws:lambda:nowhere:1:function:billing"}`, "FunctionName"},
+		{"the host's own identity", `{"SourceAccessConfigurations": [{"Type": "IAM_AUTH"}]}`, "IAMBrokers"},
 		{"a secret of the host", `{"SourceAccessConfigurations": [{"Type": "BASIC_AUTH", "URI": "admin/login"}]}`, "admin/login"},
 		{"a destination of nobody", `{"DestinationConfig": {"OnFailure": {"Destination": "kafka://elsewhere"}}}`, "no such destination"},
 	} {

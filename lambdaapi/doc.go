@@ -12,8 +12,9 @@
 // # States
 //
 // Creating, until this host has tried to start it. Enabled then, also if it cannot start:
-// LastProcessingResult says PROBLEM and why, it is tried again for as long as it takes, and
-// no other mapping waits for it. Disabled has left its group. Deleting, until this host has
+// LastProcessingResult says PROBLEM and why, it is tried again for as long as it takes, after
+// a pause of a minute at most, and no other mapping waits for it. So it is with one that its
+// function halted. Disabled has left its group. Deleting, until this host has
 // stopped it; then it is not found. Each host answers with what it sees itself.
 //
 // # Stores
@@ -39,6 +40,7 @@
 // page can give a name of its own the address 127.0.0.1.
 //
 // Whoever may ask decides which brokers a mapping reads, and which secrets are sent there,
-// of those that begin with Config.Secrets. The time that a request may take to come is the
+// of those that begin with Config.Secrets; the host's own identity (IAM) goes to brokers of
+// Config.IAMBrokers only. The time that a request may take to come is the
 // http.Server's: set its ReadTimeout.
 package lambdaapi

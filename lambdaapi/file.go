@@ -37,8 +37,13 @@ type fileShape struct {
 	Mappings map[string]Record
 }
 
-// OpenFile opens a file, which need not exist yet. It fails if another process has it.
+// OpenFile opens a file, which need not exist yet. It fails if another process has it. The
+// file is readable by its owner only, once it was written. Behind a link, what the link leads
+// to is replaced.
 func OpenFile(path string) (*File, error) {
+	if whole, err := filepath.EvalSymlinks(path); err == nil {
+		path = whole
+	}
 	lock := flock.New(path + ".lock")
 	switch got, err := lock.TryLock(); {
 	case err != nil:
@@ -103,10 +108,13 @@ func (f *File) Change(_ context.Context, decide func(all map[string]Record) (Cha
 		return err
 	}
 	c.apply(all)
-	if err := f.write(all); err != nil {
+	renamed, err := f.write(all)
+	if renamed {
+		f.all = all // it is what the next one who opens the file reads
+	}
+	if err != nil {
 		return fmt.Errorf("lambdaapi: %w", err)
 	}
-	f.all = all
 	f.bell.ring()
 	return nil
 }
@@ -114,18 +122,17 @@ func (f *File) Change(_ context.Context, decide func(all map[string]Record) (Cha
 // Changed is rung after each change.
 func (f *File) Changed() <-chan struct{} { return f.bell.rung() }
 
-// write replaces the file. If it fails before the rename, the old one stays. If the folder
-// cannot be written to the disk after it, the new one may be read when it is opened again,
-// though nobody was told that the change was made.
-func (f *File) write(all map[string]Record) (err error) {
+// write replaces the file, and reports whether it did: the error can be that the folder could
+// not be written to the disk after that.
+func (f *File) write(all map[string]Record) (renamed bool, err error) {
 	data, err := json.MarshalIndent(fileShape{fileFormat, all}, "", "\t")
 	if err != nil {
-		return err
+		return false, err
 	}
 	// One name, which nobody else writes: what a crash leaves is replaced.
 	beside, err := os.OpenFile(f.path+".new", os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o600)
 	if err != nil {
-		return err
+		return false, err
 	}
 	defer func() {
 		if err != nil {
@@ -134,22 +141,22 @@ func (f *File) write(all map[string]Record) (err error) {
 		}
 	}()
 	if _, err := beside.Write(append(data, '\n')); err != nil {
-		return err
+		return false, err
 	}
 	if err := beside.Sync(); err != nil {
-		return err
+		return false, err
 	}
 	if err := beside.Close(); err != nil {
-		return err
+		return false, err
 	}
 	if err := os.Rename(beside.Name(), f.path); err != nil {
-		return err
+		return false, err
 	}
-	return syncDir(filepath.Dir(f.path))
+	return true, syncDir(filepath.Dir(f.path))
 }
 
-// syncDir has the names of a folder written to the disk. Windows has no such thing, and
-// needs none.
+// syncDir has the names of a folder written to the disk. Windows has no such thing: after a
+// power cut, the file can be the one of before there.
 func syncDir(path string) error {
 	if runtime.GOOS == "windows" {
 		return nil

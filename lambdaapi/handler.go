@@ -48,11 +48,14 @@ func (h *Host) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 }
 
 func (h *Host) serve(w http.ResponseWriter, r *http.Request) (status int, is any, err error) {
+	if err := h.admit(r); err != nil { // before a body is read
+		return 0, nil, err
+	}
 	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, mostBody))
 	if err != nil {
 		return 0, nil, &problem{http.StatusRequestEntityTooLarge, "RequestTooLargeException", "the body is more than 1 MiB, or did not come"}
 	}
-	if err := h.admit(r, body); err != nil {
+	if err := h.admitBody(r, body); err != nil {
 		return 0, nil, err
 	}
 	ctx, done := context.WithTimeout(r.Context(), storeWithin)
@@ -81,8 +84,6 @@ func (h *Host) route(ctx context.Context, r *http.Request, body []byte) (status 
 		is, err = h.list(ctx, r.URL.Query())
 		return http.StatusOK, is, err
 	case uuid == "":
-	case len(uuid) != 36:
-		return 0, nil, malformed("a UUID has 36 characters")
 	case r.Method == http.MethodGet:
 		is, err = h.get(ctx, uuid)
 		return http.StatusOK, is, err
@@ -93,7 +94,7 @@ func (h *Host) route(ctx context.Context, r *http.Request, body []byte) (status 
 		is, err = h.remove(ctx, uuid)
 		return http.StatusAccepted, is, err
 	}
-	return 0, nil, &problem{http.StatusNotFound, "UnknownOperationException", "there is no such operation: this endpoint has those of event source mappings and their tags"}
+	return 0, nil, unknownOperation()
 }
 
 func (h *Host) create(ctx context.Context, body []byte) (any, error) {
@@ -132,6 +133,9 @@ func (h *Host) get(ctx context.Context, uuid string) (any, error) {
 	}
 	r, ok := all[uuid]
 	if !ok {
+		if r := h.leaving(uuid); r != nil {
+			return h.shown(r, ""), nil
+		}
 		return nil, missing(uuid)
 	}
 	return h.shown(&r, ""), nil
@@ -164,11 +168,10 @@ func (h *Host) list(ctx context.Context, q url.Values) (any, error) {
 	if after != "" {
 		// The mapping that was last on the page before may be gone by now.
 		at, uuid, ok := strings.Cut(after, "/")
-		nanos, err := strconv.ParseInt(at, 10, 64)
+		created, err := time.Parse(time.RFC3339Nano, at)
 		if !ok || err != nil {
-			return nil, invalid("Marker: %q is none of this endpoint", after)
+			return nil, invalid("Marker: %q was not issued by this endpoint", after)
 		}
-		created := time.Unix(0, nanos)
 		sorted = slices.DeleteFunc(sorted, func(r Record) bool {
 			return cmp.Or(r.Created.Compare(created), cmp.Compare(r.UUID, uuid)) <= 0
 		})
@@ -185,7 +188,7 @@ func (h *Host) list(ctx context.Context, q url.Values) (any, error) {
 			continue
 		}
 		if len(page.EventSourceMappings) == most {
-			page.NextMarker = strconv.FormatInt(last.Created.UnixNano(), 10) + "/" + last.UUID
+			page.NextMarker = last.Created.UTC().Format(time.RFC3339Nano) + "/" + last.UUID
 			break
 		}
 		page.EventSourceMappings, last = append(page.EventSourceMappings, h.shown(r, "")), r
@@ -251,9 +254,11 @@ func (h *Host) changed(all map[string]Record, uuid string, body []byte) (was, is
 	if err := h.allowed(&is.Config); err != nil {
 		return was, is, err
 	}
-	if name, ok := nameOf(is.Config.FunctionName); ok {
-		is.FunctionArn = h.arn(name)
+	name, ok := nameOf(is.Config.FunctionName)
+	if !ok {
+		return was, is, invalid("FunctionName: %q is no name of a function", is.Config.FunctionName)
 	}
+	is.FunctionArn = h.arn(name)
 	for _, o := range all {
 		if is.FunctionArn != was.FunctionArn && is.duplicates(&o) {
 			return was, is, conflict(o.UUID)
@@ -288,7 +293,7 @@ func (h *Host) remove(ctx context.Context, uuid string) (any, error) {
 // tags are ListTags, TagResource and UntagResource.
 func (h *Host) tags(ctx context.Context, r *http.Request, arn string, body []byte) (int, any, error) {
 	parts := strings.SplitN(arn, ":", 7)
-	if len(parts) != 7 || parts[0] != "arn" || parts[2] != "lambda" || parts[5] != "event-source-mapping" || len(parts[6]) != 36 {
+	if len(parts) != 7 || parts[0] != "arn" || parts[2] != "lambda" || parts[5] != "event-source-mapping" {
 		return 0, nil, invalid("the resource %q is no event source mapping", arn)
 	}
 	uuid := parts[6]
@@ -298,7 +303,7 @@ func (h *Host) tags(ctx context.Context, r *http.Request, arn string, body []byt
 			return 0, nil, err
 		}
 		is, ok := all[uuid]
-		if !ok {
+		if !ok || h.mappingArn(&is) != arn {
 			return 0, nil, missing(uuid)
 		}
 		tags := is.Config.Tags
@@ -310,11 +315,11 @@ func (h *Host) tags(ctx context.Context, r *http.Request, arn string, body []byt
 	change := func(map[string]string) {}
 	switch r.Method {
 	case http.MethodPost:
-		var given struct{ Tags map[string]string }
-		if err := json.Unmarshal(body, &given); err != nil || given.Tags == nil {
-			return 0, nil, malformed(`the body must be {"Tags": {...}}`)
+		given, err := tagsOf(body)
+		if err != nil {
+			return 0, nil, err
 		}
-		change = func(tags map[string]string) { maps.Copy(tags, given.Tags) }
+		change = func(tags map[string]string) { maps.Copy(tags, given) }
 	case http.MethodDelete:
 		keys := r.URL.Query()["tagKeys"]
 		if len(keys) == 0 {
@@ -326,11 +331,11 @@ func (h *Host) tags(ctx context.Context, r *http.Request, arn string, body []byt
 			}
 		}
 	default:
-		return 0, nil, &problem{http.StatusMethodNotAllowed, "UnknownOperationException", "there is no such operation"}
+		return 0, nil, unknownOperation()
 	}
 	err := h.change(ctx, func(all map[string]Record) (Change, error) {
 		is, ok := all[uuid]
-		if !ok {
+		if !ok || h.mappingArn(&is) != arn {
 			return Change{}, missing(uuid)
 		}
 		if is.unreadable != nil {
@@ -346,4 +351,24 @@ func (h *Host) tags(ctx context.Context, r *http.Request, arn string, body []byt
 		return Change{uuid, &is}, nil
 	})
 	return http.StatusNoContent, nil, err
+}
+
+// tagsOf reads the body of TagResource.
+func tagsOf(body []byte) (map[string]string, error) {
+	given, err := object(body)
+	if err != nil {
+		return nil, err
+	}
+	var tags map[string]*string
+	if err := json.Unmarshal(given["Tags"], &tags); err != nil || tags == nil || len(given) != 1 {
+		return nil, malformed(`the body must be {"Tags": {...}}, with names and values that are text`)
+	}
+	is := map[string]string{}
+	for name, v := range tags {
+		if v == nil {
+			return nil, malformed("Tags: the value of %q is null", name)
+		}
+		is[name] = *v
+	}
+	return is, nil
 }

@@ -6,8 +6,10 @@ import (
 	"fmt"
 	"log/slog"
 	"maps"
+	"net"
 	"net/http"
 	"path"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -43,8 +45,16 @@ type Config struct {
 	// says which brokers it speaks to: put no password in it.
 	Client []kgo.Opt
 	// Secrets is what the name of every secret must begin with, as kafka/, so that a request
-	// cannot have any other one sent to brokers of its own. "" lets no request name one.
+	// cannot have any other one sent to brokers of its own. Of an ARN, the name counts, and
+	// neither account nor region: what Needs.Secrets may read bounds these. Where it is
+	// awsconfig.SecretsFromEnv, for which kafka/a and kafka-a are the same, its own prefix
+	// is the bound. "" lets no request name a secret.
 	Secrets string
+	// IAMBrokers are ends of the names of hosts, as .kafka.eu-central-1.amazonaws.com: a
+	// request may have only these logged in to with the host's own identity (IAM_AUTH,
+	// IAM_OAUTHBEARER_AUTH). Whoever gets such a login can use it for a quarter of an hour.
+	// None lets no request do it. An MSK cluster is Needs.Cluster's to know, and needs none.
+	IAMBrokers []string
 	// Region and Account are what ARNs have: by default us-east-1 and 000000000000. If
 	// Region is set, requests must be signed for it.
 	Region, Account string
@@ -89,9 +99,19 @@ func NewHost(c Config) (*Host, error) {
 	case c.Functions == nil:
 		return nil, errors.New("lambdaapi: Config.Functions is required")
 	}
+	for _, name := range c.Hostnames {
+		if name == "" || strings.ContainsAny(name, ":/") {
+			return nil, fmt.Errorf("lambdaapi: Config.Hostnames has %q: give it names without scheme and port, as mappings.example.com", name)
+		}
+	}
+	if strings.HasPrefix(c.Secrets, "arn:") {
+		return nil, fmt.Errorf("lambdaapi: Config.Secrets %q is an ARN: give it the beginning of names, as kafka/", c.Secrets)
+	}
 	h := &Host{config: c, store: c.Store, now: time.Now, since: time.Now(), runners: map[string]*runner{}}
 	if c.Keys != nil {
-		h.verifier = &verifier{keys: c.Keys, region: c.Region, now: time.Now}
+		h.verifier = &verifier{keys: c.Keys, region: c.Region, now: time.Now, log: func(text string, err error) {
+			h.say(slog.LevelWarn, text, "error", guard.Text(err))
+		}}
 	}
 	if c.Region == "" {
 		h.config.Region = "us-east-1"
@@ -118,8 +138,17 @@ func (h *Host) arn(n FunctionName) string {
 func (h *Host) allowed(c *awsconfig.Config) error {
 	for _, a := range c.SourceAccessConfigurations {
 		switch a.Type {
-		case "OAUTHBEARER_SCOPE", "OAUTHBEARER_AUDIENCE", "OAUTHBEARER_LOGICAL_CLUSTER", "OAUTHBEARER_IDENTITY_POOL", "VPC_SUBNET", "VPC_SECURITY_GROUP", "IAM_AUTH", "IAM_OAUTHBEARER_AUTH":
+		case "OAUTHBEARER_SCOPE", "OAUTHBEARER_AUDIENCE", "OAUTHBEARER_LOGICAL_CLUSTER", "OAUTHBEARER_IDENTITY_POOL", "VPC_SUBNET", "VPC_SECURITY_GROUP":
 			continue // no secret
+		case "IAM_AUTH", "IAM_OAUTHBEARER_AUTH":
+			for _, server := range (&Record{Config: *c}).servers() {
+				if name, _, err := net.SplitHostPort(server); err != nil || !slices.ContainsFunc(h.config.IAMBrokers, func(end string) bool {
+					return end != "" && strings.HasSuffix(strings.ToLower(name), strings.ToLower(end))
+				}) {
+					return invalid("SourceAccessConfigurations: %s logs in with the identity of this host, and Config.IAMBrokers does not have the broker %q", a.Type, server)
+				}
+			}
+			continue
 		}
 		// A name that is not clean, as kafka/../admin, can be another one's.
 		name := awsconfig.SecretName(a.URI)
@@ -210,7 +239,12 @@ func (h *Host) Run(ctx context.Context) error {
 		return errors.New("lambdaapi: Run was called before")
 	}
 	var all sync.WaitGroup
-	defer all.Wait()
+	defer func() {
+		all.Wait()
+		h.mu.Lock()
+		defer h.mu.Unlock()
+		clear(h.runners) // nothing runs, and nothing is tried
+	}()
 	every := time.NewTicker(lookEvery)
 	defer every.Stop()
 	trouble := false
@@ -296,6 +330,24 @@ func (h *Host) observed(r *Record) (state, result string) {
 		return "Creating", result
 	}
 	return "Enabling", result
+}
+
+// leaving is a mapping that is deleted, by another host, and runs here for a moment yet.
+func (h *Host) leaving(uuid string) *Record {
+	h.mu.Lock()
+	one := h.runners[uuid]
+	h.mu.Unlock()
+	if one == nil {
+		return nil
+	}
+	one.mu.Lock()
+	defer one.mu.Unlock()
+	if one.m == nil || one.of == nil {
+		return nil
+	}
+	r := *one.of
+	r.Deleting = true
+	return &r
 }
 
 // Mapping is what runs of a mapping in this host, nil if nothing does.

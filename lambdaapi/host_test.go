@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"net/url"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -15,6 +16,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/seed429fd032/esm"
@@ -135,7 +137,7 @@ func TestAMappingThatCannotStart(t *testing.T) {
 			t.Errorf("%d calls", calls.Load())
 		}
 		end()
-		if n := strings.Count(log.String(), "cannot be what it is to be"); n == 0 || n > 3 {
+		if n := strings.Count(log.String(), "a mapping cannot be started"); n == 0 || n > 3 {
 			t.Errorf("the log says it %d times:\n%s", n, log.String())
 		}
 	})
@@ -370,7 +372,7 @@ func TestTwoHostsOfOneStore(t *testing.T) {
 		if a.Mapping(bills) == nil || a.Mapping(ships) != nil || b.Mapping(bills) != nil || b.Mapping(ships) == nil {
 			t.Errorf("a runs %d, b %d", len(a.Mappings()), len(b.Mappings()))
 		}
-		shows(t, a, ships, "Enabled", "no such function")
+		shows(t, a, ships, "Enabled", "No records processed") // here
 		shows(t, b, ships, "Enabled", "No records processed")
 		ask(t, a, "PUT", mappings+ships, `{"Enabled": false}`)
 		time.Sleep(20 * time.Second)
@@ -398,7 +400,7 @@ func TestAFunctionThatHaltsItsMapping(t *testing.T) {
 			c.Client = source.Client
 			c.Functions = func(context.Context, FunctionName, bool) (esm.Invoker, []esm.Option, error) {
 				return esm.InvokerFunc(func(context.Context, *esm.Batch) error {
-					if calls.Add(1) == 1 {
+					if calls.Add(1) <= 6 {
 						return esm.Halt(errors.New("the licence is over"))
 					}
 					return nil
@@ -409,9 +411,14 @@ func TestAFunctionThatHaltsItsMapping(t *testing.T) {
 		uuid := create(t, h, on(source, nil))
 		time.Sleep(1500 * time.Millisecond)
 		shows(t, h, uuid, "Enabled", "the licence is over")
-		time.Sleep(time.Minute)
+		time.Sleep(30 * time.Second)
+		if n := calls.Load(); n < 4 || n > 6 { // after 1, 2, 4, 8, 16 s
+			t.Errorf("%d calls in half a minute", n)
+		}
+		shows(t, h, uuid, "Enabled", "the licence is over")
+		time.Sleep(2 * time.Minute)
 		shows(t, h, uuid, "Enabled", "OK")
-		if calls.Load() != 2 {
+		if calls.Load() != 7 {
 			t.Errorf("%d calls", calls.Load())
 		}
 	})
@@ -556,6 +563,8 @@ func TestWhatAHostNeeds(t *testing.T) {
 		{Config{Store: &Memory{}}, "Config.Functions"},
 		{Config{Store: &Memory{}, Functions: functions, Region: "Frankfurt"}, "Config.Region"},
 		{Config{Store: &Memory{}, Functions: functions, Account: "1"}, "Config.Account"},
+		{Config{Store: &Memory{}, Functions: functions, Hostnames: []string{"mappings.example.com:9001"}}, "Config.Hostnames"},
+		{Config{Store: &Memory{}, Functions: functions, Secrets: "arn:aws:secretsmanager:us-east-1:123456789012:secret:kafka/"}, "Config.Secrets"},
 	} {
 		if _, err := NewHost(tt.c); err == nil || !strings.Contains(err.Error(), tt.says) {
 			t.Errorf("it says %v, want %s", err, tt.says)
@@ -569,6 +578,50 @@ func TestWhatAHostNeeds(t *testing.T) {
 	}
 	if err := h.Run(ctx); err == nil {
 		t.Error("it ran twice")
+	}
+}
+
+// TestBrokersThatMayHaveTheIdentity of the host, by the ends of their names.
+func TestBrokersThatMayHaveTheIdentity(t *testing.T) {
+	h := newHost(t, func(c *Config) {
+		c.IAMBrokers = []string{"", ".kafka.eu-central-1.amazonaws.com"}
+		c.Needs.Credentials, c.Needs.Region = aws.AnonymousCredentials{}, "eu-central-1"
+	})
+	for server, may := range map[string]bool{
+		"b-1.orders.kafka.eu-central-1.amazonaws.com:9098": true, "B-1.Orders.Kafka.EU-central-1.amazonaws.com:9098": true,
+		"kafka.eu-central-1.amazonaws.com.evil.example.com:9098": false, "xkafka.eu-central-1.amazonaws.com:9098": false, "localhost:9098": false,
+	} {
+		servers := []string{"b-2.orders.kafka.eu-central-1.amazonaws.com:9098", server}
+		is := ask(t, h, "POST", mappings, mapping(fields{"SelfManagedEventSource": fields{"Endpoints": fields{"KAFKA_BOOTSTRAP_SERVERS": servers}}, "Topics": []string{"orders-" + strings.ReplaceAll(server, ":", "-")}, "SourceAccessConfigurations": []fields{{"Type": "IAM_AUTH"}}}))
+		if (is.status != 400 || !strings.Contains(is.text(), "IAMBrokers")) != may {
+			t.Errorf("%s: %d %s", server, is.status, is.text())
+		}
+	}
+}
+
+// TestAnUnreadableMappingIsOnAPage, however many there are.
+func TestAnUnreadableMappingIsOnAPage(t *testing.T) {
+	h := newHost(t, nil)
+	for range 3 {
+		var r Record
+		uuid := newUUID()
+		if err := json.Unmarshal([]byte(`{"Ghost": 1}`), &r); err != nil {
+			t.Fatal(err)
+		}
+		r.UUID = uuid
+		if err := put(t, h.store, r); err != nil {
+			t.Fatal(err)
+		}
+	}
+	seen, marker := 0, ""
+	for range 3 {
+		is := ask(t, h, "GET", mappings+"?MaxItems=1&Marker="+url.QueryEscape(marker), "")
+		page, _ := is.body["EventSourceMappings"].([]any)
+		seen += len(page)
+		marker, _ = is.body["NextMarker"].(string)
+	}
+	if seen != 3 || marker != "" {
+		t.Errorf("%d of 3, and %q", seen, marker)
 	}
 }
 
@@ -606,4 +659,92 @@ func TestNoAnswerHasASecret(t *testing.T) {
 	if strings.Contains(text, "wedding") {
 		t.Errorf("a secret is in %s", text)
 	}
+}
+
+// TestAMappingIsThereUntilItsLastCallHasEnded, whichever host took it out of the Store.
+func TestAMappingIsThereUntilItsLastCallHasEnded(t *testing.T) {
+	virtual(t, func(t *testing.T) {
+		k := esmtest.NewKafka(t, esmtest.Topic("orders", 1))
+		k.Produce("orders", "a")
+		source := k.Source("orders", "billing")
+		store := &Memory{}
+		var ended atomic.Bool
+		h := newHost(t, func(c *Config) {
+			c.Store, c.Client = store, source.Client
+			c.Functions = func(context.Context, FunctionName, bool) (esm.Invoker, []esm.Option, error) {
+				return esm.InvokerFunc(func(context.Context, *esm.Batch) error {
+					time.Sleep(10 * time.Second)
+					ended.Store(true)
+					return nil
+				}), nil, nil
+			}
+		})
+		runs(t, h)
+		uuid := create(t, h, on(source, nil))
+		time.Sleep(3 * time.Second)
+		if err := store.Change(t.Context(), func(map[string]Record) (Change, error) { return Change{UUID: uuid}, nil }); err != nil { // another host
+			t.Fatal(err)
+		}
+		for !ended.Load() {
+			shows(t, h, uuid, "Deleting", "")
+			time.Sleep(500 * time.Millisecond)
+		}
+		time.Sleep(2 * time.Second)
+		shows(t, h, uuid, "ResourceNotFoundException", "")
+	})
+}
+
+// TestWhatEndsByItselfIsNotAskedForEver while its record cannot be read.
+func TestWhatEndsByItselfIsNotAskedForEver(t *testing.T) {
+	virtual(t, func(t *testing.T) {
+		k := esmtest.NewKafka(t, esmtest.Topic("orders", 1))
+		source := k.Source("orders", "billing")
+		store := &Memory{}
+		h := newHost(t, func(c *Config) {
+			c.Store, c.Client = store, source.Client
+			c.Functions = func(context.Context, FunctionName, bool) (esm.Invoker, []esm.Option, error) {
+				return esm.InvokerFunc(func(context.Context, *esm.Batch) error { return esm.Halt(errors.New("the licence is over")) }), nil, nil
+			}
+		})
+		runs(t, h)
+		uuid := create(t, h, on(source, nil))
+		time.Sleep(3 * time.Second)
+		var r Record
+		if err := json.Unmarshal([]byte(`{"Ghost": 1}`), &r); err != nil {
+			t.Fatal(err)
+		}
+		r.UUID = uuid
+		if err := put(t, store, r); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(6 * time.Second)
+		k.Produce("orders", "a")
+		time.Sleep(time.Hour) // which would not end
+		shows(t, h, uuid, "Enabled", "PROBLEM")
+		if len(h.Mappings()) > 0 {
+			t.Error("it runs")
+		}
+	})
+}
+
+// TestAHostWithoutTheFunctionAsksForNothing that the mapping needs.
+func TestAHostWithoutTheFunctionAsksForNothing(t *testing.T) {
+	virtual(t, func(t *testing.T) {
+		var asked atomic.Int64
+		store := &Memory{}
+		h := newHost(t, func(c *Config) {
+			c.Store, c.OtherHosts = store, true
+			c.Needs.Destination = func(context.Context, string) (esm.Destination, error) {
+				asked.Add(1)
+				return nil, errors.New("no such destination")
+			}
+		})
+		runs(t, h)
+		uuid := create(t, h, mapping(fields{"FunctionName": "shipping", "DestinationConfig": fields{"OnFailure": fields{"Destination": "kafka://failed"}}}))
+		time.Sleep(5 * time.Minute)
+		shows(t, h, uuid, "Enabled", "No records processed")
+		if asked.Load() > 0 {
+			t.Errorf("it asked %d times", asked.Load())
+		}
+	})
 }

@@ -33,6 +33,9 @@ func denied(format string, args ...any) error {
 }
 
 func missing(what string) error {
+	if len(what) != 36 {
+		return malformed("%q is no UUID: one has 36 characters", guard.Cut(what, 100))
+	}
 	return &problem{http.StatusNotFound, "ResourceNotFoundException", "there is no event source mapping " + what}
 }
 
@@ -40,6 +43,10 @@ func missing(what string) error {
 // of AWS's text, too.
 func conflict(uuid string) error {
 	return &problem{http.StatusConflict, "ResourceConflictException", "an event source mapping of this function and topic, or of this group, is there already: UUID " + uuid}
+}
+
+func unknownOperation() error {
+	return &problem{http.StatusNotFound, "UnknownOperationException", "there is no such operation: this endpoint has those of event source mappings and their tags"}
 }
 
 func failed(err error) *problem {

@@ -75,12 +75,7 @@ func (r *Record) UnmarshalJSON(data []byte) error {
 	}
 	r.UUID, r.FunctionArn, r.Created, r.LastModified, r.Reason = is.UUID, is.FunctionArn, is.Created, is.LastModified, is.Reason
 	r.Version, r.Replaced, r.Deleting = is.Version, is.Replaced, is.Deleting
-	if r.Deleting {
-		r.raw = nil // nobody needs its Config any more, which may be none
-		return nil
-	}
-	var err error
-	if r.Config, err = awsconfig.ParseJSON(is.Config); err != nil {
+	if err := r.Config.UnmarshalJSON(is.Config); err != nil && !r.Deleting { // then nobody needs it
 		r.unreadable = fmt.Errorf("lambdaapi: the mapping that is stored cannot be read by this version: %w", err)
 		return nil
 	}

@@ -25,8 +25,9 @@ type runner struct {
 	give    func()     // gives up what is under way for version trying
 	trying  int64
 	m       *esm.Mapping
-	of      *Record // what m was made of, with what it was updated to since
-	started bool    // m has
+	of      *Record   // what m was made of, with what it was updated to since
+	started bool      // m has
+	since   time.Time // when it did, also of one that ended
 	tried   bool
 	version int64 // what was tried last
 	failed  error
@@ -78,7 +79,9 @@ func (r *runner) observed() observation {
 	return is
 }
 
-// startPause is how long a mapping waits that could not start, at first; mostPause at most.
+// startPause is how long a mapping waits that could not start, or was halted by its function
+// right after it; at first. mostPause is how long at most, and how long it must have run for the
+// next pause to be short again.
 const (
 	startPause = time.Second
 	mostPause  = time.Minute
@@ -95,6 +98,7 @@ func (r *runner) run(ctx context.Context) {
 		if want == nil || want.Deleting {
 			r.stop()
 			if err := r.remove(ctx, want); err != nil {
+				r.tellOf(want, err)
 				r.wait(ctx, nil, startPause)
 				continue
 			}
@@ -107,14 +111,25 @@ func (r *runner) run(ctx context.Context) {
 		if errors.Is(err, errGivenUp) {
 			continue
 		}
-		if err != nil {
-			r.wait(ctx, r.mapping(), pause)
-			pause = min(2*pause, mostPause)
+		if err == nil {
+			r.wait(ctx, r.mapping(), 0)
 			continue
 		}
-		pause = startPause
-		r.wait(ctx, r.mapping(), 0)
+		if r.ranWell() {
+			pause = startPause
+		}
+		r.wait(ctx, r.mapping(), pause)
+		pause = min(2*pause, mostPause)
 	}
+}
+
+// ranWell reports whether the last Mapping ran for a while, once.
+func (r *runner) ranWell() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	well := !r.since.IsZero() && time.Since(r.since) > mostPause
+	r.since = time.Time{}
+	return well
 }
 
 // remove takes a mapping out of the Store that was asked to be deleted and runs here no more.
@@ -171,21 +186,29 @@ func (r *runner) try(ctx context.Context, want *Record) error {
 		r.mu.Unlock()
 		return errGivenUp // or the end
 	}
-	elsewhere := errors.Is(err, ErrNoFunction) && r.host.config.OtherHosts
-	fresh := err != nil && !elsewhere && (r.failed == nil || guard.Text(r.failed) != guard.Text(err))
-	r.failed, r.tried, r.version = err, true, want.Version
+	r.tried, r.version = true, want.Version
 	r.mu.Unlock()
-	if fresh {
-		r.host.say(slog.LevelError, "a mapping cannot be what it is to be, and is tried again", "mapping", r.uuid, "function", want.FunctionArn, "error", guard.Text(err))
+	if errors.Is(err, ErrNoFunction) && r.host.config.OtherHosts {
+		r.tellOf(want, nil) // another host runs it
+	} else {
+		r.tellOf(want, err)
 	}
 	return err
 }
 
+// tellOf keeps what is wrong for those that ask, and logs it once.
+func (r *runner) tellOf(want *Record, err error) {
+	r.mu.Lock()
+	fresh := err != nil && (r.failed == nil || guard.Text(r.failed) != guard.Text(err))
+	r.failed = err
+	r.mu.Unlock()
+	if fresh {
+		r.host.say(slog.LevelError, "a mapping cannot be started, changed or deleted, and is tried again", "mapping", r.uuid, "function", want.FunctionArn, "error", guard.Text(err))
+	}
+}
+
 // be makes what runs what is wanted.
 func (r *runner) be(ctx context.Context, want *Record) error {
-	if err := want.unreadable; err != nil {
-		return err // what runs goes on
-	}
 	r.mu.Lock()
 	m, of := r.m, r.of
 	r.mu.Unlock()
@@ -200,6 +223,9 @@ func (r *runner) be(ctx context.Context, want *Record) error {
 			m = nil
 		default:
 		}
+	}
+	if err := want.unreadable; err != nil {
+		return err // what runs goes on
 	}
 	if m != nil && (!want.enabled() || of.Replaced != want.Replaced) {
 		r.stop()
@@ -216,6 +242,13 @@ func (r *runner) be(ctx context.Context, want *Record) error {
 	if err := r.host.allowed(&want.Config); err != nil {
 		return err
 	}
+	var inv esm.Invoker
+	var opts []esm.Option
+	if m == nil { // first: a host without the function need not have what it needs
+		if inv, opts, err = r.host.function(ctx, want, &plan); err != nil {
+			return err
+		}
+	}
 	if err := plan.Connect(ctx, r.host.config.Needs); err != nil {
 		return err
 	}
@@ -228,10 +261,6 @@ func (r *runner) be(ctx context.Context, want *Record) error {
 		r.of = want
 		r.mu.Unlock()
 		return nil
-	}
-	inv, opts, err := r.host.function(ctx, want, &plan)
-	if err != nil {
-		return err
 	}
 	plan.Source.Client = append(slices.Clone(r.host.config.Client), plan.Source.Client...)
 	m, err = esm.New(plan.Source, inv, append(append([]esm.Option{esm.WithName(want.UUID), esm.WithLogger(r.host.config.Logger)}, opts...), own...)...)
@@ -246,7 +275,7 @@ func (r *runner) be(ctx context.Context, want *Record) error {
 		return err
 	}
 	r.mu.Lock()
-	r.started = true
+	r.started, r.since = true, time.Now()
 	r.mu.Unlock()
 	return nil
 }

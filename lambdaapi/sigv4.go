@@ -7,7 +7,6 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"io"
 	"net/http"
 	"net/url"
 	"slices"
@@ -34,6 +33,7 @@ type verifier struct {
 	keys   func(ctx context.Context, accessKeyID string) (aws.Credentials, error)
 	region string // "" for any
 	now    func() time.Time
+	log    func(text string, err error)
 }
 
 // A signature is what the header Authorization says.
@@ -43,8 +43,8 @@ type signature struct {
 	sum                        []byte
 }
 
-// errSignature is what a client is told that has not signed well. Which part is wrong is
-// for the host's log: who guesses keys learns nothing.
+// errSignature is what a client is told that has not signed well, or with a key that is not
+// known: who guesses keys learns nothing.
 var errSignature = errors.New("the signature is not that of the request, by a key of this host")
 
 // verify returns why a request is refused. body is what it sent.
@@ -75,23 +75,23 @@ func (v *verifier) verify(r *http.Request, body []byte) error {
 			return fmt.Errorf("the header %s must be signed", name)
 		}
 	}
-	keys, err := guard.Ask(r.Context(), hostWithin, "Config.Keys", func(ctx context.Context) (aws.Credentials, error) {
-		is, err := v.keys(ctx, s.key)
-		if err != nil {
-			return aws.Credentials{}, nil // the client is told no more than of a wrong one
-		}
-		return is, nil
-	})
+	// All that needs no key is looked at before the key.
+	hash, err := s.whole(r, body)
+	if err != nil {
+		return err
+	}
+	keys, err := guard.Ask(r.Context(), hostWithin, "Config.Keys", func(ctx context.Context) (aws.Credentials, error) { return v.keys(ctx, s.key) })
 	switch {
 	case err != nil:
-		return fmt.Errorf("the keys of this host cannot be had: %w", err)
+		v.log("a request was refused: its key cannot be had", err)
+		return errSignature
 	case keys.AccessKeyID != s.key || keys.SecretAccessKey == "":
 		return errSignature
 	}
 	if subtle.ConstantTimeCompare([]byte(keys.SessionToken), []byte(r.Header.Get("X-Amz-Security-Token"))) != 1 {
 		return errSignature
 	}
-	want, err := s.again(r, body, keys, at)
+	want, err := s.again(r, hash, len(body), keys, at)
 	if err != nil {
 		return err
 	}
@@ -130,39 +130,45 @@ func signatureOf(headers []string) (s signature, err error) {
 	return signature{scope[0], scope[1], scope[2], scope[3], headerNames, sum}, nil
 }
 
+// whole looks whether what was signed is there, and returns the hash of the body.
+func (s *signature) whole(r *http.Request, body []byte) (hash string, err error) {
+	for _, name := range s.headers {
+		switch name {
+		case "host", "content-length": // Go has them elsewhere
+		default:
+			if len(r.Header.Values(name)) == 0 {
+				return "", fmt.Errorf("the header %s is signed and not there", guard.Cut(name, 50))
+			}
+		}
+	}
+	sum := sha256.Sum256(body)
+	hash = hex.EncodeToString(sum[:])
+	if said := r.Header.Get("X-Amz-Content-Sha256"); said != "" && said != hash {
+		return "", errors.New("the header X-Amz-Content-Sha256 is not that of the body")
+	}
+	return hash, nil
+}
+
 // again signs a copy of a request that has no header but those that were signed.
-func (s *signature) again(r *http.Request, body []byte, keys aws.Credentials, at time.Time) ([]byte, error) {
+func (s *signature) again(r *http.Request, hash string, length int, keys aws.Credentials, at time.Time) ([]byte, error) {
 	signed := &http.Request{
-		Method: r.Method, Host: r.Host, Header: http.Header{}, Body: io.NopCloser(strings.NewReader(string(body))),
+		Method: r.Method, Host: r.Host, Header: http.Header{},
 		URL: &url.URL{Scheme: "https", Host: r.Host, Path: r.URL.Path, RawPath: r.URL.RawPath, RawQuery: r.URL.RawQuery},
 	}
 	for _, name := range s.headers {
 		switch name {
-		case "host":
+		case "host", "x-amz-date", "x-amz-security-token": // the signer sets them
 		case "content-length":
-			signed.ContentLength = int64(len(body))
-		case "x-amz-date", "x-amz-security-token": // the signer sets them
+			signed.ContentLength = int64(length)
 		default:
-			values := r.Header.Values(name)
-			if len(values) == 0 {
-				return nil, fmt.Errorf("the header %s is signed and not there", guard.Cut(name, 50))
-			}
-			signed.Header[http.CanonicalHeaderKey(name)] = values
+			signed.Header[http.CanonicalHeaderKey(name)] = r.Header.Values(name)
 		}
 	}
-	sum := sha256.Sum256(body)
-	hash := hex.EncodeToString(sum[:])
-	if said := r.Header.Get("X-Amz-Content-Sha256"); said != "" && said != hash {
-		return nil, errors.New("the header X-Amz-Content-Sha256 is not that of the body")
-	}
 	if err := v4.NewSigner().SignHTTP(r.Context(), keys, signed, hash, s.service, s.region, at); err != nil {
-		return nil, err
+		return nil, errSignature
 	}
 	again, err := signatureOf(signed.Header.Values("Authorization"))
-	if err != nil {
-		return nil, err
-	}
-	if !slices.Equal(again.headers, s.headers) {
+	if err != nil || !slices.Equal(again.headers, s.headers) {
 		return nil, errSignature // a header that nobody signs, as User-Agent
 	}
 	return again.sum, nil

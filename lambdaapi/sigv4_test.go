@@ -34,7 +34,8 @@ func signedRequest(t *testing.T, at time.Time, service, region, body string, wit
 // TestSignatures: what is not signed as AWS's clients do, or was changed since, is refused.
 func TestSignatures(t *testing.T) {
 	now := time.Date(2026, 11, 27, 23, 59, 30, 0, time.UTC)
-	v := &verifier{now: func() time.Time { return now }, region: "eu-central-1", keys: func(_ context.Context, id string) (aws.Credentials, error) {
+	logged := ""
+	v := &verifier{now: func() time.Time { return now }, region: "eu-central-1", log: func(text string, err error) { logged += text + ": " + err.Error() + "\n" }, keys: func(_ context.Context, id string) (aws.Credentials, error) {
 		switch id {
 		case keys.AccessKeyID:
 			return keys, nil
@@ -86,14 +87,14 @@ func TestSignatures(t *testing.T) {
 		{"a time of the same day", signedRequest(t, now, "lambda", "eu-central-1", body, nil), set("X-Amz-Date", now.Add(-time.Second).Format(dateFormat)), body, "not that of the request"},
 		{"no time", signedRequest(t, now, "lambda", "eu-central-1", body, nil), func(r *http.Request) { r.Header.Del("X-Amz-Date") }, body, "X-Amz-Date"},
 		{"another session", signedRequest(t, now, "lambda", "eu-central-1", body, nil), set("X-Amz-Security-Token", "other"), body, "not that of the request"},
-		{"no session", signedRequest(t, now, "lambda", "eu-central-1", body, nil), func(r *http.Request) { r.Header.Del("X-Amz-Security-Token") }, body, "not that of the request"},
+		{"no session", signedRequest(t, now, "lambda", "eu-central-1", body, nil), func(r *http.Request) { r.Header.Del("X-Amz-Security-Token") }, body, "signed and not there"},
 		{"a header less", signedRequest(t, now, "lambda", "eu-central-1", body, set("X-Amz-Meta-A", "a")), func(r *http.Request) { r.Header.Del("X-Amz-Meta-A") }, body, "signed and not there"},
 		{"its host is not signed", signedRequest(t, now, "lambda", "eu-central-1", body, nil), resign("SignedHeaders=content-length;content-type;host;", "SignedHeaders=content-length;content-type;"), body, "the header host must be signed"},
 		{"its time is not signed", signedRequest(t, now, "lambda", "eu-central-1", body, nil), resign("x-amz-date;", ""), body, "the header x-amz-date must be signed"},
 		{"its session is not signed", signedRequest(t, now, "lambda", "eu-central-1", body, nil), resign(";x-amz-security-token", ""), body, "not that of the request"},
 		{"headers in another order", signedRequest(t, now, "lambda", "eu-central-1", body, nil), resign("content-length;content-type", "content-type;content-length"), body, "sorted"},
 		{"another key", signedRequest(t, now, "lambda", "eu-central-1", body, nil), resign("AKIDEXAMPLE", "AKIDOTHER"), body, "not that of the request"},
-		{"a key that panics", signedRequest(t, now, "lambda", "eu-central-1", body, nil), resign("AKIDEXAMPLE", "PANIC"), body, "cannot be had"},
+		{"a key that panics", signedRequest(t, now, "lambda", "eu-central-1", body, nil), resign("AKIDEXAMPLE", "PANIC"), body, "not that of the request"},
 		{"a key without a secret", signedRequest(t, now, "lambda", "eu-central-1", body, nil), resign("AKIDEXAMPLE", "EMPTY"), body, "not that of the request"},
 		{"another signature", signedRequest(t, now, "lambda", "eu-central-1", body, nil), resign("Signature=", "Signature=00"), body, "cannot be read"},
 		{"no signature", signedRequest(t, now, "lambda", "eu-central-1", body, nil), func(r *http.Request) { r.Header.Del("Authorization") }, body, "must be signed"},
@@ -118,6 +119,44 @@ func TestSignatures(t *testing.T) {
 			}
 		})
 	}
+	if !strings.Contains(logged, "Config.Keys failed: it panicked: oh") || !strings.Contains(logged, "wedding is no key") {
+		t.Errorf("logged is %s", logged)
+	}
+}
+
+// TestKeysAreNotGuessed: whether a key is known makes no difference, whatever else is wrong.
+func TestKeysAreNotGuessed(t *testing.T) {
+	at := time.Now()
+	h := newHost(t, func(c *Config) {
+		c.Keys = func(_ context.Context, id string) (aws.Credentials, error) {
+			if id != keys.AccessKeyID {
+				return aws.Credentials{}, errors.New("no such key")
+			}
+			return keys, nil
+		}
+	})
+	for name, change := range map[string]func(*http.Request){
+		"nothing":           func(r *http.Request) { r.Header.Set("Authorization", r.Header.Get("Authorization")+"0") },
+		"a header less":     func(r *http.Request) { r.Header.Del("X-Amz-Meta-A") },
+		"another body":      func(r *http.Request) { r.Header.Set("X-Amz-Content-Sha256", "00") },
+		"another session":   func(r *http.Request) { r.Header.Set("X-Amz-Security-Token", "other") },
+		"another signature": func(r *http.Request) { r.Method = "PUT" },
+	} {
+		var said []string
+		for _, key := range []string{keys.AccessKeyID, "AKIDOTHER"} {
+			r := signedRequest(t, at, "lambda", "us-east-1", "", func(r *http.Request) { r.Header.Set("X-Amz-Meta-A", "a") })
+			change(r)
+			r.Header.Set("Authorization", strings.Replace(r.Header.Get("Authorization"), keys.AccessKeyID, key, 1))
+			is := send(t, h, r)
+			if is.status != 403 {
+				t.Errorf("%s: %d", name, is.status)
+			}
+			said = append(said, is.text())
+		}
+		if said[0] != said[1] {
+			t.Errorf("%s: it says %q of a key that is there, and %q of another", name, said[0], said[1])
+		}
+	}
 }
 
 // FuzzSignatures: no header Authorization gets through, or ends the process.
@@ -126,7 +165,7 @@ func FuzzSignatures(f *testing.F) {
 	f.Add("AWS4-HMAC-SHA256 Credential=AKIDEXAMPLE/20261127/us-east-1/lambda/aws4_request,SignedHeaders=content-type;host;x-amz-date;x-b,Signature=" + strings.Repeat("ff", 32))
 	f.Add("Bearer a")
 	at := time.Date(2026, 11, 27, 12, 0, 0, 0, time.UTC)
-	v := &verifier{now: func() time.Time { return at }, keys: func(context.Context, string) (aws.Credentials, error) {
+	v := &verifier{now: func() time.Time { return at }, log: func(string, error) {}, keys: func(context.Context, string) (aws.Credentials, error) {
 		return aws.Credentials{AccessKeyID: keys.AccessKeyID, SecretAccessKey: keys.SecretAccessKey}, nil
 	}}
 	f.Fuzz(func(t *testing.T, authorization string) {

@@ -13,6 +13,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
 // Topic is a [Store] in a compacted topic of Kafka, for several hosts: each key is a UUID,
@@ -25,6 +26,7 @@ import (
 // would not do: compaction keeps the last record of a key, which may be the rejected one.
 type Topic struct {
 	name string
+	id   [16]byte // zero of brokers that have none
 	opts []kgo.Opt
 
 	reader *kgo.Client
@@ -51,11 +53,17 @@ const (
 	writesKept = 10_000
 	// takenOverPause is how long a writer waits at most before it begins anew.
 	takenOverPause = 200 * time.Millisecond
+	// soonPause is how long to wait for what will be soon, and soonTries how often.
+	soonPause, soonTries = 50 * time.Millisecond, 100
 )
 
 // OpenTopic opens a topic, and makes it if it is not there: one partition, compacted, with
 // as many replicas as the cluster has by default. opts are those of the Kafka client, with
 // kgo.SeedBrokers.
+//
+// It needs the rights to Read, Write, Describe and DescribeConfigs of the topic, to Write and
+// Describe of the transactional id, which is esm- and the topic's name, and to Create the
+// topic if it is not there.
 func OpenTopic(ctx context.Context, name string, opts ...kgo.Opt) (*Topic, error) {
 	t := &Topic{
 		name: name, opts: slices.Clip(append(slices.Clone(opts), kgo.DefaultProduceTopic(name))), // many append to it
@@ -87,21 +95,22 @@ func OpenTopic(ctx context.Context, name string, opts ...kgo.Opt) (*Topic, error
 // records away loses mappings.
 func (t *Topic) make(ctx context.Context) error {
 	compact := "compact"
-	_, err := t.admin.CreateTopic(ctx, 1, -1, map[string]*string{"cleanup.policy": &compact}, t.name)
-	if err == nil {
-		return nil
-	}
-	if !errors.Is(err, kerr.TopicAlreadyExists) {
-		return fmt.Errorf("is not there and cannot be made: %w", err)
-	}
-	is, err := t.admin.ListTopics(ctx, t.name)
-	if err == nil {
-		err = is.Error()
+	is, err := t.look(ctx)
+	if errors.Is(err, kerr.UnknownTopicOrPartition) {
+		if _, err := t.admin.CreateTopic(ctx, 1, -1, map[string]*string{"cleanup.policy": &compact}, t.name); err != nil && !errors.Is(err, kerr.TopicAlreadyExists) {
+			return fmt.Errorf("is not there and cannot be made: %w", err)
+		}
+		for range soonTries { // until every broker knows it
+			if is, err = t.look(ctx); !errors.Is(err, kerr.UnknownTopicOrPartition) || !pause(ctx, soonPause) {
+				break
+			}
+		}
 	}
 	if err != nil {
 		return fmt.Errorf("cannot be looked at: %w", err)
 	}
-	if n := len(is[t.name].Partitions); n != 1 {
+	t.id = is.TopicID
+	if n := len(is.Partitions); n != 1 {
 		return fmt.Errorf("has %d partitions and must have one", n)
 	}
 	configs, err := t.admin.DescribeTopicConfigs(ctx, t.name)
@@ -121,6 +130,34 @@ func (t *Topic) make(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// look is what a broker says of the topic now; what kadm says can be some seconds old.
+func (t *Topic) look(ctx context.Context) (is kmsg.MetadataResponseTopic, err error) {
+	req := kmsg.NewPtrMetadataRequest()
+	topic := kmsg.NewMetadataRequestTopic()
+	topic.Topic = kmsg.StringPtr(t.name)
+	req.Topics = append(req.Topics, topic)
+	all, err := req.RequestWith(ctx, t.reader)
+	switch {
+	case err != nil:
+		return is, err
+	case len(all.Topics) != 1:
+		return is, errors.New("the broker says nothing of it")
+	}
+	return all.Topics[0], kerr.ErrorForCode(all.Topics[0].ErrorCode)
+}
+
+// pause waits, and reports whether ctx has not ended.
+func pause(ctx context.Context, d time.Duration) bool {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-ctx.Done():
+		return false
+	case <-t.C:
+		return true
+	}
 }
 
 // Close ends the reading.
@@ -143,11 +180,8 @@ func (t *Topic) read(ctx context.Context) {
 			t.mu.Lock()
 			t.failed = err
 			t.mu.Unlock()
-			if err != nil && ctx.Err() == nil {
-				select {
-				case <-ctx.Done():
-				case <-time.After(100 * time.Millisecond):
-				}
+			if err != nil {
+				pause(ctx, soonPause)
 			}
 			continue
 		}
@@ -240,30 +274,51 @@ func (t *Topic) wait(ctx context.Context, end int64) (map[string]Record, error) 
 }
 
 // committed is the end of what is committed. A topic that was made just now is not known to
-// every broker yet.
+// every broker yet. One that was made anew is another one: what was read is of the old one,
+// and a host that went by it would write it into the new one, or stop all that runs.
 func (t *Topic) committed(ctx context.Context) (int64, error) {
 	for tries := 0; ; tries++ {
+		t.mu.Lock()
+		next := t.next // before the end is asked for, which grows
+		t.mu.Unlock()
 		ends, err := t.admin.ListCommittedOffsets(ctx, t.name)
 		if err == nil {
 			err = ends.Error()
 		}
 		if end, ok := ends.Lookup(t.name, 0); ok && err == nil {
-			return end.Offset, nil
+			return end.Offset, t.same(ctx, next, end.Offset)
 		} else if err == nil {
 			err = kerr.UnknownTopicOrPartition
 		}
-		if !errors.Is(err, kerr.UnknownTopicOrPartition) && !errors.Is(err, kerr.LeaderNotAvailable) || tries == 100 || ctx.Err() != nil {
+		if !errors.Is(err, kerr.UnknownTopicOrPartition) && !errors.Is(err, kerr.LeaderNotAvailable) || tries == soonTries || !pause(ctx, soonPause) {
 			return 0, fmt.Errorf("lambdaapi: the end of the topic %s: %w", t.name, err)
-		}
-		select {
-		case <-ctx.Done():
-		case <-time.After(50 * time.Millisecond):
 		}
 	}
 }
 
+// same reports it if the topic, which ends there and was read up to next, is not the one that
+// was opened.
+func (t *Topic) same(ctx context.Context, next, end int64) error {
+	is, err := t.look(ctx)
+	if err != nil {
+		return fmt.Errorf("lambdaapi: the topic %s: %w", t.name, err)
+	}
+	if id := is.TopicID; id != t.id && id != [16]byte{} && t.id != [16]byte{} || end < next {
+		return fmt.Errorf("lambdaapi: the topic %s was made anew since it was opened, or records of it were taken away: nothing is read or written until it is opened again", t.name)
+	}
+	return nil
+}
+
 // Change writes what decide says, and returns when it is committed.
 func (t *Topic) Change(ctx context.Context, decide func(all map[string]Record) (Change, error)) error {
+	// What is refused anyway ends no write of another host.
+	all, err := t.All(ctx)
+	if err != nil {
+		return err
+	}
+	if c, err := decide(all); err != nil || c.UUID == "" {
+		return err
+	}
 	id := newUUID()
 	for {
 		done, err := t.try(ctx, id, decide)
@@ -273,10 +328,7 @@ func (t *Topic) Change(ctx context.Context, decide func(all map[string]Record) (
 		if ctx.Err() != nil {
 			return fmt.Errorf("lambdaapi: the topic %s: %w, after %w", t.name, context.Cause(ctx), err)
 		}
-		select {
-		case <-ctx.Done():
-		case <-time.After(rand.N(takenOverPause)):
-		}
+		pause(ctx, rand.N(takenOverPause))
 	}
 }
 
@@ -289,7 +341,7 @@ func (t *Topic) try(ctx context.Context, id string, decide func(all map[string]R
 	}
 	defer cl.Close()
 	if _, _, err := cl.ProducerID(ctx); err != nil { // from now on nobody else writes
-		return !passes(err), err
+		return !retryable(err), err
 	}
 	all, err := t.All(ctx)
 	if err != nil {
@@ -316,7 +368,7 @@ func (t *Topic) try(ctx context.Context, id string, decide func(all map[string]R
 	}
 	if err := cl.ProduceSync(ctx, r).FirstErr(); err != nil {
 		_ = cl.EndTransaction(ctx, kgo.TryAbort)
-		return !passes(err), err
+		return !retryable(err), err
 	}
 	if err := cl.EndTransaction(ctx, kgo.TryCommit); err != nil {
 		return false, err // nobody knows: look for it
@@ -329,11 +381,11 @@ func (t *Topic) try(ctx context.Context, id string, decide func(all map[string]R
 	return true, nil
 }
 
-// passes reports whether an error of a writer is that another one took over, or one that
-// ends by itself.
-func passes(err error) bool {
+// retryable reports whether an error of a writer is that another one took over, or one that
+// goes away.
+func retryable(err error) bool {
 	for _, is := range []error{
-		kerr.InvalidProducerEpoch, kerr.ProducerFenced, kerr.ConcurrentTransactions, kerr.InvalidTxnState, kerr.UnknownServerError,
+		kerr.InvalidProducerEpoch, kerr.ProducerFenced, kerr.ConcurrentTransactions, kerr.InvalidTxnState, kerr.TransactionAbortable, kerr.UnknownServerError,
 		kerr.CoordinatorLoadInProgress, kerr.CoordinatorNotAvailable, kerr.NotCoordinator, kerr.InvalidProducerIDMapping, kerr.OperationNotAttempted, kerr.UnknownProducerID,
 	} {
 		if errors.Is(err, is) {

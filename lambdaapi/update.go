@@ -2,10 +2,12 @@ package lambdaapi
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"reflect"
+	"slices"
 	"strings"
 
 	"github.com/seed429fd032/esm/awsconfig"
@@ -14,7 +16,7 @@ import (
 
 // fixed are the parameters that a mapping keeps for its life.
 var fixed = map[string]bool{
-	"EventSourceArn": true, "SelfManagedEventSource": true, "Topics": true, "StartingPosition": true, "StartingPositionTimestamp": true, "Tags": true,
+	"EventSourceArn": true, "SelfManagedEventSource": true, "Topics": true, "StartingPosition": true, "StartingPositionTimestamp": true,
 }
 
 // updated is the Config of a mapping with what an update gives. What is absent or null
@@ -36,6 +38,8 @@ func updated(r *Record, body []byte) (c awsconfig.Config, err error) {
 	for name, raw := range given {
 		switch {
 		case string(raw) == "null" || name == "UUID":
+		case name == "Tags":
+			return c, invalid("Tags cannot be changed so: TagResource and UntagResource change them")
 		case fixed[name]:
 			return c, invalid("%s cannot be changed: make another mapping", name)
 		case name == "ProvisionedPollerConfig":
@@ -61,13 +65,26 @@ func updated(r *Record, body []byte) (c awsconfig.Config, err error) {
 // errNoObject says that JSON is something else.
 var errNoObject = errors.New(" must be an object of JSON")
 
-// object reads an object of JSON. One without anything is an empty one.
-func object(data []byte) (of map[string]json.RawMessage, err error) {
+// object reads an object of JSON, with each member once. One without anything is an empty
+// one.
+func object(data []byte) (map[string]json.RawMessage, error) {
+	of := map[string]json.RawMessage{}
 	if len(bytes.TrimSpace(data)) == 0 {
-		return map[string]json.RawMessage{}, nil
+		return of, nil
 	}
-	if err := json.Unmarshal(data, &of); err != nil || of == nil {
+	d := json.NewDecoder(bytes.NewReader(data))
+	if begin, err := d.Token(); !json.Valid(data) || err != nil || begin != json.Delim('{') {
 		return nil, malformed("the body%s", errNoObject)
+	}
+	for d.More() {
+		name, _ := d.Token() // it is valid
+		var v json.RawMessage
+		_ = d.Decode(&v)
+		s, _ := name.(string)
+		if _, twice := of[s]; twice {
+			return nil, malformed("%s is there twice", guard.Cut(s, 100))
+		}
+		of[s] = v
 	}
 	return of, nil
 }
@@ -76,7 +93,7 @@ func object(data []byte) (of map[string]json.RawMessage, err error) {
 func member(data []byte) (map[string]json.RawMessage, error) {
 	of, err := object(data)
 	if err != nil {
-		return nil, errNoObject
+		return nil, errors.New(" must be an object of JSON, with each member once")
 	}
 	return of, nil
 }
@@ -142,7 +159,13 @@ func live(was, is *awsconfig.Config) bool {
 	if provisioned(was) != provisioned(is) {
 		return false
 	}
-	return reflect.DeepEqual(without(was, liveFields...), without(is, liveFields...))
+	a, b := *was, *is
+	for _, c := range []*awsconfig.Config{&a, &b} { // a set, to Terraform
+		c.SourceAccessConfigurations = slices.SortedFunc(slices.Values(c.SourceAccessConfigurations), func(x, y awsconfig.SourceAccessConfiguration) int {
+			return cmp.Or(cmp.Compare(x.Type, y.Type), cmp.Compare(x.URI, y.URI))
+		})
+	}
+	return reflect.DeepEqual(without(&a, liveFields...), without(&b, liveFields...))
 }
 
 // liveFields are the parameters that can change while a Mapping runs. The name of the

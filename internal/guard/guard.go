@@ -70,9 +70,9 @@ func Within(d time.Duration, f func()) (failure *Failure, ended bool) {
 	}
 }
 
-// Ask has user code find something, with a context that ends after d. What it panics with is
-// an error, and so is that it has not returned a second after its context ended. what names
-// it.
+// Ask has user code find something, with a context that ends after d. A panic is returned as
+// an error. If f has not returned a second after its context ended, that is an error too, and
+// the goroutine is left behind. what names f.
 func Ask[T any](ctx context.Context, d time.Duration, what string, f func(ctx context.Context) (T, error)) (T, error) {
 	var none, found T
 	var err error

@@ -337,7 +337,7 @@ func (p *probe) trials(f field, words []string) (all []trial) {
 			add(*f.Min-1, *f.Min, *f.Min+1, -1<<31)
 		}
 		if f.Max != nil {
-			add(*f.Max-1, *f.Max, *f.Max+1, 1<<31-1, 1<<40)
+			add(*f.Max-1, *f.Max, *f.Max+1, 1<<31-1, int64(1)<<40)
 		}
 		if p.path == "MaximumRecordAgeInSeconds" {
 			add(59, 60)

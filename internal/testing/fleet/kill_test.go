@@ -220,12 +220,19 @@ func TestKilledWithATopic(t *testing.T) {
 				t.Fatal(err)
 			}
 			seen, ok := can.judge(t, all)
-			// A writer takes over from the one that was killed.
-			began := time.Now()
+			// A writer takes over from the one that was killed. It is asked first what it
+			// would write, and takes over if that is something; then it writes nothing.
+			began, asked := time.Now(), 0
 			err = s.Change(t.Context(), func(written map[string]lambdaapi.Record) (lambdaapi.Change, error) {
 				all = written
+				if asked++; asked == 1 {
+					return lambdaapi.Change{UUID: "nobody"}, nil
+				}
 				return lambdaapi.Change{}, nil
 			})
+			if err == nil && asked == 1 {
+				t.Error("it did not take over")
+			}
 			if err != nil {
 				t.Fatalf("round %d: %v", round, err)
 			}
