@@ -70,12 +70,16 @@ func TestNoChangeIsLost(t *testing.T) {
 			uuid := newUUID()
 			refused := errors.New("refused")
 			var writers sync.WaitGroup
+			var mu sync.Mutex
+			wrote := map[int64]int{} // how often each number was acknowledged
 			for host, s := range all {
 				writers.Go(func() {
 					for range each {
+						var number int64
 						err := s.Change(t.Context(), func(all map[string]Record) (Change, error) {
 							r := all[uuid]
 							r.UUID, r.Replaced = uuid, r.Replaced+1
+							number = r.Replaced
 							r.LastModified = time.Unix(int64(r.Replaced), 0).UTC()
 							r.Config = configOf(fmt.Sprint("host-", host))
 							return Change{uuid, &r}, nil
@@ -83,6 +87,9 @@ func TestNoChangeIsLost(t *testing.T) {
 						if err != nil {
 							t.Error(err)
 						}
+						mu.Lock()
+						wrote[number]++
+						mu.Unlock()
 						if err := s.Change(t.Context(), func(map[string]Record) (Change, error) { return Change{}, refused }); !errors.Is(err, refused) {
 							t.Errorf("a change that is refused: %v", err)
 						}
@@ -90,6 +97,11 @@ func TestNoChangeIsLost(t *testing.T) {
 				})
 			}
 			writers.Wait()
+			for number, times := range wrote {
+				if times != 1 {
+					t.Errorf("the change %d was acknowledged %d times", number, times)
+				}
+			}
 			for host, s := range all {
 				is, err := s.All(t.Context())
 				if err != nil || is[uuid].Replaced != hosts*each || !is[uuid].LastModified.Equal(time.Unix(hosts*each, 0)) {
