@@ -422,7 +422,7 @@ func TestTheSecretOfBeforeIsUsed(t *testing.T) {
 	}
 }
 
-// TestPlansLogInApart, also those that were given the same options to begin with.
+// TestPlansLogInApart: Plans that began with the same options keep logins of their own.
 func TestPlansLogInApart(t *testing.T) {
 	ca := newAuthority(t)
 	k, err := kfake.NewCluster(kfake.NumBrokers(1), kfake.EnableSASL(), kfake.TLS(ca.server(t)), kfake.Superuser("PLAIN", "billing", "wedding"))

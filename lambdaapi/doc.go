@@ -11,10 +11,10 @@
 //
 // # States
 //
-// Creating, until this host has tried to start it. Enabled then, also if it cannot start:
-// LastProcessingResult says PROBLEM and why, it is tried again for as long as it takes, after
-// a pause of a minute at most, and no other mapping waits for it. So it is with one that its
-// function halted. Disabled has left its group. Deleting, until this host has
+// A mapping is Creating until this host has tried to start it. Then it is Enabled, even if it
+// could not start: LastProcessingResult says PROBLEM and why, it is tried again for as long as
+// it takes, after a pause of a minute at most, and no other mapping waits for it. The same
+// holds for one that its function halted. Disabled has left its group. Deleting, until this host has
 // stopped it; then it is not found. Each host answers with what it sees itself.
 //
 // # Stores

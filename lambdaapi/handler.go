@@ -106,7 +106,7 @@ func (h *Host) create(ctx context.Context, body []byte) (any, error) {
 	if !ok {
 		return nil, invalid("FunctionName: %q is no name of a function", c.FunctionName)
 	}
-	now := h.now()
+	now := time.Now()
 	r := Record{UUID: newUUID(), Config: c, FunctionArn: h.arn(name), Created: now, LastModified: now, Reason: userInitiated}
 	if err := h.possible(ctx, &r); err != nil {
 		return nil, err
@@ -268,7 +268,7 @@ func (h *Host) changed(all map[string]Record, uuid string, body []byte) (was, is
 		is.Replaced++
 	}
 	is.Version++
-	is.LastModified, is.Reason = h.now(), userInitiated
+	is.LastModified, is.Reason = time.Now(), userInitiated
 	return was, is, nil
 }
 
@@ -279,7 +279,7 @@ func (h *Host) remove(ctx context.Context, uuid string) (any, error) {
 		if !ok {
 			return Change{}, missing(uuid)
 		}
-		r.Deleting, r.LastModified, r.Reason = true, h.now(), userInitiated
+		r.Deleting, r.LastModified, r.Reason = true, time.Now(), userInitiated
 		is = r
 		return Change{uuid, &r}, nil
 	})
@@ -345,7 +345,7 @@ func (h *Host) tags(ctx context.Context, r *http.Request, arn string, body []byt
 		maps.Copy(tags, is.Config.Tags)
 		change(tags)
 		is.Config.Tags = tags
-		if err := is.Config.Validate(h.now()); err != nil {
+		if err := is.Config.Validate(time.Now()); err != nil {
 			return Change{}, said(err)
 		}
 		return Change{uuid, &is}, nil

@@ -80,8 +80,7 @@ type Host struct {
 	config   Config
 	store    Store
 	verifier *verifier
-	now      func() time.Time
-	since    time.Time
+	since    time.Time // when it was made
 	bell     bell
 	runs     atomic.Bool
 
@@ -107,7 +106,7 @@ func NewHost(c Config) (*Host, error) {
 	if strings.HasPrefix(c.Secrets, "arn:") {
 		return nil, fmt.Errorf("lambdaapi: Config.Secrets %q is an ARN: give it the beginning of names, as kafka/", c.Secrets)
 	}
-	h := &Host{config: c, store: c.Store, now: time.Now, since: time.Now(), runners: map[string]*runner{}}
+	h := &Host{config: c, store: c.Store, since: time.Now(), runners: map[string]*runner{}}
 	if c.Keys != nil {
 		h.verifier = &verifier{keys: c.Keys, region: c.Region, now: time.Now, log: func(text string, err error) {
 			h.say(slog.LevelWarn, text, "error", guard.Text(err))

@@ -27,7 +27,7 @@ type runner struct {
 	m       *esm.Mapping
 	of      *Record   // what m was made of, with what it was updated to since
 	started bool      // m has
-	since   time.Time // when it did, also of one that ended
+	since   time.Time // when it did; kept after it has ended
 	tried   bool
 	version int64 // what was tried last
 	failed  error

@@ -21,9 +21,11 @@ import (
 //
 // No change is lost between hosts: all write with one transactional id. A writer first
 // takes that over, which ends the transaction of whoever had it, then reads everything,
-// decides, and writes. If another one takes over meanwhile, its transaction fails and it
-// begins anew. So of two changes one sees the other. Readers that reject what came too late
-// would not do: compaction keeps the last record of a key, which may be the rejected one.
+// decides, and writes. If another one takes over meanwhile, its transaction is aborted and
+// it begins anew. So of two changes one sees the other. That a commit was answered well does
+// not prove it: a change is acknowledged when its own record was read among what is
+// committed, and then every host reads it too. Readers that reject what came too late would
+// not do: compaction keeps the last record of a key, which may be the rejected one.
 type Topic struct {
 	name string
 	id   [16]byte // zero of brokers that have none
@@ -376,9 +378,8 @@ func (t *Topic) try(ctx context.Context, id string, decide func(all map[string]R
 		return true, fmt.Errorf("%w: the change is written, and it is not known that others see it", err)
 	}
 	if !t.has(id) {
-		// Whoever took over aborted it. A broker of KIP-890 answers an end that was asked
-		// for again with what became of the first, and the one of the tests takes the end
-		// that the other one made for that.
+		// Whoever took over aborted it. A broker with KIP-890 answers a repeated EndTxn with
+		// the result of the first; the one in the tests takes a fenced writer's for that.
 		return false, errTakenOver
 	}
 	return true, nil

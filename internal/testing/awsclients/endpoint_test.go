@@ -174,9 +174,10 @@ type book struct {
 	mu    sync.Mutex
 	next  map[place]int64 // the offset after the last record
 	wrong []string
+	more  chan struct{} // closed when something is written down
 }
 
-func newBook() *book { return &book{next: map[place]int64{}} }
+func newBook() *book { return &book{next: map[place]int64{}, more: make(chan struct{})} }
 
 func (b *book) Invoke(_ context.Context, batch *esm.Batch) error {
 	b.mu.Lock()
@@ -188,7 +189,28 @@ func (b *book) Invoke(_ context.Context, batch *esm.Batch) error {
 		}
 		b.next[at] = r.Offset + 1
 	}
+	close(b.more)
+	b.more = make(chan struct{})
 	return nil
+}
+
+// handles waits until so many records of a topic were handled.
+func (b *book) handles(t *testing.T, topic string, n int64) {
+	t.Helper()
+	over := time.After(30 * time.Second)
+	for {
+		b.mu.Lock()
+		more := b.more
+		b.mu.Unlock()
+		if b.handled(topic) >= n {
+			return
+		}
+		select {
+		case <-more:
+		case <-over:
+			t.Fatalf("after 30 seconds %d of %d records were handled", b.handled(topic), n)
+		}
+	}
 }
 
 // handled is how many records of a topic were handled, if each was once.
@@ -232,7 +254,7 @@ func (e *endpoint) produce(topic string, each int) (n int64) {
 	return int64(partitions * each)
 }
 
-// until waits for something that takes a moment.
+// until asks, as a client has to, until something is so.
 func until(t *testing.T, what string, is func() bool) {
 	t.Helper()
 	over := time.Now().Add(30 * time.Second)

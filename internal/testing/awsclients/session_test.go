@@ -159,7 +159,7 @@ func (s *talk) create() (produced int64) {
 	} {
 		s.is(got, path, want)
 	}
-	until(s.T, "all records handled", func() bool { return s.e.book.handled("orders") >= produced })
+	s.e.book.handles(s.T, "orders", produced)
 	until(s.T, "OK", func() bool {
 		return s.do("GetEventSourceMapping", object{"UUID": s.uuid})["LastProcessingResult"] == "OK"
 	})
@@ -271,7 +271,7 @@ func (s *talk) updates(produced int64) int64 {
 	produced += more
 	update(object{"Enabled": true}, "Enabling")
 	s.becomes(s.uuid, "Enabled", "Enabling")
-	until(s.T, "all records handled", func() bool { return s.e.book.handled("orders") >= produced })
+	s.e.book.handles(s.T, "orders", produced)
 
 	run = s.running()
 	s.is(update(object{"ProvisionedPollerConfig": object{}}, "Updating"), "ProvisionedPollerConfig", nil)
@@ -280,7 +280,7 @@ func (s *talk) updates(produced int64) int64 {
 		s.Error("on demand it is the same Mapping as with bounds")
 	}
 	produced += s.e.produce("orders", 100)
-	until(s.T, "all records handled", func() bool { return s.e.book.handled("orders") >= produced })
+	s.e.book.handles(s.T, "orders", produced)
 	return produced
 }
 

@@ -163,7 +163,7 @@ func (p *provider) lifecycle(e *endpoint, topic string, produced int64) {
 		p.Errorf("enabled %v, tags %v, %+v", enabled, tags, is)
 	}
 
-	until(p.T, "all records handled", func() bool { return e.book.handled(topic) >= produced })
+	e.book.handles(p.T, topic, produced)
 	p.destroy(uuid)
 	if m := e.host.Mapping(*uuid); m != nil {
 		p.Error("it was destroyed, and runs")

@@ -121,7 +121,7 @@ var mutants = []mutant{
 		suites: []suite{model},
 	},
 	{
-		name: "a stop does not wait for what a hook is told of a discard",
+		name: "a stop returns before a hook has heard of the last discard",
 		pkg:  "internal/engine", symbol: "Engine.deliverer",
 		from: "defer e.deliveryOver()", to: "e.deliveryOver()",
 		suites: []suite{{"./internal/testing/proof", "TestStopWaitsForTheHook", nil}},
