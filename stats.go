@@ -2,6 +2,7 @@ package esm
 
 import (
 	"encoding/json"
+	"fmt"
 	"time"
 
 	"github.com/seed429fd032/esm/internal/engine"
@@ -9,7 +10,9 @@ import (
 )
 
 // Stats is a consistent snapshot of a [Mapping]. What ends in Count counts since
-// Start, and nothing else does: all else is of the moment.
+// Start, what ends in Total is summed up since then, and so is InvokeDurations. All
+// else is of the moment. As JSON a time.Duration is a number of nanoseconds, as
+// everywhere in Go; what is unknown is null.
 type Stats struct {
 	At    time.Time
 	Phase Phase
@@ -24,6 +27,11 @@ type Stats struct {
 	// for each 20 MB/s that was polled in the last second, if that is more.
 	// (AWS: EventPollerUnit.)
 	EventPollerUnits int
+	// PollerTimeTotal is the time of pollers: two for an hour are two hours.
+	// EventPollerUnitTimeTotal is that of event poller units, by the second, which AWS
+	// bills: its Hours times the price of one for an hour is what this Mapping would
+	// cost there.
+	PollerTimeTotal, EventPollerUnitTimeTotal time.Duration
 	// ScaleReason is why the number of pollers is what it is.
 	ScaleReason scaling.Reason
 
@@ -32,6 +40,8 @@ type Stats struct {
 	// OffsetLag is the lag of those. (AWS: OffsetLag, SumOffsetLag,
 	// MaxOffsetLag.)
 	OffsetLag Lag
+	// TimeLag is how old the oldest record is that is not settled, by its timestamp.
+	TimeLag TimeLag
 
 	// PolledEventCount is how many records were read.
 	PolledEventCount int64
@@ -106,6 +116,13 @@ type Stats struct {
 	// InvokeDuration is how long an invocation takes, averaged over the last
 	// ones.
 	InvokeDuration time.Duration
+	// InvokeDurations are how long the invocations took that reached the function,
+	// without the time in which it waited for a place ([Waiting]).
+	InvokeDurations Histogram
+	// CommitDuration is how long the last commit took that was answered, and
+	// FetchDuration the last fetch, from its request to the end of the response: a
+	// broker that has nothing new waits before it answers. 0 if there was none.
+	CommitDuration, FetchDuration time.Duration
 	// RecordsPerCall is how many records an invocation carries, averaged over the
 	// last five minutes, without those that tried records again; 0 if there was
 	// none. What raises it is [WithBatchWindow].
@@ -114,12 +131,14 @@ type Stats struct {
 
 // statsOf is what a snapshot says to users.
 func statsOf(s *engine.Snapshot, now time.Time) Stats {
-	const unitPollers, unitBytes = 10, 20_000_000
 	return Stats{
 		At:                                      now,
 		ProvisionedPollers:                      s.Pollers,
 		ActivePollers:                           s.ActivePollers,
-		EventPollerUnits:                        max((s.Pollers+unitPollers-1)/unitPollers, int((s.BytesPerSecond+unitBytes-1)/unitBytes)),
+		EventPollerUnits:                        s.Units,
+		PollerTimeTotal:                         s.PollerTime,
+		EventPollerUnitTimeTotal:                s.UnitTime,
+		TimeLag:                                 TimeLag{s.Age, s.Member, now},
 		ScaleReason:                             s.ScaleReason,
 		Partitions:                              s.Lanes,
 		OffsetLag:                               Lag{s.Lag, s.Member},
@@ -159,6 +178,9 @@ func statsOf(s *engine.Snapshot, now time.Time) Stats {
 		WaitingPartitions:                       s.Waiting,
 		ThrottledUntil:                          s.ThrottledUntil,
 		InvokeDuration:                          s.Service,
+		InvokeDurations:                         Histogram{s.Took.Counts, s.Took.Sum},
+		CommitDuration:                          s.CommitTook,
+		FetchDuration:                           s.FetchTook,
 		RecordsPerCall:                          s.RecordsPerCall,
 	}
 }
@@ -196,6 +218,78 @@ func (l Lag) MarshalJSON() ([]byte, error) {
 	return json.Marshal(shown)
 }
 
+// TimeLag is how old the oldest record of several partitions is that is not settled. The
+// zero TimeLag is unknown.
+type TimeLag struct {
+	of       engine.AgeSum
+	measured bool
+	at       time.Time
+}
+
+// Max is the age of the oldest record, 0 if all are settled, and whether it is known of
+// every partition. It is not known of one that has records that were not read yet and none
+// in memory, nor where the lag is unknown or a record has no timestamp; if so, it is that of
+// the others.
+func (l TimeLag) Max() (time.Duration, bool) {
+	known := l.measured && l.of.Unknown == 0
+	if l.of.Oldest.IsZero() {
+		return 0, known
+	}
+	return max(0, l.at.Sub(l.of.Oldest)), known
+}
+
+// Unknown is how many partitions have an unknown age.
+func (l TimeLag) Unknown() int { return l.of.Unknown }
+
+// MarshalJSON writes {"seconds": 1.5, "unknown": 0}, with null for what is unknown.
+func (l TimeLag) MarshalJSON() ([]byte, error) {
+	var shown struct {
+		Seconds *float64 `json:"seconds"`
+		Unknown int      `json:"unknown"`
+	}
+	if age, known := l.Max(); known {
+		s := age.Seconds()
+		shown.Seconds = &s
+	}
+	shown.Unknown = l.of.Unknown
+	return json.Marshal(shown)
+}
+
+// Histogram is how often something took how long, since Start.
+type Histogram struct {
+	// Counts has a number for each of [HistogramBounds], of what took no longer than that
+	// and longer than the bound before, and at the end one for all that took longer.
+	Counts [18]int64
+	// Sum is how long all of them took together.
+	Sum time.Duration
+}
+
+// HistogramBounds are the bounds of a [Histogram]: from 1 ms to 15 min.
+func HistogramBounds() []time.Duration { return engine.HistogramBounds() }
+
+// Count is how many there were.
+func (h Histogram) Count() (n int64) {
+	for _, c := range h.Counts {
+		n += c
+	}
+	return n
+}
+
+// MarshalJSON writes {"count": 7, "sum": "210ms", "at most": {"50ms": 4, "100ms": 3}}: what took
+// no longer than that and longer than the bound before, without bounds that have none. What
+// took longer than the last bound is under "longer".
+func (h Histogram) MarshalJSON() ([]byte, error) {
+	b := fmt.Appendf(nil, `{"count":%d,"sum":%q,"at most":{`, h.Count(), h.Sum)
+	sep, last := "", len(h.Counts)-1
+	for i, bound := range HistogramBounds() {
+		if n := h.Counts[i]; n > 0 {
+			b = fmt.Appendf(b, `%s%q:%d`, sep, bound, n)
+			sep = ","
+		}
+	}
+	return fmt.Appendf(b, `},"longer":%d}`, h.Counts[last]), nil
+}
+
 // PartitionStats are the numbers of one assigned partition. Offsets are -1 where they
 // are unknown.
 type PartitionStats struct {
@@ -214,6 +308,9 @@ type PartitionStats struct {
 	// later; it means something if LagKnown.
 	Lag      int64
 	LagKnown bool
+	// Oldest is the timestamp of the oldest record that is not settled, zero if there is
+	// none or it is unknown: see [TimeLag.Max].
+	Oldest time.Time `json:",omitzero"`
 	// Queued and QueuedBytes are what is in memory and in no invocation, and
 	// InFlight is how many records the invocation has.
 	Queued      int
@@ -231,7 +328,7 @@ type PartitionStats struct {
 func partitionStatsOf(mapping string, r *engine.Row) PartitionStats {
 	s := PartitionStats{
 		TopicPartition: TopicPartition(r.ID), State: r.State,
-		Committed: r.Committed, Frontier: r.Frontier, Position: r.Position, End: r.End, Lag: r.Lag, LagKnown: r.LagKnown,
+		Committed: r.Committed, Frontier: r.Frontier, Position: r.Position, End: r.End, Lag: r.Lag, LagKnown: r.LagKnown, Oldest: r.Oldest,
 		Queued: r.Queued, QueuedBytes: r.QueuedBytes, InFlight: r.InFlight,
 		BatchID: r.CallID, Since: r.CallSince,
 	}

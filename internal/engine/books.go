@@ -132,6 +132,7 @@ func (b *Books) Committed(fs []Frontier, answers []CommitAnswer, took time.Durat
 	if len(offsets)+len(failed) == 0 {
 		return nil
 	}
+	e.commitTook = took
 	if why != nil {
 		e.counts.CommitErrors++
 	}

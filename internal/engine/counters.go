@@ -2,6 +2,8 @@ package engine
 
 import (
 	"time"
+
+	"github.com/seed429fd032/esm/internal/pollers"
 )
 
 // counters count since the start.
@@ -17,9 +19,10 @@ type counters struct {
 
 // A byteRate is at which rate bytes are polled.
 type byteRate struct {
-	at        time.Time // when it was measured last,
-	bytes     int64     // how many there were by then,
-	perSecond float64   // and the rate since the time before
+	at        time.Time     // when it was measured last,
+	bytes     int64         // how many there were by then,
+	perSecond float64       // and the rate since the time before
+	units     time.Duration // of event poller units, summed up
 }
 
 // measure keeps the rate at which bytes are polled.
@@ -27,6 +30,7 @@ func (e *Engine) measure(now time.Time) {
 	r := &e.rate
 	if seconds := now.Sub(r.at).Seconds(); !r.at.IsZero() && seconds > 0 {
 		r.perSecond = float64(e.counts.PolledBytes-r.bytes) / seconds
+		r.units += time.Duration(pollers.Units(e.pool.Size(), r.perSecond)) * now.Sub(r.at)
 	}
 	r.at, r.bytes = now, e.counts.PolledBytes
 }

@@ -101,6 +101,7 @@ type Engine struct {
 	yieldUntil   time.Time                   // until when lanes yield to those that are pushed aside
 	counts       counters
 	rate         byteRate
+	commitTook   time.Duration // of the last one that was answered
 	cargo        cargo
 	scaleReason  scaling.Reason
 	askedAt      time.Time // when the scaler was asked because calls wait,

@@ -347,6 +347,26 @@ func (l *lane) lag(now time.Time) (int64, bool) {
 	return max(0, l.end-at), true
 }
 
+// oldest is when the oldest record was made that is not settled, zero if there is none. It is
+// unknown while the lag is, while what lags was not read yet, and of a record without a
+// timestamp.
+func (l *lane) oldest(now time.Time) (at time.Time, known bool) {
+	if lag, known := l.lag(now); !known || lag == 0 {
+		return at, known
+	}
+	var first *plan.Record
+	switch p := l.part(); {
+	case p != nil && len(p.left) > 0 && len(p.left[0].Records) > 0:
+		first = &p.left[0].Records[0] // portions are tried in the order of these
+	case len(l.queue) > 0 && len(l.queue[0].records) > 0:
+		first = &l.queue[0].records[0]
+	}
+	if first == nil || first.Millis <= 0 {
+		return at, false
+	}
+	return time.UnixMilli(first.Millis), true
+}
+
 // held is what the lane has in memory, queued or in work.
 func (l *lane) held() int64 {
 	held := l.cost

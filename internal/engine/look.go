@@ -2,10 +2,13 @@ package engine
 
 import (
 	"context"
+	"slices"
 	"time"
 
+	"github.com/seed429fd032/esm/internal/pace"
 	"github.com/seed429fd032/esm/internal/partition"
 	"github.com/seed429fd032/esm/internal/plan"
+	"github.com/seed429fd032/esm/internal/pollers"
 	"github.com/seed429fd032/esm/internal/share"
 	"github.com/seed429fd032/esm/scaling"
 )
@@ -18,6 +21,13 @@ type Snapshot struct {
 
 	FetchedBytes   int64
 	BytesPerSecond float64 // polled, in the last second
+
+	PollerTime, UnitTime time.Duration // of pollers and of event poller units, summed up
+	Units                int
+	Took                 pace.Histogram // of calls
+	CommitTook           time.Duration
+	FetchTook            time.Duration
+	Age                  AgeSum
 
 	Pollers, ActivePollers int // active: in the last five minutes
 	ScaleReason            scaling.Reason
@@ -56,6 +66,24 @@ type Snapshot struct {
 	LastAt  time.Time
 }
 
+// HistogramBounds are the bounds of a Snapshot's histograms.
+func HistogramBounds() []time.Duration { return slices.Clone(pace.Bounds[:]) }
+
+// An AgeSum is how old the oldest record of several partitions is that is not settled.
+type AgeSum struct {
+	Oldest  time.Time // its timestamp, zero if there is none
+	Unknown int       // partitions of which that is not known
+}
+
+func (s *AgeSum) add(at time.Time, known bool) {
+	switch {
+	case !known:
+		s.Unknown++
+	case !at.IsZero() && (s.Oldest.IsZero() || at.Before(s.Oldest)):
+		s.Oldest = at
+	}
+}
+
 // A LagSum is the lag of several partitions.
 type LagSum struct {
 	Sum, Max int64
@@ -86,6 +114,8 @@ type Row struct {
 	EndKnown                           bool // somebody said it in the last seconds
 	Lag                                int64
 	LagKnown                           bool
+	Oldest                             time.Time // of the oldest record that is not settled, zero if there is none
+	OldestKnown                        bool
 
 	Queued      int // in memory and in no call,
 	QueuedBytes int64
@@ -112,6 +142,12 @@ func (e *Engine) Look(now time.Time, each func(*Row)) Snapshot {
 		counters:       e.counts,
 		FetchedBytes:   e.memory.Wire().Fetched(),
 		BytesPerSecond: e.rate.perSecond,
+		PollerTime:     e.pool.PollerTime(now),
+		UnitTime:       e.rate.units,
+		Units:          pollers.Units(e.pool.Size(), e.rate.perSecond),
+		Took:           e.pace.Took,
+		CommitTook:     e.commitTook,
+		FetchTook:      e.memory.Wire().FetchTook(),
 		Pollers:        e.pool.Size(),
 		ActivePollers:  e.pool.ActiveSince(now.Add(-5 * time.Minute)),
 		ScaleReason:    e.scaleReason,
@@ -156,6 +192,7 @@ func (e *Engine) Look(now time.Time, each func(*Row)) Snapshot {
 	var r Row
 	for _, l := range e.lanes {
 		s.Lag.add(l.lag(now))
+		s.Age.add(l.oldest(now))
 		if l.state == laneThin || l.state == laneReady || l.state == laneGrouped {
 			s.Queued++
 		}
@@ -177,6 +214,7 @@ func (e *Engine) row(l *lane, now time.Time) Row {
 	}
 	r.Block, r.Blocked = l.blocker()
 	r.Lag, r.LagKnown = l.lag(now)
+	r.Oldest, r.OldestKnown = l.oldest(now)
 	if p := l.part(); p != nil {
 		if l.state == laneLeased {
 			r.InFlight = len(p.left[0].Records)

@@ -38,9 +38,10 @@ var _ interface {
 const fetchKey = 1 // Kafka's number of the Fetch request
 
 // OnBrokerRead counts fetch responses.
-func (h wireHooks) OnBrokerRead(from kgo.BrokerMetadata, key int16, bytes int, _, _ time.Duration, err error) {
+func (h wireHooks) OnBrokerRead(from kgo.BrokerMetadata, key int16, bytes int, waited, took time.Duration, err error) {
 	if key == fetchKey && err == nil {
 		h.wire.Response(from.NodeID, bytes)
+		h.wire.Took(waited + took)
 	}
 }
 

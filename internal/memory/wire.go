@@ -16,6 +16,7 @@ import (
 // once, and none waits. The lock is a leaf: whoever has it takes no other.
 type Wire struct {
 	fetched      atomic.Int64 // bytes of fetch responses
+	fetchTook    atomic.Int64 // of the last one, in ns
 	batches      atomic.Int64
 	largestBatch atomic.Int64
 
@@ -118,6 +119,12 @@ func (w *Wire) IsAhead(id partition.ID) bool {
 	_, ok := w.ahead[id]
 	return ok
 }
+
+// Took notes how long it was from a fetch request to the end of its response.
+func (w *Wire) Took(d time.Duration) { w.fetchTook.Store(int64(d)) }
+
+// FetchTook is how long the last one took.
+func (w *Wire) FetchTook() time.Duration { return time.Duration(w.fetchTook.Load()) }
 
 // Fetched is how many bytes of fetch responses were read.
 func (w *Wire) Fetched() int64 { return w.fetched.Load() }

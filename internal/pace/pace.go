@@ -11,6 +11,7 @@ import (
 // tenth with each invocation, and faster at first. The zero Pace has seen none.
 type Pace struct {
 	Completed, Failed int64
+	Took              Histogram
 	Round             Round
 	took              average // seconds, of all
 	full              struct{ took, records, bytes average }
@@ -70,6 +71,7 @@ func (p *Pace) Note(c Call) {
 		p.Failed++
 	}
 	p.took.add(c.Took.Seconds())
+	p.Took.Add(c.Took)
 	p.Round.Ended++
 	if c.Leaving {
 		p.Round.Begin(c.Ended)

@@ -4,6 +4,7 @@ package pollers
 
 import (
 	"container/heap"
+	"math"
 	"time"
 
 	"golang.org/x/time/rate"
@@ -40,6 +41,8 @@ type Pool struct {
 	busy   int           // invocations of all, including those that leave
 	spent  time.Duration // of slots that were busy, up to
 	upTo   time.Time
+	had    time.Duration // of pollers that there should be, up to
+	hadTo  time.Time
 	free   pollerHeap
 	inDebt pollerHeap
 	ids    int
@@ -71,12 +74,30 @@ func (p *Pool) spend(now time.Time) {
 	p.upTo = now
 }
 
+// PollerTime is the time of pollers that there should be, summed up since the start: two for
+// a minute are two minutes.
+func (p *Pool) PollerTime(now time.Time) time.Duration {
+	if p.size > 0 && now.After(p.hadTo) {
+		p.had += time.Duration(p.size) * now.Sub(p.hadTo)
+	}
+	p.hadTo = now
+	return p.had
+}
+
+// Units is what AWS bills for pollers that poll so many bytes a second: a unit for each ten
+// of them, or for each 20 MB/s if that is more.
+func Units(size int, bytesPerSecond float64) int {
+	const unitPollers, unitBytes = 10, 20_000_000
+	return max((size+unitPollers-1)/unitPollers, int(math.Ceil(bytesPerSecond/unitBytes)))
+}
+
 // Slots is how many invocations may run at once.
 func (p *Pool) Slots() int { return p.size * p.concurrency }
 
 // Resize adds or removes pollers. A poller that has invocations goes when the
 // last one ends.
 func (p *Pool) Resize(n int, now time.Time) {
+	p.PollerTime(now) // up to now, of those that there were
 	p.size = n
 	staying := 0
 	for _, q := range p.all {

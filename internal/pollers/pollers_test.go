@@ -161,3 +161,35 @@ func TestPoolCountsThoseThatWereActive(t *testing.T) {
 		t.Errorf("%d were active lately", got)
 	}
 }
+
+// TestPoolSumsUpTheTimeOfPollers as it is resized and asked, at whatever moments.
+func TestPoolSumsUpTheTimeOfPollers(t *testing.T) {
+	rng := rand.New(rand.NewPCG(1, 1))
+	p := New(5, -1)
+	now := time.Unix(1_000_000, 0)
+	want, size := time.Duration(0), 0
+	for range 1000 {
+		d := time.Duration(rng.Int64N(int64(time.Minute)))
+		now = now.Add(d)
+		want += time.Duration(size) * d
+		if rng.IntN(3) == 0 {
+			size = rng.IntN(20)
+			p.Resize(size, now)
+		} else if got := p.PollerTime(now); got != want {
+			t.Fatalf("%s, want %s", got, want)
+		}
+	}
+}
+
+// TestUnits are AWS's: one for ten pollers or for 20 MB/s, whichever are more.
+func TestUnits(t *testing.T) {
+	for _, tt := range []struct {
+		size int
+		rate float64
+		want int
+	}{{0, 0, 0}, {1, 0, 1}, {10, 0, 1}, {11, 0, 2}, {1, 20_000_000, 1}, {1, 20_000_001, 2}, {100, 1, 10}, {1, 1e9, 50}} {
+		if got := Units(tt.size, tt.rate); got != tt.want {
+			t.Errorf("%d pollers with %v bytes a second are %d units, want %d", tt.size, tt.rate, got, tt.want)
+		}
+	}
+}
