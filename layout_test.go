@@ -43,6 +43,7 @@ internal/memory                | internal/partition             |
 internal/share                 | internal/partition             |
 scaling                        |                                |
 internal/scalesim              | internal/pace internal/pollers scaling | # what a policy does to a Mapping, simulated
+internal/explain               | scaling                        |
 internal/plot                  |                                |
 
 # The machine: lanes and calls under one lock, and the client.
@@ -50,7 +51,7 @@ internal/engine                | internal/guard internal/memory internal/offset 
 internal/kafka                 | internal/engine internal/guard internal/memory internal/partition internal/plan internal/redact scaling | kerr kgo kmsg
 
 # The root: what users see.
-.                              | internal/awsevent internal/engine internal/guard internal/hostport internal/kafka internal/partition internal/plan internal/redact scaling | kgo rate
+.                              | internal/awsevent internal/engine internal/explain internal/guard internal/hostport internal/kafka internal/partition internal/plan internal/redact scaling | kgo rate
 
 # Above the root: what is written as a user could write it.
 internal/invokers/conns        |                                |

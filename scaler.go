@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/seed429fd032/esm/internal/engine"
+	"github.com/seed429fd032/esm/internal/explain"
 	"github.com/seed429fd032/esm/internal/kafka"
 	"github.com/seed429fd032/esm/scaling"
 )
@@ -22,6 +23,7 @@ type scaleLoop struct {
 	watch  *teller
 	config func() *config // as it was updated last
 	scaler *scaling.Scaler
+	growth explain.Growth
 	cancel context.CancelFunc
 	done   chan struct{} // closed when the goroutine has ended
 }
@@ -73,8 +75,27 @@ func (l *scaleLoop) scale(now time.Time) (again time.Duration) {
 		tell()
 	}
 	e.Decided(d, now)
+	l.grows(&s, now)
 	fire(l.watch.watch, func(h *Hooks) func(scaling.Decision) { return h.Sampled }, d)
 	return d.Again
+}
+
+// grows writes to the log that the lag grows, and why, if it does.
+func (l *scaleLoop) grows(s *scaling.Sample, now time.Time) {
+	if s.Idle || !l.growth.Due(now) {
+		return
+	}
+	lag := int64(0)
+	for i := range s.Lanes {
+		if lag += s.Lanes[i].Lag; s.Lanes[i].Lag < 0 {
+			lag = -1
+			break
+		}
+	}
+	if l.growth.Look(now, lag, s.Settled) {
+		f := factsOf(l.engine, l.config())
+		l.watch.write(func() { l.watch.logger.Warn("the lag grows", "lag", lag, "explanation", f.String()) })
+	}
 }
 
 // ended waits until scaling has ended, after cancel, and reports whether it did

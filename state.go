@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/seed429fd032/esm/internal/engine"
+	"github.com/seed429fd032/esm/internal/explain"
 	"github.com/seed429fd032/esm/internal/guard"
 	"github.com/seed429fd032/esm/internal/kafka"
 	"github.com/seed429fd032/esm/internal/partition"
@@ -94,6 +95,105 @@ func (s State) AWSState() string {
 		return "Disabling"
 	}
 	return "Disabled"
+}
+
+// Settings are what options set, as they hold now: what [Mapping.Update] changed is in
+// them. A bound of the pollers is that of its option; [Stats] has what this process
+// makes of it.
+type Settings struct {
+	Name   string
+	Topics []string
+	Group  string
+
+	MinPollers, MaxPollers            int
+	PollerConcurrency, MaxConcurrency int
+	PollerByteRate                    int // bytes a second
+	OnDemand, GroupBounds             bool
+
+	BatchSize     int
+	BatchBytes    int
+	BatchWindow   time.Duration
+	InvokeTimeout time.Duration // 0 for none
+
+	// MaxRetries and MaxRecordAge are Unlimited where there is no limit.
+	MaxRetries   int
+	MaxRecordAge time.Duration
+	Bisect       bool
+	// Destination is whether there is one.
+	Destination  bool
+	MemoryBudget int64
+}
+
+// Settings returns what is set.
+func (m *Mapping) Settings() Settings {
+	m.mu.Lock()
+	name := m.watch.name
+	m.mu.Unlock()
+	c := m.cfg.Load()
+	return Settings{
+		Name: name, Topics: slices.Clone(m.source.Topics), Group: m.source.Group,
+		MinPollers: c.MinPollers, MaxPollers: c.MaxPollers, PollerConcurrency: c.PollerConcurrency, MaxConcurrency: c.MaxConcurrency,
+		PollerByteRate: c.PollerByteRate, OnDemand: c.OnDemand, GroupBounds: c.GroupBounds,
+		BatchSize: c.BatchSize, BatchBytes: c.BatchBytes, BatchWindow: c.BatchWindow, InvokeTimeout: c.InvokeTimeout,
+		MaxRetries: c.MaxRetries, MaxRecordAge: c.MaxRecordAge, Bisect: c.Bisect, Destination: c.destination != nil, MemoryBudget: c.MemoryBudget,
+	}
+}
+
+// Explain says in a paragraph, for people, what limits the Mapping right now and what
+// to change: the function, its own places, the most pollers, the byte rate, the memory, one
+// partition, the brokers, or nothing. It names what holds partitions up, and the
+// problems. When the lag grows for three minutes, the log has it too. Its words may
+// change; what a program reads is in [Stats] and [State].
+func (m *Mapping) Explain() string {
+	m.mu.Lock()
+	s, r := m.now(), m.run
+	m.mu.Unlock()
+	f := explain.Facts{Now: time.Now()}
+	if r != nil {
+		f = factsOf(r.engine, m.cfg.Load())
+		for _, p := range append(r.watch.list(), r.watch.problems()...) {
+			f.Problems = append(f.Problems, p.With+": "+guard.Text(p.Err))
+		}
+	}
+	if s.Phase != PhaseRunning {
+		f.Phase, f.Because = s.Phase.String(), s.Reason
+	}
+	return f.String()
+}
+
+// factsOf are what an explanation is made of, but for the phase and the problems.
+func factsOf(e *engine.Engine, c *config) explain.Facts {
+	now := time.Now()
+	f := explain.Facts{Now: now, SetPollers: c.MaxPollers, GroupBounds: c.GroupBounds, BatchSize: c.BatchSize, ByteRate: c.PollerByteRate}
+	var worst, largest engine.Row
+	s := e.Look(now, func(one *engine.Row) {
+		if one.LagKnown && one.Lag > 0 {
+			f.Lagging++
+			if one.Lag > f.LargestLag {
+				largest, f.LargestLag = *one, one.Lag
+			}
+		}
+		if one.Blocked {
+			f.HeldUp++
+			if f.HeldUp == 1 || one.Block.Since.Before(worst.Block.Since) {
+				worst = *one
+			}
+		}
+	})
+	if f.HeldUp > 0 {
+		f.Worst = blockerOf("", worst.Block).String()
+	}
+	if f.LargestLag > 0 {
+		f.Largest = fmt.Sprintf("%s/%d", largest.Topic, largest.Partition)
+	}
+	f.Member, f.Partitions, f.Unknown, f.Lag, f.Oldest = s.Member, s.Lanes, s.Lag.Unknown, s.Lag.Sum, s.Age.Oldest
+	if s.Age.Unknown > 0 {
+		f.Oldest = time.Time{}
+	}
+	f.Pollers, f.MostPollers, f.Slots, f.Busy, f.Waiting, f.Ready = s.Pollers, s.Bounds.Most, s.Slots, s.Busy, s.Placeless, s.Queued
+	f.MaxConcurrency, f.RecordsPerCall, f.CallTime, f.FetchTime, f.BytesPerSecond = s.Bounds.Calls, s.RecordsPerCall, s.Service, s.FetchTook, s.BytesPerSecond
+	f.ThrottledFor, f.MemoryLimited, f.MemoryBudget, f.Reason = max(0, s.ThrottledUntil.Sub(now)), s.MemoryLimited, s.Budget, s.ScaleReason
+	return f
 }
 
 // AWS's words for the last processing result, and callBusy, which is ours.
