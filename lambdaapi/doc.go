@@ -17,12 +17,18 @@
 // holds for one that its function halted. Disabled has left its group. Deleting, until this host has
 // stopped it; then it is not found. Each host answers with what it sees itself.
 //
+// What runs can always be stopped: an update that only disables a mapping is taken whatever
+// the host has lost since, as the secret or the function. Of a mapping that is not to run, the
+// host looks for another function, login or destination only. All is judged again when it is
+// to run.
+//
 // # Stores
 //
 // [Memory] ends with the process, [File] is for one host, and [Topic] for several: each runs
 // what it has the functions of, partitions are spread over them by the consumer group, and
 // the bounds of pollers hold for all of them together ([esm.WithGroupBounds]). A change that
-// was acknowledged is not lost, whatever dies when.
+// was acknowledged is not lost, whatever dies when. Config.MaxMappings bounds how many mappings
+// a Store has.
 //
 // # Who may ask
 //

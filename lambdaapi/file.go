@@ -13,6 +13,8 @@ import (
 	"sync"
 
 	"github.com/gofrs/flock"
+
+	"github.com/seed429fd032/esm/internal/guard"
 )
 
 // File is a [Store] in one file of JSON, which people can read and keep in version control.
@@ -82,10 +84,24 @@ func (f *File) read() (map[string]Record, error) {
 	if err := d.Decode(&is); err != nil {
 		return nil, fmt.Errorf("it cannot be read, and is left as it is: %w", err)
 	}
+	if err := nothingBehind(data, d.InputOffset()); err != nil {
+		return nil, fmt.Errorf("it cannot be read, and is left as it is: %w", err)
+	}
 	if is.Format != fileFormat {
 		return nil, fmt.Errorf("it has the format %d, and this version reads %d", is.Format, fileFormat)
 	}
 	return named(is.Mappings), nil
+}
+
+// nothingBehind says where data goes on after what was read of it: the next write would drop
+// that, which may be what is left of mappings.
+func nothingBehind(data []byte, end int64) error {
+	rest := bytes.TrimLeft(data[end:], " \t\r\n")
+	if len(rest) == 0 {
+		return nil
+	}
+	at := len(data) - len(rest)
+	return fmt.Errorf("behind its object of JSON, in line %d (byte %d), there is more: %q; take it out or mend it", 1+bytes.Count(data[:at], []byte("\n")), at+1, guard.Cut(string(rest), 100))
 }
 
 // All returns all mappings.

@@ -117,6 +117,10 @@ func (h *Host) create(ctx context.Context, body []byte) (any, error) {
 				return Change{}, conflict(o.UUID)
 			}
 		}
+		// Here, where no other create comes in between.
+		if err := h.full(len(all)); err != nil {
+			return Change{}, err
+		}
 		return Change{r.UUID, &r}, nil
 	})
 	if err != nil {
@@ -203,14 +207,15 @@ func (h *Host) update(ctx context.Context, uuid string, body []byte) (any, error
 	}
 	// Whether this host could run it is asked once, and not while the Store waits. What
 	// another request changes meanwhile is judged with it below, and asked by the runner.
-	_, is, err := h.changed(all, uuid, body)
+	was, is, err := h.changed(all, uuid, body)
 	if err != nil {
 		return nil, err
 	}
-	if err := h.possible(ctx, &is); err != nil {
-		return nil, err
+	if asksMore(&was, &is) {
+		if err := h.possible(ctx, &is); err != nil {
+			return nil, err
+		}
 	}
-	var was Record
 	err = h.change(ctx, func(all map[string]Record) (Change, error) {
 		a, b, err := h.changed(all, uuid, body)
 		if err != nil {
@@ -248,11 +253,18 @@ func (h *Host) changed(all map[string]Record, uuid string, body []byte) (was, is
 	if is.Config, err = updated(&was, body); err != nil {
 		return was, is, err
 	}
+	is.Version++
+	is.LastModified, is.Reason = time.Now(), userInitiated
+	if onlyDisables(&was, &is) {
+		return was, is, nil
+	}
 	if _, err := is.Config.Plan(uuid); err != nil {
 		return was, is, said(err)
 	}
-	if err := h.allowed(&is.Config); err != nil {
-		return was, is, err
+	if asksMore(&was, &is) {
+		if err := h.allowed(&is.Config); err != nil {
+			return was, is, err
+		}
 	}
 	name, ok := nameOf(is.Config.FunctionName)
 	if !ok {
@@ -267,8 +279,6 @@ func (h *Host) changed(all map[string]Record, uuid string, body []byte) (was, is
 	if is.FunctionArn != was.FunctionArn || !live(&was.Config, &is.Config) {
 		is.Replaced++
 	}
-	is.Version++
-	is.LastModified, is.Reason = time.Now(), userInitiated
 	return was, is, nil
 }
 

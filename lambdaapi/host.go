@@ -68,6 +68,13 @@ type Config struct {
 	// Hostnames are the names under which the endpoint is reached, beside localhost and
 	// addresses.
 	Hostnames []string
+	// MaxMappings is how many mappings the Store may have: a create beyond it is refused, by
+	// each host with its own bound, so give all hosts of a Store the same. Those that are
+	// disabled count, since they can be enabled, and those that are being deleted do until
+	// they have stopped. Each that runs has a Kafka client and a memory budget of its own
+	// ([esm.WithMemoryBudget]), 128 MiB by default: the default, 100, may hold 12.5 GiB, and
+	// is what one page of a list shows. [esm.Unlimited] sets no bound.
+	MaxMappings int
 	// Logger is told what goes wrong. Default: slog.Default().
 	Logger *slog.Logger
 }
@@ -106,6 +113,9 @@ func NewHost(c Config) (*Host, error) {
 	if strings.HasPrefix(c.Secrets, "arn:") {
 		return nil, fmt.Errorf("lambdaapi: Config.Secrets %q is an ARN: give it the beginning of names, as kafka/", c.Secrets)
 	}
+	if c.MaxMappings < esm.Unlimited {
+		return nil, fmt.Errorf("lambdaapi: Config.MaxMappings is %d: it must be 1 or more, 0 for %d, or esm.Unlimited", c.MaxMappings, defaultMaxMappings)
+	}
 	h := &Host{config: c, store: c.Store, since: time.Now(), runners: map[string]*runner{}}
 	if c.Keys != nil {
 		h.verifier = &verifier{keys: c.Keys, region: c.Region, now: time.Now, log: func(text string, err error) {
@@ -122,10 +132,24 @@ func NewHost(c Config) (*Host, error) {
 	if _, ok := nameOf(arn); !ok {
 		return nil, fmt.Errorf("lambdaapi: Config.Region %q or Config.Account %q is none: they are as us-east-1 and 123456789012", c.Region, c.Account)
 	}
+	if c.MaxMappings == 0 {
+		h.config.MaxMappings = defaultMaxMappings
+	}
 	if c.Logger == nil {
 		h.config.Logger = slog.Default()
 	}
 	return h, nil
+}
+
+// defaultMaxMappings is the default of Config.MaxMappings.
+const defaultMaxMappings = 100
+
+// full says why no mapping can be made beside so many.
+func (h *Host) full(mappings int) error {
+	if most := h.config.MaxMappings; most != esm.Unlimited && mappings >= most {
+		return tooMany(mappings, most)
+	}
+	return nil
 }
 
 // arn fills in what a name of a function does not say.

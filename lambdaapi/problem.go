@@ -45,6 +45,13 @@ func conflict(uuid string) error {
 	return &problem{http.StatusConflict, "ResourceConflictException", "an event source mapping of this function and topic, or of this group, is there already: UUID " + uuid}
 }
 
+// tooMany has the code of a parameter that is wrong. AWS names no other one for a quota of
+// mappings, and clients try again what is throttled (TooManyRequestsException) or in conflict,
+// which would not help.
+func tooMany(are, most int) error {
+	return invalid("there are %d event source mappings, and %d are the most (Config.MaxMappings): delete one, wait until it is gone, and try again", are, most)
+}
+
 func unknownOperation() error {
 	return &problem{http.StatusNotFound, "UnknownOperationException", "there is no such operation: this endpoint has those of event source mappings and their tags"}
 }

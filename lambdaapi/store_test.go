@@ -294,7 +294,11 @@ func TestAFileThatIsBroken(t *testing.T) {
 		return path
 	}
 	for text, says := range map[string]string{
-		``: "cannot be read", `{`: "cannot be read", `[]`: "cannot be read", `{"Format": 2}`: "has the format 2", `{"Format": 1, "More": 1}`: "cannot be read",
+		"{\"Format\": 1,\n\"Mappings\": {}}\n {\"Format\": 1}\n": "behind its object of JSON, in line 3 (byte 32), there is more: ",
+		`{"Format": 1}}`:             "in line 1 (byte 14)",
+		`{"Format": 1} and a remark`: `there is more: "and a remark"`,
+		"{\"Format\": 1}\x00":        "there is more",
+		``:                           "cannot be read", `{`: "cannot be read", `[]`: "cannot be read", `{"Format": 2}`: "has the format 2", `{"Format": 1, "More": 1}`: "cannot be read",
 	} {
 		path := write(text)
 		if _, err := OpenFile(path); err == nil || !strings.Contains(err.Error(), says) {

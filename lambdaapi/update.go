@@ -56,10 +56,33 @@ func updated(r *Record, body []byte) (c awsconfig.Config, err error) {
 	if whole, err = json.Marshal(is); err != nil {
 		return c, err
 	}
+	if err := c.UnmarshalJSON(whole); err == nil && onlyDisables(r, &Record{Config: c}) {
+		return c, nil // what was stored may break rules that came later
+	}
 	if c, err = awsconfig.ParseJSON(whole); err != nil {
 		return c, said(err)
 	}
 	return c, nil
+}
+
+// onlyDisables reports whether a mapping is to run no more and is the same otherwise. Nothing
+// of it is judged then: what runs can always be stopped, whatever was taken from the host
+// since it was made.
+func onlyDisables(was, is *Record) bool {
+	return !is.enabled() && reflect.DeepEqual(without(&was.Config, "Enabled"), without(&is.Config, "Enabled"))
+}
+
+// asksMore reports whether a change asks more of the host than it does already: to run the
+// mapping, or to have another function, secret or destination when it will run.
+func asksMore(was, is *Record) bool {
+	return is.enabled() || !reflect.DeepEqual(without(&was.Config, ownFields...), without(&is.Config, ownFields...))
+}
+
+// ownFields are the parameters of which package awsconfig says all that can be wrong: no host
+// has to be asked about them.
+var ownFields = []string{
+	"Enabled", "BatchSize", "MaximumBatchingWindowInSeconds", "ProvisionedPollerConfig", "MaximumRetryAttempts", "MaximumRecordAgeInSeconds",
+	"BisectBatchOnFunctionError", "Tags", "KMSKeyArn", "MetricsConfig", "LoggingConfig",
 }
 
 // errNoObject says that JSON is something else.
