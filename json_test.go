@@ -46,8 +46,8 @@ func TestNounsInJSON(t *testing.T) {
 		`{"Offsets":{"orders/3":7},"Failed":{}`: esm.Commit{Offsets: map[esm.TopicPartition]int64{three: 7}},
 		`{"Record":{"Topic":"orders","Partition":3,"Offset":7,"Timestamp":"1970-01-01T00:00:00Z"},"Reason":"none"`: &esm.Discard{Record: r},
 		`{"Record":null`: &esm.Discard{},
-		`{"count":7,"sum":"210ms","at most":{"25ms":4,"50ms":2},"longer":1}`: esm.Histogram{Counts: [18]int64{4: 4, 5: 2, 17: 1}, Sum: 210 * time.Millisecond},
-		`"InvokeDurations":{"count":0,"sum":"0s","at most":{},"longer":0}`:   esm.Stats{},
+		`{"count":7,"seconds":0.21,"at most":{"25ms":4,"50ms":2},"longer":1}`: esm.Histogram{Counts: [18]int64{4: 4, 5: 2, 17: 1}, Seconds: 0.21},
+		`"InvokeDurations":{"count":0,"seconds":0,"at most":{},"longer":0}`:   esm.Stats{},
 		`"Outcome":"running"`:                             esm.Invocation{Outcome: esm.OutcomeRunning, Batch: &esm.Batch{Records: []*kgo.Record{r}}},
 		`"Partition":3,"Offset":7,"Err":"billing is down`: of[0],
 	} {

@@ -3,6 +3,7 @@ package esm
 import (
 	"encoding/json"
 	"fmt"
+	"strconv"
 	"time"
 
 	"github.com/seed429fd032/esm/internal/engine"
@@ -27,11 +28,11 @@ type Stats struct {
 	// for each 20 MB/s that was polled in the last second, if that is more.
 	// (AWS: EventPollerUnit.)
 	EventPollerUnits int
-	// PollerTimeTotal is the time of pollers: two for an hour are two hours.
-	// EventPollerUnitTimeTotal is that of event poller units, by the second, which AWS
-	// bills: its Hours times the price of one for an hour is what this Mapping would
-	// cost there.
-	PollerTimeTotal, EventPollerUnitTimeTotal time.Duration
+	// PollerSecondsTotal is the time of pollers: two for an hour are 7,200 seconds.
+	// EventPollerUnitSecondsTotal is that of event poller units, which AWS bills: divided
+	// by 3,600, times the price of a unit for an hour, it is what this Mapping would cost
+	// there.
+	PollerSecondsTotal, EventPollerUnitSecondsTotal float64
 	// ScaleReason is why the number of pollers is what it is.
 	ScaleReason scaling.Reason
 
@@ -80,8 +81,9 @@ type Stats struct {
 	InvokeCount, InvokeErrorCount, ThrottleCount, AbandonedCount int64
 	// RetryCount is how often a partition went into back-off.
 	RetryCount int64
-	// CommitErrorCount is how many commits failed.
-	CommitErrorCount int64
+	// CommitErrorCount is how many commits failed, and PollingErrorCount how many
+	// polls brought an error and how many fetches got no answer.
+	CommitErrorCount, PollingErrorCount int64
 	// RebalanceCount is how many rebalances there were after the first
 	// assignment.
 	RebalanceCount int64
@@ -136,8 +138,8 @@ func statsOf(s *engine.Snapshot, now time.Time) Stats {
 		ProvisionedPollers:                      s.Pollers,
 		ActivePollers:                           s.ActivePollers,
 		EventPollerUnits:                        s.Units,
-		PollerTimeTotal:                         s.PollerTime,
-		EventPollerUnitTimeTotal:                s.UnitTime,
+		PollerSecondsTotal:                      s.PollerSeconds,
+		EventPollerUnitSecondsTotal:             s.UnitSeconds,
 		TimeLag:                                 TimeLag{s.Age, s.Member, now},
 		ScaleReason:                             s.ScaleReason,
 		Partitions:                              s.Lanes,
@@ -159,6 +161,7 @@ func statsOf(s *engine.Snapshot, now time.Time) Stats {
 		AbandonedCount:                          s.Abandoned,
 		RetryCount:                              s.Retries,
 		CommitErrorCount:                        s.CommitErrors,
+		PollingErrorCount:                       s.PollErrors,
 		RebalanceCount:                          max(0, s.Rebalances-1),
 		ResetCount:                              s.Resets,
 		PolledByteCount:                         s.PolledBytes,
@@ -178,7 +181,7 @@ func statsOf(s *engine.Snapshot, now time.Time) Stats {
 		WaitingPartitions:                       s.Waiting,
 		ThrottledUntil:                          s.ThrottledUntil,
 		InvokeDuration:                          s.Service,
-		InvokeDurations:                         Histogram{s.Took.Counts, s.Took.Sum},
+		InvokeDurations:                         Histogram{s.Took.Counts, s.Took.Seconds},
 		CommitDuration:                          s.CommitTook,
 		FetchDuration:                           s.FetchTook,
 		RecordsPerCall:                          s.RecordsPerCall,
@@ -260,8 +263,8 @@ type Histogram struct {
 	// Counts has a number for each of [HistogramBounds], of what took no longer than that
 	// and longer than the bound before, and at the end one for all that took longer.
 	Counts [18]int64
-	// Sum is how long all of them took together.
-	Sum time.Duration
+	// Seconds is how many all of them took together.
+	Seconds float64
 }
 
 // HistogramBounds are the bounds of a [Histogram]: from 1 ms to 15 min.
@@ -275,11 +278,11 @@ func (h Histogram) Count() (n int64) {
 	return n
 }
 
-// MarshalJSON writes {"count": 7, "sum": "210ms", "at most": {"50ms": 4, "100ms": 3}}: what took
+// MarshalJSON writes {"count": 7, "seconds": 0.21, "at most": {"50ms": 4, "100ms": 3}}: what took
 // no longer than that and longer than the bound before, without bounds that have none. What
 // took longer than the last bound is under "longer".
 func (h Histogram) MarshalJSON() ([]byte, error) {
-	b := fmt.Appendf(nil, `{"count":%d,"sum":%q,"at most":{`, h.Count(), h.Sum)
+	b := fmt.Appendf(nil, `{"count":%d,"seconds":%s,"at most":{`, h.Count(), strconv.FormatFloat(h.Seconds, 'g', -1, 64))
 	sep, last := "", len(h.Counts)-1
 	for i, bound := range HistogramBounds() {
 		if n := h.Counts[i]; n > 0 {

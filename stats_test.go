@@ -25,7 +25,7 @@ func TestWhatEndsInCountCounts(t *testing.T) {
 		}
 		*(*int64)(unsafe.Add(unsafe.Pointer(&counted), counters.Offset+f.Offset)) = 7
 	}
-	counted.FetchedBytes = 7 // which the client counts
+	counted.FetchedBytes, counted.PollErrors = 7, 7 // which the client counts
 	s := reflect.ValueOf(statsOf(&counted, time.Time{}))
 	for i := range s.NumField() {
 		name := s.Type().Field(i).Name
@@ -40,7 +40,7 @@ func TestWhatEndsInCountCounts(t *testing.T) {
 func TestEachPartOfASnapshotIsShown(t *testing.T) {
 	moment := time.Unix(1, 0)
 	full := engine.Snapshot{
-		BytesPerSecond: 1, Units: 1, PollerTime: 1, UnitTime: 1, CommitTook: 1, FetchTook: 1, Age: engine.AgeSum{Oldest: moment}, Pollers: 1, ActivePollers: 1, ScaleReason: scaling.Reason{Cause: scaling.Backlog}, Slots: 1, Busy: 1, Member: true, Lanes: 1, Waiting: 1, Queued: 1,
+		BytesPerSecond: 1, Units: 1, PollerSeconds: 1, UnitSeconds: 1, CommitTook: 1, FetchTook: 1, Age: engine.AgeSum{Oldest: moment}, Pollers: 1, ActivePollers: 1, ScaleReason: scaling.Reason{Cause: scaling.Backlog}, Slots: 1, Busy: 1, Member: true, Lanes: 1, Waiting: 1, Queued: 1,
 		Lag: engine.LagSum{Sum: 1, Max: 1}, Held: 1, Budget: 1, MemoryLimited: true, Placeless: 1, Slow: 1, Stuck: 1, ThrottledUntil: moment, Service: 1, RecordsPerCall: 1,
 	}
 	full.Took.Add(1)

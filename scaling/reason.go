@@ -145,7 +145,11 @@ func (r Reason) words() string {
 	case ByteRate:
 		return fmt.Sprintf("a lag of %s, which takes %s at this byte rate of a poller, or a byte rate of %d", records(r.Lag), pollers(r.Wanted), r.NeededByteRate)
 	case Backoff:
-		return fmt.Sprintf("a lag of %s; %s wait to try again", records(r.Lag), partitions(r.Partitions))
+		verb := "wait"
+		if r.Partitions == 1 {
+			verb = "waits"
+		}
+		return fmt.Sprintf("a lag of %s; %s %s to try again", records(r.Lag), partitions(r.Partitions), verb)
 	case UnknownLag:
 		return fmt.Sprintf("the lag of %s is unknown", partitions(r.Partitions))
 	case Measuring:

@@ -397,7 +397,7 @@ func TestReasonsAreTrue(t *testing.T) {
 	}{
 		{"idle", func(s *Sample) { s.Lanes = one(Lane{End: 5}) }, "no lag", "too few"},
 		{"idle after three calls", func(s *Sample) { s.Completed, s.Lanes = 3, one(Lane{End: 5}) }, "no lag", "have completed"},
-		{"in back-off", func(s *Sample) { s.Lanes = one(Lane{Lag: 400, End: 500, Backoff: true}) }, "a lag of 400 records; 1 partition wait to try again", "no lag"},
+		{"in back-off", func(s *Sample) { s.Lanes = one(Lane{Lag: 400, End: 500, Backoff: true}) }, "a lag of 400 records; 1 partition waits to try again", "no lag"},
 		{"in flight", func(s *Sample) { s.Lanes = one(Lane{Lag: 7, End: 500, Waiting: 7}) }, "a lag of 7 records, all in flight", "no lag"},
 		{"one record", func(s *Sample) { s.Lanes = one(Lane{Lag: 1, End: 500, Waiting: 1}) }, "a lag of 1 record,", "records"},
 		{"throttled at once", func(s *Sample) {

@@ -19,10 +19,10 @@ type counters struct {
 
 // A byteRate is at which rate bytes are polled.
 type byteRate struct {
-	at        time.Time     // when it was measured last,
-	bytes     int64         // how many there were by then,
-	perSecond float64       // and the rate since the time before
-	units     time.Duration // of event poller units, summed up
+	at        time.Time // when it was measured last,
+	bytes     int64     // how many there were by then,
+	perSecond float64   // and the rate since the time before
+	units     float64   // seconds of event poller units, summed up
 }
 
 // measure keeps the rate at which bytes are polled.
@@ -30,7 +30,7 @@ func (e *Engine) measure(now time.Time) {
 	r := &e.rate
 	if seconds := now.Sub(r.at).Seconds(); !r.at.IsZero() && seconds > 0 {
 		r.perSecond = float64(e.counts.PolledBytes-r.bytes) / seconds
-		r.units += time.Duration(pollers.Units(e.pool.Size(), r.perSecond)) * now.Sub(r.at)
+		r.units += float64(pollers.Units(e.pool.Size(), r.perSecond)) * seconds
 	}
 	r.at, r.bytes = now, e.counts.PolledBytes
 }

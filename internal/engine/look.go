@@ -22,12 +22,13 @@ type Snapshot struct {
 	FetchedBytes   int64
 	BytesPerSecond float64 // polled, in the last second
 
-	PollerTime, UnitTime time.Duration // of pollers and of event poller units, summed up
-	Units                int
-	Took                 pace.Histogram // of calls
-	CommitTook           time.Duration
-	FetchTook            time.Duration
-	Age                  AgeSum
+	PollerSeconds, UnitSeconds float64 // of pollers and of event poller units, summed up
+	PollErrors                 int64
+	Units                      int
+	Took                       pace.Histogram // of calls
+	CommitTook                 time.Duration
+	FetchTook                  time.Duration
+	Age                        AgeSum
 
 	Pollers, ActivePollers int // active: in the last five minutes
 	ScaleReason            scaling.Reason
@@ -142,8 +143,9 @@ func (e *Engine) Look(now time.Time, each func(*Row)) Snapshot {
 		counters:       e.counts,
 		FetchedBytes:   e.memory.Wire().Fetched(),
 		BytesPerSecond: e.rate.perSecond,
-		PollerTime:     e.pool.PollerTime(now),
-		UnitTime:       e.rate.units,
+		PollerSeconds:  e.pool.Seconds(now),
+		UnitSeconds:    e.rate.units,
+		PollErrors:     e.memory.Wire().Failures(),
 		Units:          pollers.Units(e.pool.Size(), e.rate.perSecond),
 		Took:           e.pace.Took,
 		CommitTook:     e.commitTook,

@@ -90,6 +90,8 @@ func (f *Facts) Limit() Limit {
 		return Places
 	case f.HeldUp > 0 && f.HeldUp >= f.Lagging:
 		return Retries
+	case f.keepsUp():
+		return Nothing
 	case f.ByteRate > 0 && f.BytesPerSecond >= 0.9*float64(f.ByteRate)*float64(f.Pollers):
 		return ByteRate
 	case f.Slots > 0 && 10*f.Busy >= 9*f.Slots || f.Ready > 0: // a slot is free for a moment only
@@ -115,7 +117,7 @@ func (f *Facts) busy() Limit {
 		return MaxConcurrency
 	case f.hot():
 		return OnePartition
-	case f.Busy >= f.Partitions:
+	case f.Busy >= f.Lagging-f.HeldUp:
 		return Partitions
 	case f.Pollers >= f.MostPollers:
 		return MaxPollers
@@ -126,6 +128,10 @@ func (f *Facts) busy() Limit {
 func (f *Facts) is(c scaling.Cause) bool {
 	return f.Reason.Cause == c || f.Reason.Limit == c && f.Reason.Allowed > 0
 }
+
+// keepsUp reports whether what lags is what has just come: no partition has more than
+// a batch, and none waits for a slot.
+func (f *Facts) keepsUp() bool { return f.Ready == 0 && f.LargestLag <= int64(f.BatchSize) }
 
 // hot reports whether one partition has most of the lag, and nothing of the others
 // waits for a slot.
@@ -220,9 +226,9 @@ func (f *Facts) words(l Limit) string {
 	case MaxConcurrency:
 		return fmt.Sprintf("The limit is WithMaxConcurrency(%d): as many calls run, %s each. Raise it, if the function bears more.", f.MaxConcurrency, short(f.CallTime))
 	case Partitions:
-		return fmt.Sprintf("The limit is one call a partition at a time, which keeps their order: each one that lags has its call, of %s. %s", short(f.CallTime), f.larger("more partitions, or a faster function"))
+		return fmt.Sprintf("The limit is one call a partition at a time, which keeps their order: each one that can go on has its call, of %s. %s", short(f.CallTime), f.larger("more partitions, or a faster function"))
 	case Growing:
-		return fmt.Sprintf("Now %s busy, and the number of pollers, %d of %d at most, is about to change: %s.", f.all(), f.Pollers, f.MostPollers, f.Reason)
+		return fmt.Sprintf("Now %s busy, with %s of %d at most, and the scaler says: %s.", f.all(), count(int64(f.Pollers), "poller"), f.MostPollers, f.Reason)
 	case Memory:
 		s := fmt.Sprintf("The limit is the memory budget, %d MiB: it keeps %d of %s idle. ", f.MemoryBudget>>20, f.idle(), count(int64(f.Slots), "slot"))
 		if n := f.Reason.NeededMemory; n > 0 {
@@ -246,7 +252,7 @@ func (f *Facts) words(l Limit) string {
 		return fmt.Sprintf("The limit is what the brokers send: %d of %s are idle, no batch waits and memory is free; the last fetch took %s. Look at the network, the brokers and the decompression.",
 			f.idle(), count(int64(f.Slots), "slot"), short(f.FetchTime))
 	}
-	if f.Unknown > 0 {
+	if f.Unknown > 0 && f.Lag == 0 {
 		return "What limits it is unknown, too."
 	}
 	return fmt.Sprintf("Nothing limits it: %s, %s busy.", count(int64(f.Pollers), "poller"), fmt.Sprintf("%d of %s", f.Busy, count(int64(f.Slots), "slot")))

@@ -34,6 +34,7 @@ func TestEachLimitIsFoundAndSaysWhatToChange(t *testing.T) {
 		{Nothing, func(f *Facts) { f.Lag, f.Lagging, f.Busy, f.Ready = 0, 0, 0, 0 }, "Nothing waits in 100 partitions. Nothing limits it: 2 pollers, 0 of 10 slots busy."},
 		{Nothing, func(f *Facts) { f.Lag, f.Unknown = 0, 3 }, "The lag of 3 of 100 partitions is unknown. What limits it is unknown, too."},
 		{Nothing, func(f *Facts) { f.Lag, f.Partitions = 0, 0 }, "No partition is assigned"},
+		{Nothing, func(f *Facts) { f.LargestLag, f.Lag, f.Ready = 90, 400, 0 }, "A lag of 400 records in 50 of 100 partitions, the oldest 12m0s old. Nothing limits it: 2 pollers, 10 of 10 slots busy."},
 		{Throttle, func(f *Facts) { f.ThrottledFor = 2 * time.Second }, "it throttles, and nothing is invoked for 2s"},
 		{Failing, func(f *Facts) { f.Reason = scaling.Reason{Cause: scaling.Failures, Calls: 9, Of: 10} }, "most calls fail (9 of the last 10)"},
 		{Failing, func(f *Facts) { f.Reason.Limit, f.Reason.Allowed = scaling.Failures, 2 }, "most calls fail"},
@@ -42,11 +43,11 @@ func TestEachLimitIsFoundAndSaysWhatToChange(t *testing.T) {
 			f.Reason = scaling.Reason{Cause: scaling.Latency, Allowed: 2, CallTime: time.Second, BestTime: 100 * time.Millisecond, BusySlots: 10}
 		}, "a call takes 1s with 10 at once and took 100ms at best"},
 		{MaxConcurrency, func(f *Facts) { f.MaxConcurrency = 10 }, "WithMaxConcurrency(10)"},
-		{Partitions, func(f *Facts) { f.Partitions, f.Lagging, f.Busy = 10, 10, 10 }, "one call a partition at a time, which keeps their order: each one that lags has its call, of 104ms. Larger batches help (WithBatchSize, 100 now), more partitions, or a faster function."},
+		{Partitions, func(f *Facts) { f.Partitions, f.Lagging, f.Busy = 10, 10, 10 }, "one call a partition at a time, which keeps their order: each one that can go on has its call, of 104ms. Larger batches help (WithBatchSize, 100 now), more partitions, or a faster function."},
 		{Partitions, func(f *Facts) { f.Lagging, f.Busy, f.Ready, f.RecordsPerCall = 3, 3, 0, 2 }, "What helps is more partitions"},
-		{Growing, func(f *Facts) { f.MostPollers = 40 }, "about to change: a lag of"},
+		{Growing, func(f *Facts) { f.MostPollers = 40 }, "Now all 10 slots are busy, with 2 pollers of 40 at most, and the scaler says: a lag of"},
 		{Memory, func(f *Facts) { f.Busy, f.Ready, f.MemoryLimited = 4, 0, true }, "the memory budget, 128 MiB: it keeps 6 of 10 slots idle. Raise WithMemoryBudget"},
-		{Memory, func(f *Facts) { f.Busy, f.Ready, f.MemoryLimited, f.Reason.NeededMemory = 4, 0, true, 300 << 20 }, "About 300 MiB would do"},
+		{Memory, func(f *Facts) { f.Busy, f.Ready, f.MemoryLimited, f.Reason.NeededMemory = 4, 0, true, 300<<20 }, "About 300 MiB would do"},
 		{ByteRate, func(f *Facts) { f.ByteRate, f.BytesPerSecond = 5_000_000, 9_900_000 }, "WithPollerByteRate(5000000): 2 pollers move as much as they may. Raise it"},
 		{ByteRate, func(f *Facts) {
 			f.ByteRate, f.BytesPerSecond, f.Reason.NeededByteRate = 5_000_000, 9_900_000, 7_000_000

@@ -330,6 +330,7 @@ func (c *Consumer) pollOnce(ctx context.Context, p engine.Permit) bool {
 		failed = failed || !wasCut(err) && !memory.Refused(err)
 	})
 	if failed {
+		wire.Fail()
 		c.troubles(fetches)
 	}
 	e.Enqueue(fetches, time.Now())

@@ -37,9 +37,13 @@ var _ interface {
 
 const fetchKey = 1 // Kafka's number of the Fetch request
 
-// OnBrokerRead counts fetch responses.
+// OnBrokerRead counts fetch responses, and those that did not come.
 func (h wireHooks) OnBrokerRead(from kgo.BrokerMetadata, key int16, bytes int, waited, took time.Duration, err error) {
-	if key == fetchKey && err == nil {
+	switch {
+	case key != fetchKey || wasCut(err):
+	case err != nil:
+		h.wire.Fail()
+	default:
 		h.wire.Response(from.NodeID, bytes)
 		h.wire.Took(waited + took)
 	}

@@ -17,6 +17,7 @@ import (
 type Wire struct {
 	fetched      atomic.Int64 // bytes of fetch responses
 	fetchTook    atomic.Int64 // of the last one, in ns
+	failures     atomic.Int64
 	batches      atomic.Int64
 	largestBatch atomic.Int64
 
@@ -125,6 +126,12 @@ func (w *Wire) Took(d time.Duration) { w.fetchTook.Store(int64(d)) }
 
 // FetchTook is how long the last one took.
 func (w *Wire) FetchTook() time.Duration { return time.Duration(w.fetchTook.Load()) }
+
+// Fail notes a poll that brought an error, or a fetch that got no answer.
+func (w *Wire) Fail() { w.failures.Add(1) }
+
+// Failures is how many of these there were.
+func (w *Wire) Failures() int64 { return w.failures.Load() }
 
 // Fetched is how many bytes of fetch responses were read.
 func (w *Wire) Fetched() int64 { return w.fetched.Load() }

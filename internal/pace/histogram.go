@@ -16,11 +16,13 @@ var Bounds = [...]time.Duration{
 // A Histogram is how often something took how long, since the start.
 type Histogram struct {
 	Counts [len(Bounds) + 1]int64
-	Sum    time.Duration
+	// Seconds is how many all took together. It is no time.Duration, which a thousand
+	// calls at once would overflow within months.
+	Seconds float64
 }
 
 // Add counts one.
 func (h *Histogram) Add(d time.Duration) {
 	h.Counts[sort.Search(len(Bounds), func(i int) bool { return d <= Bounds[i] })]++
-	h.Sum += d
+	h.Seconds += d.Seconds()
 }

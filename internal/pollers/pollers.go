@@ -41,7 +41,7 @@ type Pool struct {
 	busy   int           // invocations of all, including those that leave
 	spent  time.Duration // of slots that were busy, up to
 	upTo   time.Time
-	had    time.Duration // of pollers that there should be, up to
+	had    float64 // seconds of pollers that there should be, up to
 	hadTo  time.Time
 	free   pollerHeap
 	inDebt pollerHeap
@@ -74,11 +74,11 @@ func (p *Pool) spend(now time.Time) {
 	p.upTo = now
 }
 
-// PollerTime is the time of pollers that there should be, summed up since the start: two for
-// a minute are two minutes.
-func (p *Pool) PollerTime(now time.Time) time.Duration {
+// Seconds is the time of pollers that there should be, summed up since the start: two for a
+// minute are 120.
+func (p *Pool) Seconds(now time.Time) float64 {
 	if p.size > 0 && now.After(p.hadTo) {
-		p.had += time.Duration(p.size) * now.Sub(p.hadTo)
+		p.had += float64(p.size) * now.Sub(p.hadTo).Seconds()
 	}
 	p.hadTo = now
 	return p.had
@@ -97,7 +97,7 @@ func (p *Pool) Slots() int { return p.size * p.concurrency }
 // Resize adds or removes pollers. A poller that has invocations goes when the
 // last one ends.
 func (p *Pool) Resize(n int, now time.Time) {
-	p.PollerTime(now) // up to now, of those that there were
+	p.Seconds(now) // up to now, of those that there were
 	p.size = n
 	staying := 0
 	for _, q := range p.all {

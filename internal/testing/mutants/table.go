@@ -369,4 +369,25 @@ var mutants = []mutant{
 		to:     "m.Stop(func() context.Context { c, end := context.WithCancel(context.Background()); end(); return c }())",
 		suites: []suite{{"./lambdaapi", "TestAMappingLivesByTheAPI", nil}},
 	},
+	{
+		name: "an unknown lag is drawn as none",
+		pkg:  "esmpage", symbol: "pointOf",
+		from:   "float32(math.NaN())",
+		to:     "0",
+		suites: []suite{{"./esmpage", "TestAnUnknownLagIsNull", nil}},
+	},
+	{
+		name: "the page answers whatever host is named",
+		pkg:  "esmpage", symbol: "Page.admitted",
+		from:   "!slices.Contains(p.config.Hosts, hostOf(r.Host))",
+		to:     "r.Host == \"-\"",
+		suites: []suite{{"./esmpage", "TestOnlyItsHostsAreAnswered", nil}},
+	},
+	{
+		name: "the time lag leaves out what is unknown",
+		pkg:  "internal/engine", symbol: "lane.oldest",
+		from:   "return at, false",
+		to:     "return at, true",
+		suites: []suite{{"./internal/testing/proof", "TestTimeLag", nil}},
+	},
 }
