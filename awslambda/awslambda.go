@@ -80,6 +80,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"net/http"
 	"net/url"
 	"slices"
@@ -107,6 +108,8 @@ type Invoker struct {
 	function  string
 	qualifier *string
 	context   *string
+	custom    map[string]string // what it is made of
+	values    func(context.Context) map[string]string
 	secrets   []string // what errors must not say, of all requests
 	timeout   time.Duration
 	report    bool
@@ -141,7 +144,7 @@ func New(cfg aws.Config, function string, opts ...Option) (*Invoker, error) {
 	if err := s.validate(cfg, function); err != nil {
 		return nil, err
 	}
-	i := &Invoker{function: function, timeout: s.timeout, report: s.report}
+	i := &Invoker{function: function, timeout: s.timeout, report: s.report, custom: maps.Clone(s.custom), values: s.fromContext}
 	if s.qualifier != "" {
 		i.qualifier = &s.qualifier
 	}
@@ -221,9 +224,13 @@ func (i *Invoker) Invoke(ctx context.Context, b *esm.Batch) error {
 	ctx, done := context.WithTimeoutCause(ctx, i.timeout, errTimeout)
 	defer done()
 	c := &call{payload: p, plain: i.conns != nil, secrets: i.secrets}
+	text := i.context
+	if more := i.contextOf(ctx); more != "" {
+		text, c.secrets = &more, append(slices.Clip(i.secrets), more)
+	}
 	ctx = context.WithValue(c.trace.Watch(ctx), callKey{}, c)
 	out, err := i.client.Invoke(ctx, &lambda.InvokeInput{
-		FunctionName: &i.function, Qualifier: i.qualifier, ClientContext: i.context,
+		FunctionName: &i.function, Qualifier: i.qualifier, ClientContext: text,
 		InvocationType: types.InvocationTypeRequestResponse, Payload: p.Bytes,
 	})
 	switch {
@@ -300,6 +307,28 @@ func clientContext(custom map[string]string) (string, error) {
 		return "", fmt.Errorf("awslambda: WithClientContext: it has %d bytes as base64 of JSON, and Lambda takes %d", n, maxContext)
 	}
 	return coded, nil
+}
+
+// contextOf is the client context of a call that has values of its own, "" if it has none, or
+// if they do not fit: what they say is not worth a call.
+func (i *Invoker) contextOf(ctx context.Context) string {
+	if i.values == nil {
+		return ""
+	}
+	values := i.values(ctx)
+	if len(values) == 0 {
+		return ""
+	}
+	custom := maps.Clone(i.custom)
+	if custom == nil {
+		custom = map[string]string{}
+	}
+	maps.Copy(custom, values)
+	text, err := clientContext(custom)
+	if err != nil {
+		return ""
+	}
+	return text
 }
 
 // maxContext is Lambda's quota for the client context.

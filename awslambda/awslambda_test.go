@@ -2,6 +2,7 @@ package awslambda_test
 
 import (
 	"context"
+	"encoding/base64"
 	"errors"
 	"fmt"
 	"io"
@@ -240,6 +241,36 @@ func TestRequest(t *testing.T) {
 	}
 	if h := got.Header; h.Get("X-Amz-Invocation-Type") != "RequestResponse" || h.Get("X-Amz-Client-Context") != "eyJjdXN0b20iOnsiYSI6ImIifX0=" || !strings.HasPrefix(h.Get("Authorization"), "AWS4-HMAC-SHA256 ") {
 		t.Errorf("%v", h)
+	}
+}
+
+// TestValuesOfTheContext are in the client context, if they fit.
+func TestValuesOfTheContext(t *testing.T) {
+	var got string
+	type key struct{}
+	inv := invoker(t, http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		text, err := base64.StdEncoding.DecodeString(r.Header.Get("X-Amz-Client-Context"))
+		if err != nil {
+			t.Error(err)
+		}
+		got = string(text)
+	}), "orders", awslambda.WithClientContext(map[string]string{"a": "b"}), awslambda.WithContextValues(func(ctx context.Context) map[string]string {
+		if v, ok := ctx.Value(key{}).(string); ok {
+			return map[string]string{"traceparent": v}
+		}
+		return nil
+	}))
+	for value, want := range map[string]string{
+		"00-1": `{"custom":{"a":"b","traceparent":"00-1"}}`, "": `{"custom":{"a":"b"}}`,
+		strings.Repeat("x", 4000): `{"custom":{"a":"b"}}`,
+	} {
+		ctx := t.Context()
+		if value != "" {
+			ctx = context.WithValue(ctx, key{}, value)
+		}
+		if err := inv.Invoke(ctx, batch(1, 10)); err != nil || got != want {
+			t.Errorf("%.10s: %v, %s", value, err, got)
+		}
 	}
 }
 

@@ -1,6 +1,7 @@
 package awslambda
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"time"
@@ -16,6 +17,7 @@ type Option func(*settings)
 type settings struct {
 	qualifier   string
 	custom      map[string]string
+	fromContext func(context.Context) map[string]string
 	connections int
 	timeout     time.Duration
 	report      bool
@@ -34,6 +36,14 @@ func WithQualifier(versionOrAlias string) Option {
 // none.)
 func WithClientContext(custom map[string]string) Option {
 	return func(s *settings) { s.custom = custom }
+}
+
+// WithContextValues adds to the client context of each call the values that f makes of the
+// context of the call, such as a traceparent (esmotel's Telemetry.Carrier). They replace
+// those of [WithClientContext]. Where they do not fit in 3,583 bytes, the call has
+// those of WithClientContext alone. f is called from many goroutines.
+func WithContextValues(f func(ctx context.Context) map[string]string) Option {
+	return func(s *settings) { s.fromContext = f }
 }
 
 // WithMaxIdleConnections is how many connections that are idle are kept open: 1,000 by

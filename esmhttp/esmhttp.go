@@ -226,6 +226,13 @@ func (i *Invoker) post(ctx context.Context, b *esm.Batch, p *payload.Payload, ki
 	for name, values := range i.header {
 		r.Header[name] = values
 	}
+	if i.fromContext != nil {
+		for name, value := range i.fromContext(ctx) {
+			if name != "" && !strings.ContainsFunc(name, notInName) && !strings.ContainsFunc(value, notInValue) {
+				r.Header.Set(name, value)
+			}
+		}
+	}
 	r.Header.Set("Content-Type", kind)
 	set := func(name, value string) {
 		if value != "" {

@@ -334,6 +334,31 @@ func TestRequest(t *testing.T) {
 	}
 }
 
+// TestHeadersOfTheContext are in the request, but for what cannot be, and for what is ours.
+func TestHeadersOfTheContext(t *testing.T) {
+	var got http.Header
+	server := serve(t, func(_ http.ResponseWriter, r *http.Request) { got = r.Header.Clone() })
+	type key struct{}
+	inv := invoker(t, server.URL, esmhttp.WithHeader("Tenant", "static"), esmhttp.WithContextHeaders(func(ctx context.Context) map[string]string {
+		if ctx.Value(key{}) == nil {
+			return nil
+		}
+		return map[string]string{"traceparent": ctx.Value(key{}).(string), "Tenant": "dynamic", "esm-batch": "mine", "a\r\nb": "x", "": "x", "bad": "a\r\nb"}
+	}))
+	if err := inv.Invoke(context.WithValue(t.Context(), key{}, "00-1"), small()); err != nil {
+		t.Fatal(err)
+	}
+	if got.Get("Traceparent") != "00-1" || got.Get("Tenant") != "dynamic" || got.Get("Esm-Batch") != "b?1" || got.Get("Bad") != "" {
+		t.Errorf("%v", got)
+	}
+	if err := inv.Invoke(t.Context(), small()); err != nil {
+		t.Fatal(err)
+	}
+	if got.Get("Traceparent") != "" || got.Get("Tenant") != "static" {
+		t.Errorf("%v", got)
+	}
+}
+
 func TestRedirects(t *testing.T) {
 	other := serve(t, func(http.ResponseWriter, *http.Request) { t.Error("another host was asked") })
 	var posts int

@@ -1,6 +1,7 @@
 package esmhttp
 
 import (
+	"context"
 	"crypto/tls"
 	"fmt"
 	"net/http"
@@ -53,6 +54,7 @@ type settings struct {
 	maxAnswer    int64
 	header       http.Header
 	tls          *tls.Config
+	fromContext  func(context.Context) map[string]string
 	roundTripper http.RoundTripper
 	hasTripper   bool
 	report       bool
@@ -109,6 +111,14 @@ func WithHeader(name, value string) Option {
 		}
 		s.header.Add(name, value)
 	}
+}
+
+// WithContextHeaders adds to each request the headers that f makes of the context of the
+// call, such as a traceparent (esmotel's Telemetry.Carrier). They replace those of
+// [WithHeader], and errors do not hide them. One that cannot stand in a request is left
+// out. f is called from many goroutines.
+func WithContextHeaders(f func(ctx context.Context) map[string]string) Option {
+	return func(s *settings) { s.fromContext = f }
 }
 
 // WithTLS says how connections to https:// are made: which certificates are
