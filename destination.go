@@ -221,7 +221,14 @@ type Blocker struct {
 
 // String says all of it in one line.
 func (b Blocker) String() string {
-	s := fmt.Sprintf("%s/%d is held up at offset %d (%d records, %d attempts", b.Topic, b.Partition, b.Offset, b.Records, b.Attempts)
+	records, attempts := "records", "attempts"
+	if b.Records == 1 {
+		records = "record"
+	}
+	if b.Attempts == 1 {
+		attempts = "attempt"
+	}
+	s := fmt.Sprintf("%s/%d is held up at offset %d (%d %s, %d %s", b.Topic, b.Partition, b.Offset, b.Records, records, b.Attempts, attempts)
 	if !b.Since.IsZero() {
 		s += " since " + b.Since.Format(time.TimeOnly)
 	}

@@ -43,7 +43,7 @@ internal/memory                | internal/partition             |
 internal/share                 | internal/partition             |
 scaling                        |                                |
 internal/scalesim              | internal/pace internal/pollers scaling | # what a policy does to a Mapping, simulated
-internal/explain               | scaling                        |
+internal/explain               | internal/guard scaling         |
 internal/plot                  |                                |
 
 # The machine: lanes and calls under one lock, and the client.
@@ -62,6 +62,8 @@ internal/invokers/lambdapool   | internal/guard internal/invokers/lambdaresult i
 awslambda                      | . internal/guard internal/invokers/conns internal/invokers/lambdaresult internal/invokers/payload internal/invokers/reach internal/redact | aws-sdk-go-v2 smithy-go
 lambdalocal                    | . internal/invokers/lambdapool internal/invokers/lambdaresult internal/redact | aws-lambda-go
 esmhttp                        | . internal/awsevent internal/invokers/conns internal/invokers/lambdaresult internal/invokers/payload internal/invokers/reach internal/redact | kgo
+esmemf                         | . internal/guard               |
+esmpage                        | . internal/guard scaling       |
 kafkadest                      | . internal/awsevent internal/guard internal/hostport internal/redact | kerr kgo kmsg
 awsconfig                      | . internal/guard               | aws-sdk-go-v2 gmsm kgo oauth2 sasl yaml
 lambdaapi                      | . awsconfig internal/guard     | aws-sdk-go-v2 flock kadm kerr kgo kmsg
@@ -95,7 +97,10 @@ examples/replay                | . scaling examples/internal/demo internal/plot 
 examples/controlplane          | . lambdaapi examples/internal/demo | aws-sdk-go-v2 kgo
 examples/...                   | . examples/internal/demo       | kadm kgo
 
-# Modules of their own: they have the public packages, and a Kafka.
+# Modules of their own: they have the public packages, and what is heavy, or a Kafka.
+esmprom                        | . scaling                      | client_golang
+esmotel                        | .                              | kgo otel
+examples/watch                 | . esmpage esmprom examples/internal/demo | chromedp client_golang kadm kgo
 bench/job                      |                                |
 bench/topics                   |                                | kadm
 bench/fill                     | bench/topics                   | kadm kerr kgo
@@ -103,6 +108,7 @@ bench                          | bench/job bench/topics internal/testing/kafkate
 bench/scaling/earlier          | scaling                        | # the policy of before, to compare with
 bench/scaling                  | internal/scalesim internal/plot scaling bench/scaling/earlier |
 bench/peers/esm                | . scaling bench/job            | kgo
+bench/peers/watched            | . esmotel esmpage esmprom bench/job | client_golang kgo otel
 bench/peers/...                | bench/job                      | *
 `
 

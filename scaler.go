@@ -82,6 +82,9 @@ func (l *scaleLoop) scale(now time.Time) (again time.Duration) {
 
 // grows writes to the log that the lag grows, and why, if it does.
 func (l *scaleLoop) grows(s *scaling.Sample, now time.Time) {
+	if s.Idle {
+		l.growth.Rest()
+	}
 	if s.Idle || !l.growth.Due(now) {
 		return
 	}
@@ -93,7 +96,7 @@ func (l *scaleLoop) grows(s *scaling.Sample, now time.Time) {
 		}
 	}
 	if l.growth.Look(now, lag, s.Settled) {
-		f := factsOf(l.engine, l.config())
+		f := l.watch.explains(l.engine, l.config())
 		l.watch.write(func() { l.watch.logger.Warn("the lag grows", "lag", lag, "explanation", f.String()) })
 	}
 }

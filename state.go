@@ -150,10 +150,7 @@ func (m *Mapping) Explain() string {
 	m.mu.Unlock()
 	f := explain.Facts{Now: time.Now()}
 	if r != nil {
-		f = factsOf(r.engine, m.cfg.Load())
-		for _, p := range append(r.watch.list(), r.watch.problems()...) {
-			f.Problems = append(f.Problems, p.With+": "+guard.Text(p.Err))
-		}
+		f = r.watch.explains(r.engine, m.cfg.Load())
 	}
 	if s.Phase != PhaseRunning {
 		f.Phase, f.Because = s.Phase.String(), s.Reason
@@ -161,27 +158,34 @@ func (m *Mapping) Explain() string {
 	return f.String()
 }
 
-// factsOf are what an explanation is made of, but for the phase and the problems.
-func factsOf(e *engine.Engine, c *config) explain.Facts {
+// explains are the facts of an explanation, but for the phase.
+func (t *teller) explains(e *engine.Engine, c *config) explain.Facts {
 	now := time.Now()
-	f := explain.Facts{Now: now, SetPollers: c.MaxPollers, GroupBounds: c.GroupBounds, BatchSize: c.BatchSize, ByteRate: c.PollerByteRate}
+	f := explain.Facts{Now: now, SetPollers: c.MaxPollers, SetConcurrency: c.MaxConcurrency, GroupBounds: c.GroupBounds, BatchSize: c.BatchSize, ByteRate: c.PollerByteRate}
 	var worst, largest engine.Row
+	first := func(a, b partition.ID) bool { // of two that are alike, always the same
+		return cmp.Or(cmp.Compare(a.Topic, b.Topic), cmp.Compare(a.Partition, b.Partition)) < 0
+	}
 	s := e.Look(now, func(one *engine.Row) {
 		if one.LagKnown && one.Lag > 0 {
 			f.Lagging++
-			if one.Lag > f.LargestLag {
+			if one.Lag > f.LargestLag || one.Lag == f.LargestLag && first(one.ID, largest.ID) {
 				largest, f.LargestLag = *one, one.Lag
 			}
 		}
+		if one.CallID != "" {
+			f.Called++
+			f.LongestCall = max(f.LongestCall, now.Sub(one.CallSince))
+		}
 		if one.Blocked {
 			f.HeldUp++
-			if f.HeldUp == 1 || one.Block.Since.Before(worst.Block.Since) {
+			if by := one.Block.Since.Compare(worst.Block.Since); f.HeldUp == 1 || by < 0 || by == 0 && first(one.ID, worst.ID) {
 				worst = *one
 			}
 		}
 	})
 	if f.HeldUp > 0 {
-		f.Worst = blockerOf("", worst.Block).String()
+		f.Worst, f.Delivers = blockerOf("", worst.Block).String(), worst.Block.Reason != 0
 	}
 	if f.LargestLag > 0 {
 		f.Largest = fmt.Sprintf("%s/%d", largest.Topic, largest.Partition)
@@ -191,8 +195,11 @@ func factsOf(e *engine.Engine, c *config) explain.Facts {
 		f.Oldest = time.Time{}
 	}
 	f.Pollers, f.MostPollers, f.Slots, f.Busy, f.Waiting, f.Ready = s.Pollers, s.Bounds.Most, s.Slots, s.Busy, s.Placeless, s.Queued
-	f.MaxConcurrency, f.RecordsPerCall, f.CallTime, f.FetchTime, f.BytesPerSecond = s.Bounds.Calls, s.RecordsPerCall, s.Service, s.FetchTook, s.BytesPerSecond
+	f.MaxConcurrency, f.RecordsPerCall, f.CallTime, f.FetchTime = s.Bounds.Calls, s.RecordsPerCall, s.Service, s.FetchTook
 	f.ThrottledFor, f.MemoryLimited, f.MemoryBudget, f.Reason = max(0, s.ThrottledUntil.Sub(now)), s.MemoryLimited, s.Budget, s.ScaleReason
+	for _, p := range append(t.list(), t.problems()...) {
+		f.Problems = append(f.Problems, p.With+": "+guard.Text(p.Err))
+	}
 	return f
 }
 

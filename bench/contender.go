@@ -32,6 +32,7 @@ var contenders = []contender{
 	{name: "esm", peer: "esm", runs: "BCDEFGHJKM", is: ordered},
 	{name: "esm-848", peer: "esm", mode: "848", runs: "E", is: ordered + ", KIP-848"},
 	{name: "esm-encode", peer: "esm", mode: "encode", runs: "B", is: "in order, batches, and the event of AWS Lambda"},
+	{name: "esm-watched", peer: "watched", runs: "B", is: "in order, batches, with metrics, traces and viewers of the page"},
 	{name: "goroutines", peer: "goroutines", runs: "ABCDEFK", is: ordered},
 	{name: "sarama", peer: "sarama", runs: "ABCDEFK", is: ordered},
 	{name: "confluent", peer: "confluent", runs: "ABCDEFK", is: ordered},

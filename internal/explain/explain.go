@@ -6,6 +6,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/seed429fd032/esm/internal/guard"
 	"github.com/seed429fd032/esm/scaling"
 )
 
@@ -30,23 +31,25 @@ type Facts struct {
 
 	Pollers, MostPollers, Slots, Busy int
 	SetPollers                        int // what WithMaxPollers says
-	MaxConcurrency                    int // or scaling.Unlimited
+	MaxConcurrency, SetConcurrency    int // of this process, and what WithMaxConcurrency says; or scaling.Unlimited
 	GroupBounds                       bool
-	Waiting                           int // of those busy, for a place of the function's own
-	Ready                             int // partitions with a batch that waits for a slot
+	Called                            int           // partitions that are in a call
+	LongestCall                       time.Duration // for how long the oldest of these has been running
+	Waiting                           int           // of those busy, for a place of the function's own
+	Ready                             int           // partitions with a batch that waits for a slot
 	BatchSize                         int
 	RecordsPerCall                    float64
-	CallTime, FetchTime               time.Duration
-	BytesPerSecond                    float64
-	ByteRate                          int // of a poller, or scaling.Unlimited
+	CallTime, FetchTime               time.Duration // CallTime is 0 while none has ended
+	ByteRate                          int           // of a poller, or scaling.Unlimited
 
 	ThrottledFor  time.Duration
 	MemoryLimited bool
 	MemoryBudget  int64
 	Reason        scaling.Reason
 
-	HeldUp int    // partitions that wait to try again
-	Worst  string // what holds the one up that has waited for longest
+	HeldUp   int    // partitions that wait to try again
+	Worst    string // what holds the one up that has waited for longest
+	Delivers bool   // whether that waits for its destination, and not for the function
 }
 
 // A Limit is what keeps a Mapping from being faster.
@@ -68,6 +71,8 @@ const (
 	Memory
 	ByteRate
 	Retries
+	Destination
+	Hanging
 	OnePartition
 	Windows
 	Brokers
@@ -82,18 +87,21 @@ func (f *Facts) Limit() Limit {
 		return Group
 	case f.Lag == 0:
 		return Nothing
-	case f.ThrottledFor > 0:
+	case f.ThrottledFor > 0 || f.is(scaling.Throttles):
 		return Throttle
 	case f.is(scaling.Failures):
 		return Failing
 	case f.Busy > 0 && 2*f.Waiting >= f.Busy:
 		return Places
 	case f.HeldUp > 0 && f.HeldUp >= f.Lagging:
+		if f.Delivers {
+			return Destination
+		}
 		return Retries
+	case f.Reason.Cause == scaling.ByteRate:
+		return ByteRate
 	case f.keepsUp():
 		return Nothing
-	case f.ByteRate > 0 && f.BytesPerSecond >= 0.9*float64(f.ByteRate)*float64(f.Pollers):
-		return ByteRate
 	case f.Slots > 0 && 10*f.Busy >= 9*f.Slots || f.Ready > 0: // a slot is free for a moment only
 		return f.busy()
 	case f.MemoryLimited:
@@ -101,9 +109,9 @@ func (f *Facts) Limit() Limit {
 	case f.Reason.Cause == scaling.InFlight:
 		return Windows
 	case f.hot():
-		return OnePartition
-	case f.Lagging <= f.Busy: // each partition that lags has its call
-		return Partitions
+		return f.orHanging(OnePartition)
+	case f.allCalled():
+		return f.orHanging(Partitions)
 	}
 	return Brokers
 }
@@ -114,15 +122,24 @@ func (f *Facts) busy() Limit {
 	case f.is(scaling.Latency):
 		return Function
 	case f.MaxConcurrency > 0 && f.Busy >= f.MaxConcurrency:
-		return MaxConcurrency
+		return f.orHanging(MaxConcurrency)
 	case f.hot():
-		return OnePartition
-	case f.Busy >= f.Lagging-f.HeldUp:
-		return Partitions
+		return f.orHanging(OnePartition)
+	case f.allCalled(), f.Slots >= f.Partitions: // more pollers would have nothing to do
+		return f.orHanging(Partitions)
 	case f.Pollers >= f.MostPollers:
-		return MaxPollers
+		return f.orHanging(MaxPollers)
 	}
 	return Growing
+}
+
+// orHanging is a limit, unless calls go on for so much longer than calls take that they are
+// it.
+func (f *Facts) orHanging(l Limit) Limit {
+	if f.LongestCall >= time.Minute && f.LongestCall > 5*f.CallTime {
+		return Hanging
+	}
+	return l
 }
 
 func (f *Facts) is(c scaling.Cause) bool {
@@ -131,28 +148,35 @@ func (f *Facts) is(c scaling.Cause) bool {
 
 // keepsUp reports whether what lags is what has just come: no partition has more than
 // a batch, and none waits for a slot.
-func (f *Facts) keepsUp() bool { return f.Ready == 0 && f.LargestLag <= int64(f.BatchSize) }
+func (f *Facts) keepsUp() bool {
+	return f.Ready == 0 && f.Unknown == 0 && f.LargestLag <= int64(f.BatchSize) && f.orHanging(Nothing) == Nothing
+}
 
-// hot reports whether one partition has most of the lag, and nothing of the others
-// waits for a slot.
+// allCalled reports whether each partition that lags is in a call, but for those that wait to
+// try again.
+func (f *Facts) allCalled() bool { return f.Called >= f.Lagging-f.HeldUp }
+
+// hot reports whether one partition has most of the lag, and what the others have is not
+// worth a slot.
 func (f *Facts) hot() bool {
-	return f.Partitions > 1 && f.Ready == 0 && 10*f.LargestLag >= 6*f.Lag && f.LargestLag > int64(f.BatchSize)
+	rest := f.Lag - f.LargestLag
+	return f.Partitions > 1 && (f.Ready == 0 || rest <= int64(f.BatchSize)) && 10*f.LargestLag >= 6*f.Lag && f.LargestLag > int64(f.BatchSize)
 }
 
 // String is the paragraph.
 func (f *Facts) String() string {
 	limit := f.Limit()
 	var said []string
-	if limit != Stopped && limit != Group {
+	if limit != Group && (limit != Stopped || f.Partitions > 0) {
 		said = append(said, f.lag())
 	}
 	said = append(said, f.words(limit))
 	if f.HeldUp > 0 && f.Worst != "" {
-		who := "One partition waits to try again"
+		who := ""
 		if f.HeldUp > 1 {
-			who = fmt.Sprintf("%d partitions wait to try again, and nothing behind their records moves", f.HeldUp)
+			who = fmt.Sprintf("%d partitions are held up, this one for the longest: ", f.HeldUp)
 		}
-		said = append(said, sentence(who+": "+f.Worst))
+		said = append(said, sentence(who+guard.Cut(f.Worst, 300)))
 	}
 	const most = 3
 	for i, p := range f.Problems {
@@ -160,7 +184,7 @@ func (f *Facts) String() string {
 			said = append(said, fmt.Sprintf("There are %d more problems.", len(f.Problems)-most))
 			break
 		}
-		said = append(said, sentence("A problem: "+p))
+		said = append(said, sentence("A problem: "+guard.Cut(p, 300)))
 	}
 	return strings.Join(said, " ")
 }
@@ -168,7 +192,8 @@ func (f *Facts) String() string {
 // sentence ends a text with one period.
 func sentence(s string) string {
 	s = strings.TrimSpace(s)
-	if strings.HasSuffix(s, ".") || strings.HasSuffix(s, "!") || strings.HasSuffix(s, "?") {
+	s = strings.TrimRight(s, ";:, ")
+	if strings.HasSuffix(s, ".") || strings.HasSuffix(s, "…") || strings.HasSuffix(s, "!") || strings.HasSuffix(s, "?") {
 		return s
 	}
 	return s + "."
@@ -202,35 +227,43 @@ func (f *Facts) lag() string {
 func (f *Facts) words(l Limit) string {
 	switch l {
 	case Stopped:
-		return sentence("It is " + f.Phase + because(f.Because) + ": nothing is invoked")
+		return sentence("It is "+f.Phase+because(f.Because)+": nothing is invoked") + next[f.Phase]
 	case Group:
 		return "It is not in its consumer group, so it has no partitions."
 	case Throttle:
-		return fmt.Sprintf("The limit is the function: it throttles, and nothing is invoked for %s. Give it more concurrency, or lower WithMaxConcurrency to what it has.", short(f.ThrottledFor))
+		s := "The limit is the function: it throttles"
+		if f.ThrottledFor > 0 {
+			s += ", and nothing is invoked for " + short(f.ThrottledFor)
+		}
+		return s + ". Give it more concurrency, or set WithMaxConcurrency to what it has."
 	case Failing:
-		return fmt.Sprintf("The limit is the function: most calls fail (%d of the last %d), and more at once would not help. Mend the function; its last error is in State.LastResult.", f.Reason.Calls, f.Reason.Of)
+		return fmt.Sprintf("The limit is the function: most calls fail (%d of the last %d), and more at once would not help. Fix the function; its last error is in State.LastResult.", f.Reason.Calls, f.Reason.Of)
 	case Places:
 		return fmt.Sprintf("The limit is the function: %d of %d calls wait for a place of its own (esm.Waiting). Give it more places; more pollers would only wait.", f.Waiting, f.Busy)
 	case Function:
 		return fmt.Sprintf("The limit is the function: a call takes %s with %d at once and took %s at best, so more calls at once bring nothing. Make it faster, or give what is behind it more capacity.",
 			short(f.Reason.CallTime), f.Reason.BusySlots, short(f.Reason.BestTime))
 	case MaxPollers:
-		s := fmt.Sprintf("The limit is WithMaxPollers(%d): %s busy, a call takes %s", f.SetPollers, f.all(), short(f.CallTime))
+		s := fmt.Sprintf("The limit is WithMaxPollers(%d): %s busy%s", f.SetPollers, f.all(), f.calls(", a call takes "))
 		if f.GroupBounds {
 			s += fmt.Sprintf(", and %d pollers are this process's share", f.MostPollers)
 		}
 		if f.Reason.Wanted > f.Pollers {
-			return s + fmt.Sprintf(". %d pollers would do, if the function bears the calls.", f.Reason.Wanted)
+			return s + fmt.Sprintf(". %d pollers would do, if the function can take the calls.", f.Reason.Wanted)
 		}
-		return s + ". Raise it, if the function bears more calls."
+		return s + ". Raise it, if the function can take more calls."
 	case MaxConcurrency:
-		return fmt.Sprintf("The limit is WithMaxConcurrency(%d): as many calls run, %s each. Raise it, if the function bears more.", f.MaxConcurrency, short(f.CallTime))
+		share := ""
+		if f.GroupBounds {
+			share = fmt.Sprintf(", of which this process has %d", f.MaxConcurrency)
+		}
+		return fmt.Sprintf("The limit is WithMaxConcurrency(%d)%s: as many calls run%s. Raise it, if the function can take more.", f.SetConcurrency, share, f.calls(", each of "))
 	case Partitions:
-		return fmt.Sprintf("The limit is one call a partition at a time, which keeps their order: each one that can go on has its call, of %s. %s", short(f.CallTime), f.larger("more partitions, or a faster function"))
+		return fmt.Sprintf("The limit is one call a partition at a time, which keeps their order: each one that can go on has its call%s. %s", f.calls(", of "), f.larger("more partitions, or a faster function"))
 	case Growing:
 		return fmt.Sprintf("Now %s busy, with %s of %d at most, and the scaler says: %s.", f.all(), count(int64(f.Pollers), "poller"), f.MostPollers, f.Reason)
 	case Memory:
-		s := fmt.Sprintf("The limit is the memory budget, %d MiB: it keeps %d of %s idle. ", f.MemoryBudget>>20, f.idle(), count(int64(f.Slots), "slot"))
+		s := fmt.Sprintf("The limit is the memory budget, %d MiB: %s because of it. ", f.MemoryBudget>>20, f.idle())
 		if n := f.Reason.NeededMemory; n > 0 {
 			return s + fmt.Sprintf("About %d MiB would do for all of them (WithMemoryBudget).", n>>20)
 		}
@@ -242,17 +275,21 @@ func (f *Facts) words(l Limit) string {
 		}
 		return s + "Raise it, or have more pollers."
 	case Retries:
-		return "The limit is the function: all partitions that lag wait to try again what failed."
+		return "The limit is the function: in all partitions that lag, what failed waits to be tried again. Fix the function, or give such records up: WithMaxRetries and WithDestination, and WithBisect, which finds the record that fails its batch."
+	case Destination:
+		return "The limit is the destination: in all partitions that lag, records are given up and it does not take them. Fix it, or set another one (WithDestination)."
+	case Hanging:
+		return fmt.Sprintf("The limit is the function: a call has been running for %s%s. Find out what it waits for; WithInvokeTimeout ends such calls.", short(f.LongestCall), f.calls(", where one takes "))
 	case OnePartition:
-		return fmt.Sprintf("The limit is one partition: %s has %d %% of the lag and one call at a time, of %s, which keeps its order; %d of %s are idle. %s",
-			f.Largest, 100*f.LargestLag/f.Lag, short(f.CallTime), f.idle(), count(int64(f.Slots), "slot"), f.larger("keys that spread better, or a faster function"))
+		return fmt.Sprintf("The limit is one partition: %s has %d %% of the lag and one call at a time%s, which keeps its order; %s. %s",
+			f.Largest, 100*f.LargestLag/f.Lag, f.calls(", of "), f.idle(), f.larger("keys that spread better, or a faster function"))
 	case Windows:
 		return "Nothing limits it: all of the lag is in calls that run, or waits in windows that are open (WithBatchWindow)."
 	case Brokers:
-		return fmt.Sprintf("The limit is what the brokers send: %d of %s are idle, no batch waits and memory is free; the last fetch took %s. Look at the network, the brokers and the decompression.",
-			f.idle(), count(int64(f.Slots), "slot"), short(f.FetchTime))
+		return fmt.Sprintf("The limit is what the brokers send: %s, no batch waits and memory is free; the last fetch took %s. Look at the network, the brokers and the decompression.",
+			f.idle(), short(f.FetchTime))
 	}
-	if f.Unknown > 0 && f.Lag == 0 {
+	if f.Unknown > 0 {
 		return "What limits it is unknown, too."
 	}
 	return fmt.Sprintf("Nothing limits it: %s, %s busy.", count(int64(f.Pollers), "poller"), fmt.Sprintf("%d of %s", f.Busy, count(int64(f.Slots), "slot")))
@@ -292,12 +329,34 @@ func short(d time.Duration) string {
 
 // all names the slots, with a verb.
 func (f *Facts) all() string {
+	if f.Busy < f.Slots {
+		return fmt.Sprintf("%d of %d slots are", f.Busy, f.Slots)
+	}
 	if f.Slots == 1 {
 		return "its one slot is"
 	}
 	return fmt.Sprintf("all %d slots are", f.Slots)
 }
 
-// idle is how many slots have no call: pollers that leave still have some, so there may
+// idle says how many slots have no call: pollers that leave still have some, so there may
 // be more calls than slots.
-func (f *Facts) idle() int { return max(0, f.Slots-f.Busy) }
+func (f *Facts) idle() string {
+	n, verb := max(0, f.Slots-f.Busy), "are"
+	if n == 1 {
+		verb = "is"
+	}
+	return fmt.Sprintf("%d of %s %s idle", n, count(int64(f.Slots), "slot"), verb)
+}
+
+// calls says how long a call takes, behind a few words, or nothing while that is not known.
+func (f *Facts) calls(before string) string {
+	if f.CallTime <= 0 {
+		return ""
+	}
+	return before + short(f.CallTime)
+}
+
+// next is what to do about a Mapping that does not run.
+var next = map[string]string{
+	"new": " Start it.", "paused": " Resume it.", "halted": " Resume it when the cause is gone.",
+}

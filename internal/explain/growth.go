@@ -21,6 +21,9 @@ type Growth struct {
 // Due reports whether to look again.
 func (g *Growth) Due(now time.Time) bool { return now.Sub(g.at) >= time.Minute }
 
+// Rest begins anew: the Mapping was paused, say. What was said is said.
+func (g *Growth) Rest() { *g = Growth{said: g.said} }
+
 // Look takes the lag, -1 where it is unknown, and how many records are settled since the
 // start. It reports whether to say that the lag grows.
 func (g *Growth) Look(now time.Time, lag, settled int64) bool {

@@ -84,13 +84,13 @@ func TestExplainSaysWhatLimitsAMapping(t *testing.T) {
 		says(m, "The limit is one call a partition at a time", "Larger batches help (WithBatchSize, 1 now)")
 		fails.Store(int32(2), true)
 		time.Sleep(10 * time.Second)
-		says(m, "One partition waits to try again: orders/2 is held up at offset", "billing is down")
+		says(m, "orders/2 is held up at offset", "billing is down")
 		time.Sleep(2 * time.Minute)
-		says(m, "The limit is the function: all partitions that lag wait to try again what failed.")
+		says(m, "The limit is the function: in all partitions that lag, what failed waits to be tried again.")
 		if err := m.Pause(t.Context()); err != nil {
 			t.Fatal(err)
 		}
-		says(m, "It is paused: nothing is invoked.")
+		says(m, "A lag of ", "It is paused: nothing is invoked. Resume it.")
 		if err := m.Stop(t.Context()); err != nil {
 			t.Fatal(err)
 		}
