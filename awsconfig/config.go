@@ -68,7 +68,8 @@ type Config struct {
 	DestinationConfig *DestinationConfig `json:",omitempty"`
 	// MetricsConfig names the metrics that AWS publishes. Here all are there always.
 	MetricsConfig *MetricsConfig `json:",omitempty"`
-	// LoggingConfig is how much AWS logs about the mapping. Here the host's logger says.
+	// LoggingConfig is how much AWS logs about the mapping. Here the host's logger says, and
+	// package esmemf for lines as AWS has them.
 	LoggingConfig *LoggingConfig `json:",omitempty"`
 	// Tags are names and values of the user's: names of 1 to 128 characters, values of 256
 	// at most.

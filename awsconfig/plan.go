@@ -173,7 +173,7 @@ func (p *Plan) idle(c *Config) {
 		p.note("KMSKeyArn", "it does nothing here: there are no filter criteria to encrypt")
 	}
 	if l := c.LoggingConfig; l != nil && l.SystemLogLevel != "" {
-		p.note("LoggingConfig", "it does nothing here: the level of esm.WithLogger does")
+		p.note("LoggingConfig", "it does nothing here: the level of esm.WithLogger does, and esmemf.LogConfig takes it for lines as AWS has them")
 	}
 	if m := c.MetricsConfig; m != nil && len(m.Metrics) > 0 {
 		p.note("MetricsConfig", strings.Join(m.Metrics, ", ")+": all metrics are there always")

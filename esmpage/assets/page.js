@@ -663,11 +663,11 @@
   // ask asks once, where the stream says nothing: the process may be gone, not run the page, or
   // have too many viewers, or a proxy keeps the stream to itself.
   async function ask() {
-    const of = stream;
+    const of = selected;
     try {
       const r = await fetch("api/snapshot?m=" + encodeURIComponent(selected));
       const m = await r.json();
-      if (stream !== of || !m.mappings) return;
+      if (selected !== of || !m.mappings) return;
       show(m);
       if (m.shown) link("nothing comes by itself (no Page.Run, too many viewers, or a proxy that buffers): asked for at " + clock(m.at), true);
     } catch {
@@ -689,7 +689,7 @@
     clearTimeout(hiding);
     if (document.hidden) {
       hiding = setTimeout(() => {
-        stream.close();
+        if (stream) stream.close();
         stream = null;
         link("not followed while nobody looks", false);
       }, 10000);

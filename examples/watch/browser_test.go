@@ -366,6 +366,12 @@ func TestThePageFollowsWhatChanges(t *testing.T) {
 	b.until(`document.querySelector("#update input[name=batchSize]").value`, "100")
 	b.until(`document.querySelector("#link").textContent`, "live")
 	b.clean(server.URL)
+
+	// Where nothing comes by itself, the page asks.
 	cancel()
+	late := open(t, browser, 1400, server.URL)
+	late.until(`document.querySelector("#name").textContent`, "beta")
+	late.until(`document.querySelector("#link").textContent`, "nothing comes by itself")
+	late.do(chromedp.Navigate("about:blank"))
 	b.do(chromedp.Navigate("about:blank"))
 }
