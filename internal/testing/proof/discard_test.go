@@ -330,7 +330,7 @@ func TestDestinationThatIsDownLosesNothing(t *testing.T) {
 				}
 				rows := m.AppendPartitions(nil)
 				i := slices.IndexFunc(rows, func(p esm.PartitionStats) bool { return p.Partition == 0 })
-				if b := rows[i].Blocker; b == nil || b.Reason != esm.ReasonRetriesExhausted || b.Deliveries < minutes/3 || !strings.HasPrefix(b.String(), "orders/0 is held up at offset 1 (1 records, 1 attempts since ") {
+				if b := rows[i].Blocker; b == nil || b.Reason != esm.ReasonRetriesExhausted || b.Deliveries < minutes/3 || !strings.HasPrefix(b.String(), "orders/0 is held up at offset 1 (1 record, 1 attempt since ") {
 					t.Errorf("%v", b)
 				}
 				took.breaks(nil)
