@@ -372,7 +372,7 @@ var mutants = []mutant{
 	{
 		name: "an unknown lag is drawn as none",
 		pkg:  "esmpage", symbol: "pointOf",
-		from:   "float32(math.NaN())",
+		from:   "math.NaN()",
 		to:     "0",
 		suites: []suite{{"./esmpage", "TestAnUnknownLagIsNull", nil}},
 	},
