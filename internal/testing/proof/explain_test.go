@@ -8,6 +8,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/seed429fd032/esm"
@@ -75,7 +76,8 @@ func TestExplainSaysWhatLimitsAMapping(t *testing.T) {
 				k.ProduceTo("orders", p, "a")
 			}
 		}
-		time.Sleep(30 * time.Second)
+		time.Sleep(30*time.Second + 500*time.Millisecond) // in the middle of calls
+		synctest.Wait()
 		says(m, "in 4 of 4 partitions, the oldest", "The limit is WithMaxPollers(1): its one slot is busy, a call takes 1s.")
 		if err := m.Update(esm.WithMaxPollers(4)); err != nil {
 			t.Fatal(err)
