@@ -472,6 +472,8 @@ func TestWhatUsersLink(t *testing.T) {
 		"./lambdalocal": {"testing", "kfake", "aws-sdk", "smithy"},
 		"./esmhttp":     {"testing", "kfake", "aws-sdk", "aws-lambda-go", "smithy", "lambdapool"},
 		"./kafkadest":   {"testing", "kfake", "aws-sdk", "aws-lambda-go", "smithy"},
+		"./esmpage":     {"testing", "kfake", "aws-sdk", "aws-lambda-go", "smithy", "prometheus", "otel"},
+		"./esmemf":      {"testing", "kfake", "aws-sdk", "aws-lambda-go", "smithy", "net/http/httptest", "prometheus", "otel"},
 	} {
 		out, err := exec.CommandContext(t.Context(), "go", "list", "-deps", pkg).CombinedOutput()
 		if err != nil {

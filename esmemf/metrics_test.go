@@ -458,7 +458,7 @@ func TestACountThatBeganAnew(t *testing.T) {
 	})
 }
 
-// TestAWriterThatFails is told of once, and its error is returned.
+// TestAWriterThatFails: the log has it once, and each Flush returns the error.
 func TestAWriterThatFails(t *testing.T) {
 	virtual(t, func(t *testing.T) {
 		k, m := start(t, 1)

@@ -106,7 +106,7 @@ func (p *Page) act(w http.ResponseWriter, r *http.Request) {
 		refuse(w, http.StatusBadRequest, err)
 		return
 	}
-	s := choose(p.all(), a.ID)
+	s := p.find(a.ID)
 	if a.ID == "" || s == nil {
 		refuse(w, http.StatusNotFound, errors.New("there is no such Mapping on this page"))
 		return

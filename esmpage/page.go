@@ -88,9 +88,9 @@ type Page struct {
 type shown struct {
 	id      string
 	mapping *esm.Mapping
-	name    string // as it was seen last; under Page.mu
 
-	// history and last are Run's alone while it runs, but for reads under Page.mu.
+	// What follows is under Page.mu.
+	name    string // as it was seen last
 	history history
 	last    esm.Stats
 	fresh   bool // last is there

@@ -59,15 +59,6 @@ func (p *Page) send(all []*shown, stats []esm.Stats) {
 	}
 }
 
-func choose(all []*shown, id string) *shown {
-	for _, s := range all {
-		if s.id == id || id == "" {
-			return s
-		}
-	}
-	return nil
-}
-
 func (p *Page) summaries(all []*shown, stats []esm.Stats) []summary {
 	list := make([]summary, len(all))
 	for i, s := range all {
