@@ -53,7 +53,7 @@ func TestEachPartOfASnapshotIsShown(t *testing.T) {
 		}
 	}
 	r := engine.Row{
-		State: "idle", Committed: 1, Frontier: 1, Position: 1, End: 1, Lag: 1, LagKnown: true, Oldest: moment, OldestKnown: true, Queued: 1, QueuedBytes: 1, InFlight: 1,
+		State: "idle", Committed: 1, Frontier: 1, Position: 1, End: 1, Lag: 1, LagKnown: true, Oldest: moment, Queued: 1, QueuedBytes: 1, InFlight: 1,
 		CallID: "x", CallSince: moment, Blocked: true,
 	}
 	r.Topic = "orders"

@@ -115,8 +115,7 @@ type Row struct {
 	EndKnown                           bool // somebody said it in the last seconds
 	Lag                                int64
 	LagKnown                           bool
-	Oldest                             time.Time // of the oldest record that is not settled, zero if there is none
-	OldestKnown                        bool
+	Oldest                             time.Time // of the oldest record that is not settled, zero if there is none or it is unknown
 
 	Queued      int // in memory and in no call,
 	QueuedBytes int64
@@ -216,7 +215,7 @@ func (e *Engine) row(l *lane, now time.Time) Row {
 	}
 	r.Block, r.Blocked = l.blocker()
 	r.Lag, r.LagKnown = l.lag(now)
-	r.Oldest, r.OldestKnown = l.oldest(now)
+	r.Oldest, _ = l.oldest(now)
 	if p := l.part(); p != nil {
 		if l.state == laneLeased {
 			r.InFlight = len(p.left[0].Records)
