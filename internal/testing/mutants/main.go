@@ -4,6 +4,7 @@
 //	go run ./internal/testing/mutants          # those that CI runs
 //	go run ./internal/testing/mutants -all     # and those that take long
 //	go run ./internal/testing/mutants -run x   # those whose name matches
+//	go run ./internal/testing/mutants -write d # writes them into a folder, for others to run
 //
 // A mutant is a piece of one function's source and what replaces it; nothing is
 // written into the source tree (go test -overlay). A piece that is not there exactly
@@ -52,15 +53,37 @@ func (s suite) String() string {
 func main() {
 	all := flag.Bool("all", false, "those that take long too")
 	only := flag.String("run", "", "only mutants whose name matches this `pattern`")
+	dir := flag.String("write", "", "run nothing: write an overlay for each mutant into this `folder`, and index.json")
 	flag.Parse()
-	if err := run(*all, *only); err != nil {
+	do := run
+	if *dir != "" {
+		do = func(all bool, only string) error { return write(*dir, all, only) }
+	}
+	if err := do(*all, *only); err != nil {
 		fmt.Fprintln(os.Stderr, "mutants:", err)
 		os.Exit(1)
 	}
 }
 
-func run(all bool, only string) error {
+// chosen returns the mutants that are asked for.
+func chosen(all bool, only string) (some []mutant, err error) {
 	pattern, err := regexp.Compile(only)
+	if err != nil {
+		return nil, err
+	}
+	for _, m := range mutants {
+		if (all || !m.nightly) && pattern.MatchString(m.name) {
+			some = append(some, m)
+		}
+	}
+	if len(some) == 0 {
+		return nil, fmt.Errorf("no mutant matches %q", only)
+	}
+	return some, nil
+}
+
+func run(all bool, only string) error {
+	some, err := chosen(all, only)
 	if err != nil {
 		return err
 	}
@@ -69,17 +92,13 @@ func run(all bool, only string) error {
 		return err
 	}
 	defer os.RemoveAll(dir)
-	survivors, ran := 0, 0
-	for _, m := range mutants {
-		if m.nightly && !all || !pattern.MatchString(m.name) {
-			continue
-		}
+	survivors := 0
+	for _, m := range some {
 		overlay, err := m.overlay(dir)
 		if err != nil {
 			return fmt.Errorf("%s: %w", m.name, err)
 		}
 		for _, s := range m.suites {
-			ran++
 			began := time.Now()
 			caught, said, err := s.catches(overlay)
 			if err != nil {
@@ -94,13 +113,45 @@ func run(all bool, only string) error {
 			}
 		}
 	}
-	switch {
-	case ran == 0:
-		return fmt.Errorf("no mutant matches %q", only)
-	case survivors > 0:
+	if survivors > 0 {
 		return fmt.Errorf("%d were not caught: a suite is blind to what they break", survivors)
 	}
 	return nil
+}
+
+// write writes the mutants into a folder: each in one of its own, and an index of
+// all. The table stays the only one, and others can run their tests over it.
+func write(dir string, all bool, only string) error {
+	type entry struct {
+		Name    string `json:"name"`
+		Package string `json:"package"`
+		Symbol  string `json:"symbol"`
+		Overlay string `json:"overlay"` // from the folder
+	}
+	some, err := chosen(all, only)
+	if err != nil {
+		return err
+	}
+	dir, err = filepath.Abs(dir) // go test may read an overlay from anywhere
+	if err != nil {
+		return err
+	}
+	var index []entry
+	for i, m := range some {
+		own := fmt.Sprintf("%03d", i)
+		if err := os.MkdirAll(filepath.Join(dir, own), 0o755); err != nil {
+			return err
+		}
+		if _, err := m.overlay(filepath.Join(dir, own)); err != nil {
+			return fmt.Errorf("%s: %w", m.name, err)
+		}
+		index = append(index, entry{m.name, m.pkg, m.symbol, own + "/overlay.json"})
+	}
+	text, err := json.MarshalIndent(index, "", "\t")
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(filepath.Join(dir, "index.json"), append(text, '\n'), 0o644)
 }
 
 // overlay writes the broken file, and the list that go test takes.
