@@ -101,6 +101,7 @@ examples/...                   | . examples/internal/demo       | kadm kgo
 esmprom                        | . scaling                      | client_golang
 esmotel                        | .                              | kgo otel
 examples/watch                 | . esmpage esmprom examples/internal/demo | chromedp client_golang kadm kgo
+sim                            |                                | wazero # runs internal/sim, and links nothing of it
 bench/job                      |                                |
 bench/topics                   |                                | kadm
 bench/fill                     | bench/topics                   | kadm kerr kgo
