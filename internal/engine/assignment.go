@@ -238,7 +238,8 @@ func (e *Engine) ReviewTopic(name string, fate TopicFate) {
 func (e *Engine) reset(l *lane, to int64, err error, now time.Time) *lane {
 	from := l.next
 	n := newLane(l.ID)
-	n.committed, n.offered, n.end, n.endAt, n.logStart = l.committed, l.offered, l.end, l.endAt, l.logStart
+	n.committed, n.offered, n.logStart = l.committed, l.offered, l.logStart
+	n.end, n.endAt, n.asked = l.end, l.endAt, l.asked
 	at, lowered := to, false
 	if l.next >= 0 {
 		at = min(to, l.settled.Frontier())

@@ -9,6 +9,17 @@ import (
 // lagMaxAge is how old the end of a partition may be for the lag to be known.
 const lagMaxAge = 5 * time.Second
 
+// Asking says that somebody is asked now where partitions end.
+func (e *Engine) Asking(led []partition.ID) {
+	e.mu.Lock()
+	defer e.unlock()
+	for _, id := range led {
+		if l := e.lanes[id]; l != nil {
+			l.asked = true
+		}
+	}
+}
+
 // Observe books where partitions end that one broker leads. It returns those of
 // them of which there is more to read than arrived, and of which nothing arrived since the ends were observed
 // last. Only of those does nobody else know when their log begins to start later:
@@ -75,6 +86,7 @@ func (e *Engine) ObserveStarts(starts map[partition.ID]LogStart, now time.Time) 
 // A Standing is what the engine has now, and how that is.
 type Standing struct {
 	Partitions []partition.ID
+	Unasked    map[partition.ID]bool // of which nobody was asked yet where they end: see Asking
 	Topics     map[string]bool
 	Stands     bool // a lane stands still
 	Member     bool // the group gave this process an assignment
@@ -86,12 +98,15 @@ func (e *Engine) Here() Standing {
 	e.mu.Lock()
 	defer e.unlock()
 	s := Standing{
-		Partitions: make([]partition.ID, 0, len(e.lanes)), Topics: map[string]bool{},
+		Partitions: make([]partition.ID, 0, len(e.lanes)), Unasked: map[partition.ID]bool{}, Topics: map[string]bool{},
 		Member: e.member, Stopping: e.holds&HoldStop != 0,
 	}
 	for id, l := range e.lanes {
 		s.Partitions = append(s.Partitions, id)
 		s.Topics[id.Topic] = true
+		if !l.asked {
+			s.Unasked[id] = true
+		}
 		s.Stands = s.Stands || l.still.stands()
 	}
 	return s

@@ -78,6 +78,7 @@ type lane struct {
 
 	end      int64 // the end of the partition, -1 while unknown
 	endAt    time.Time
+	asked    bool  // somebody was asked for the end
 	logStart int64 // -1 while unknown
 	expired  span  // what was skipped because it is gone: see retention.go
 	stoodAt  int64 // the position when it was looked at last: see stands

@@ -108,7 +108,7 @@ func listRequest(tps []partition.ID, at int64, readCommitted bool) *kmsg.ListOff
 // An asking is what one broker is asked about its partitions, again and again.
 type asking struct {
 	busy   atomic.Bool // it has not answered yet
-	again  atomic.Bool // it was to be asked meanwhile
+	again  atomic.Bool // it leads a partition of which nobody was asked yet
 	starts time.Time   // when it was asked last where logs start; its own while it is busy
 }
 
@@ -118,26 +118,36 @@ type asking struct {
 // lag of what it leads, and of nothing else. A request is not cut short, since that
 // would cost the connection: while one takes long, the ends grow old, and the lag
 // becomes unknown.
+//
+// A broker is asked early for one reason: it leads a partition of which nobody was
+// asked yet. That the bell rings is none, because a broker that was busy rings it when
+// it has answered: two that answer in turn would then have each other asked as fast as
+// they can answer.
 func (c *Consumer) sampleLag(ctx context.Context) {
-	timer := time.NewTimer(lagEvery)
-	defer timer.Stop()
+	ticker := time.NewTicker(lagEvery)
+	defer ticker.Stop()
 	brokers := map[int32]*asking{}
-	news := false // there are partitions of which nobody has been asked yet
+	due := true
 	for {
 		c.forgetEnds()
-		leads := c.leads(c.engine.Here().Partitions)
+		here := c.engine.Here()
+		leads := c.leads(here.Partitions)
 		for leader, tps := range leads {
 			b := brokers[leader]
 			if b == nil {
 				b = &asking{}
 				brokers[leader] = b
 			}
-			if b.busy.Swap(true) {
-				if news { // and not for each second that it takes
-					b.again.Store(true)
-				}
+			early := slices.ContainsFunc(tps, func(tp partition.ID) bool { return here.Unasked[tp] })
+			if !due && !early {
 				continue
 			}
+			b.again.Store(early) // before it is looked at, or the answer could come in between
+			if b.busy.Swap(true) {
+				continue
+			}
+			b.again.Store(false)
+			c.engine.Asking(tps)
 			c.group.Go(func() {
 				c.askLag(ctx, b, leader, tps)
 				b.busy.Store(false)
@@ -151,14 +161,13 @@ func (c *Consumer) sampleLag(ctx context.Context) {
 				delete(brokers, leader)
 			}
 		}
-		timer.Reset(lagEvery)
-		news = false
 		select {
 		case <-ctx.Done():
 			return
-		case <-timer.C:
+		case <-ticker.C:
+			due = true
 		case <-c.lagBell:
-			news = true
+			due = false
 		}
 	}
 }

@@ -390,4 +390,18 @@ var mutants = []mutant{
 		to:     "return at, true",
 		suites: []suite{{"./internal/testing/proof", "TestTimeLag", nil}},
 	},
+	{
+		name: "brokers are asked for ends as fast as they answer",
+		pkg:  "internal/engine", symbol: "Engine.Asking",
+		from:   "l.asked = true",
+		to:     "l.asked = false",
+		suites: []suite{whole("TestBrokersAreAskedForEndsOnceASecond")},
+	},
+	{
+		name: "the ends of new partitions are asked for with those of all",
+		pkg:  "internal/kafka", symbol: "Consumer.sampleLag",
+		from:   "!due && !early",
+		to:     "!due",
+		suites: []suite{whole("TestEndsOfNewPartitionsAreAskedForAtOnce")},
+	},
 }
