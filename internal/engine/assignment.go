@@ -29,6 +29,7 @@ func (e *Engine) Assign(tps []partition.ID, now time.Time) {
 			continue
 		}
 		l := newLane(tp)
+		l.fetchedFrom = now
 		l.unplaced = i >= len(tps)
 		if s, ok := e.stood[tp]; ok && now.Sub(s.at) <= carryFor {
 			l.still = s.carry(now)
@@ -239,7 +240,7 @@ func (e *Engine) reset(l *lane, to int64, err error, now time.Time) *lane {
 	from := l.next
 	n := newLane(l.ID)
 	n.committed, n.offered, n.logStart = l.committed, l.offered, l.logStart
-	n.end, n.endAt, n.asked = l.end, l.endAt, l.asked
+	n.end, n.endAt, n.endHeard, n.asked, n.fetchedFrom = l.end, l.endAt, l.endHeard, l.asked, l.fetchedFrom
 	at, lowered := to, false
 	if l.next >= 0 {
 		at = min(to, l.settled.Frontier())

@@ -20,11 +20,18 @@ func (e *Engine) Asking(led []partition.ID) {
 	}
 }
 
+// A LogEnd is where the log of a partition ends, and when the broker was asked that
+// says so.
+type LogEnd struct {
+	Offset int64
+	Asked  time.Time
+}
+
 // Observe books where partitions end that one broker leads. It returns those of
 // them of which there is more to read than arrived, and of which nothing arrived since the ends were observed
 // last. Only of those does nobody else know when their log begins to start later:
 // a fetch says it of the others, or there is nothing to lose.
-func (e *Engine) Observe(led []partition.ID, ends map[partition.ID]int64, now time.Time) (standing []partition.ID) {
+func (e *Engine) Observe(led []partition.ID, ends map[partition.ID]LogEnd, now time.Time) (standing []partition.ID) {
 	e.mu.Lock()
 	defer e.unlock()
 	news := false
@@ -33,11 +40,12 @@ func (e *Engine) Observe(led []partition.ID, ends map[partition.ID]int64, now ti
 		if l == nil {
 			continue
 		}
-		if end != l.end {
+		was := l.end
+		l.ends(end.Offset, end.Asked, now)
+		if l.end != was {
 			l.fruitless = 0
 		}
-		news = news || l.end < 0
-		l.end, l.endAt = end, now
+		news = news || was < 0
 	}
 	for _, id := range led {
 		l := e.lanes[id]

@@ -78,6 +78,7 @@ type Engine struct {
 	sessionLost signal // fires when the group took the partitions away
 
 	cancelPoll context.CancelFunc // cuts the poll short that is under way, or nil
+	polling    time.Time          // when the last poll began
 	polled     signal             // fires when it ended
 
 	throttledUntil time.Time

@@ -330,7 +330,10 @@ func (e *Engine) receive(l *lane, a *arrival, now time.Time) (in *lane, kept boo
 		return l, true // what else a broker says beside a refusal means nothing
 	}
 	if end := e.endOf(f); end >= 0 {
-		l.end, l.endAt = end, now
+		l.ends(end, l.fetchedFrom, now)
+	}
+	if e.polling.After(l.fetchedFrom) {
+		l.fetchedFrom = e.polling
 	}
 	l.logStart = max(l.logStart, f.LogStartOffset)
 	if len(f.Records) == 0 {

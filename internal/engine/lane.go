@@ -76,12 +76,17 @@ type lane struct {
 	dirty   bool // the frontier is to be committed
 	anchor  bool // commit even a frontier that did not move
 
-	end      int64 // the end of the partition, -1 while unknown
-	endAt    time.Time
-	asked    bool  // somebody was asked for the end
-	logStart int64 // -1 while unknown
-	expired  span  // what was skipped because it is gone: see retention.go
-	stoodAt  int64 // the position when it was looked at last: see stands
+	end      int64     // the end of the partition, -1 while unknown
+	endAt    time.Time // it was that at some moment since: see ends
+	endHeard time.Time // when somebody said so
+	asked    bool      // somebody was asked for the end
+	// fetchedFrom is when the poll began that brought something of it last, or when
+	// it was assigned: what comes next was asked for later, because the client
+	// fetches a partition again when the poll has taken what it had.
+	fetchedFrom time.Time
+	logStart    int64 // -1 while unknown
+	expired     span  // what was skipped because it is gone: see retention.go
+	stoodAt     int64 // the position when it was looked at last: see stands
 
 	due      time.Time // the end of the window or of the back-off
 	ticket   uint64    // which entry of the ready queue is the lane's
@@ -333,6 +338,24 @@ func (l *lane) frontier() int64 {
 		return -1
 	}
 	return l.settled.Frontier()
+}
+
+// ends notes where the partition ends, as a broker says that was asked at one time and
+// heard at another.
+//
+// What it says was so at some moment in between. So it is as old as the question, and
+// an answer that was long under way may be of before what another one said meanwhile.
+// A log grows: of two answers whose times overlap, the one that says more is of the
+// later moment, and that is no earlier than either question. So the larger one holds,
+// and is as old as the younger question. Logs that were cut back are the exception.
+// There, an answer holds that says less if it was asked for after the other was heard.
+func (l *lane) ends(at int64, asked, heard time.Time) {
+	if at >= l.end || asked.After(l.endHeard) {
+		l.end, l.endHeard = at, heard
+	}
+	if asked.After(l.endAt) {
+		l.endAt = asked
+	}
 }
 
 // lag is the number of offsets between the frontier and the end. It is unknown

@@ -21,7 +21,7 @@ func TestNewcomersAreFetchedFirst(t *testing.T) {
 			}}}}}, now)
 		},
 		"it has none": func(e *Engine, id partition.ID, now time.Time) {
-			e.Observe([]partition.ID{id}, map[partition.ID]int64{id: 7}, now)
+			e.Observe([]partition.ID{id}, map[partition.ID]LogEnd{id: {Offset: 7, Asked: now.Add(1)}}, now)
 			e.Enqueue(nil, now)
 		},
 		"it goes": func(e *Engine, id partition.ID, now time.Time) {
@@ -63,7 +63,7 @@ func TestNewcomersAreFetchedFirst(t *testing.T) {
 			late := partition.ID{Topic: "orders", Partition: lanes - 1}
 			e.Assign([]partition.ID{late}, now)
 			e.Place([]Placement{{ID: late, At: 7, Committed: true}}, now)
-			e.Observe([]partition.ID{late}, map[partition.ID]int64{late: 100_000}, now)
+			e.Observe([]partition.ID{late}, map[partition.ID]LogEnd{late: {Offset: 100_000, Asked: now}}, now)
 			review()
 			if paused := e.Pauses(); len(paused) != 3 || !paused[ids[0]] || !paused[ids[2]] {
 				t.Errorf("with a newcomer %v are paused, and not those that have enough", paused)

@@ -38,6 +38,9 @@ func (e *Engine) Permit(ctx context.Context, buffered int64, now time.Time) Perm
 	defer e.unlock()
 	a := e.admit(buffered, now)
 	p := Permit{Poll: a.poll, Again: a.again, engine: e}
+	if a.poll {
+		e.polling = now
+	}
 	if a.poll || len(a.evict) > 0 {
 		p.Ctx, e.cancelPoll = context.WithCancel(ctx)
 		p.Nudged, p.Back = e.evict(a.evict)

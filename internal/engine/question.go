@@ -22,6 +22,7 @@ type Question struct {
 
 // A Finding is what the leader of a partition sent.
 type Finding struct {
+	Asked      time.Time   // when it was asked
 	Err        error       // why it sent nothing, or nil
 	Refused    bool        // it will not send any, as far as err says
 	Unreadable *Unreadable // it sent what cannot be read
@@ -81,7 +82,7 @@ func (e *Engine) Found(q Question, f Finding, now time.Time) {
 	}
 	l.still.asked, l.still.found, l.still.refused = now, f.Err, f.Refused
 	if f.End >= 0 {
-		l.end, l.endAt = f.End, now
+		l.ends(f.End, f.Asked, now)
 	}
 	switch {
 	case l.still.refused:

@@ -37,6 +37,7 @@ type listed struct {
 	offset      int64
 	leaderEpoch int32
 	err         error
+	asked       time.Time // when the broker was asked, or earlier
 }
 
 // listOffsets asks the leaders for an offset of each partition: its start, its
@@ -51,6 +52,7 @@ func listOffsets(ctx context.Context, cl *kgo.Client, tps []partition.ID, at int
 		return answers
 	}
 	var failed error
+	asked := time.Now()
 	for _, shard := range cl.RequestSharded(ctx, listRequest(tps, at, readCommitted)) {
 		if shard.Err != nil {
 			failed = shard.Err
@@ -65,7 +67,7 @@ func listOffsets(ctx context.Context, cl *kgo.Client, tps []partition.ID, at int
 		}
 		for _, t := range shard.Resp.(*kmsg.ListOffsetsResponse).Topics {
 			for _, p := range t.Partitions {
-				answers[partition.ID{Topic: t.Topic, Partition: p.Partition}] = listed{p.Offset, p.LeaderEpoch, kerr.ErrorForCode(p.ErrorCode)}
+				answers[partition.ID{Topic: t.Topic, Partition: p.Partition}] = listed{p.Offset, p.LeaderEpoch, kerr.ErrorForCode(p.ErrorCode), asked}
 			}
 		}
 	}
@@ -217,12 +219,13 @@ func (c *Consumer) leads(tps []partition.ID) map[int32][]partition.ID {
 // not say is asked in that way.
 func (c *Consumer) listAt(ctx context.Context, leader int32, tps []partition.ID, at int64) map[partition.ID]listed {
 	said := map[partition.ID]listed{}
+	asked := time.Now()
 	if leader >= 0 && len(tps) > 0 {
 		if resp, err := c.client.Broker(int(leader)).RetriableRequest(ctx, listRequest(tps, at, c.positions.readCommitted)); err == nil {
 			for _, t := range resp.(*kmsg.ListOffsetsResponse).Topics {
 				for _, p := range t.Partitions {
 					if err := kerr.ErrorForCode(p.ErrorCode); !kerr.IsRetriable(err) {
-						said[partition.ID{Topic: t.Topic, Partition: p.Partition}] = listed{p.Offset, p.LeaderEpoch, err}
+						said[partition.ID{Topic: t.Topic, Partition: p.Partition}] = listed{p.Offset, p.LeaderEpoch, err, asked}
 					}
 				}
 			}
@@ -297,10 +300,10 @@ func (r refusals) note(led []partition.ID, answers map[partition.ID]listed) map[
 // still. What the brokers refuse to say is a problem to show, until none of the
 // topic's partitions is refused. A topic that is not there is suspect.
 func (c *Consumer) observe(led []partition.ID, answers map[partition.ID]listed, now time.Time) (standing []partition.ID) {
-	ends, missing := map[partition.ID]int64{}, map[string]bool{}
+	ends, missing := map[partition.ID]engine.LogEnd{}, map[string]bool{}
 	for id, a := range answers {
 		if a.err == nil {
-			ends[id] = a.offset
+			ends[id] = engine.LogEnd{Offset: a.offset, Asked: a.asked}
 		}
 		if errors.Is(a.err, kerr.UnknownTopicOrPartition) || errors.Is(a.err, kerr.UnknownTopicID) {
 			missing[id.Topic] = true

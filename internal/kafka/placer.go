@@ -161,7 +161,7 @@ func (c *Consumer) commits(ctx context.Context, tps []partition.ID) map[partitio
 			for _, p := range t.Partitions {
 				tp := partition.ID{Topic: t.Topic, Partition: p.Partition}
 				if _, ours := answers[tp]; ours {
-					answers[tp] = listed{p.Offset, p.LeaderEpoch, kerr.ErrorForCode(p.ErrorCode)}
+					answers[tp] = listed{offset: p.Offset, leaderEpoch: p.LeaderEpoch, err: kerr.ErrorForCode(p.ErrorCode)}
 				}
 			}
 		}

@@ -44,7 +44,9 @@ const (
 
 // ask asks for what comes at a position.
 func (p *probe) ask(ctx context.Context, tp partition.ID, id [16]byte, position int64) engine.Finding {
+	asked := time.Now()
 	f := p.request(ctx, tp, id, position)
+	f.Asked = asked
 	f.Refused = f.Err != nil && !errors.Is(f.Err, kerr.OffsetOutOfRange) && !errors.Is(f.Err, errSendsNothing)
 	return f
 }

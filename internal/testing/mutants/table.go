@@ -404,4 +404,31 @@ var mutants = []mutant{
 		to:     "!due",
 		suites: []suite{whole("TestEndsOfNewPartitionsAreAskedForAtOnce")},
 	},
+	{
+		name: "an end is as young as its answer",
+		pkg:  "internal/engine", symbol: "Engine.Observe",
+		from:   "end.Asked, now)",
+		to:     "now, now)",
+		suites: []suite{{"./internal/engine", "TestWhichEndHolds|TestAnEndIsNoOlder", nil}, whole("TestAnEndIsAsOldAsItsQuestion")},
+	},
+	{
+		name: "a fetch that waited makes an end young",
+		pkg:  "internal/engine", symbol: "Engine.receive",
+		from:   "l.fetchedFrom, now)",
+		to:     "now, now)",
+		suites: []suite{{"./internal/engine", "TestAnEndIsNoOlder", nil}, whole("TestAFetchThatWaitsForMemory")},
+	},
+	{
+		name: "an answer that was long under way takes an end back",
+		pkg:  "internal/engine", symbol: "lane.ends",
+		from:   "at >= l.end || asked.After(l.endHeard)",
+		to:     "at >= 0",
+		suites: []suite{{"./internal/engine", "TestWhichEndHolds|TestAnEndIsNoOlder", nil}, whole("TestAnEndIsAsOldAsItsQuestion")},
+	},
+	{
+		name: "the end of a log that was cut back stays",
+		pkg:  "internal/engine", symbol: "lane.ends",
+		from:   " || asked.After(l.endHeard)",
+		suites: []suite{{"./internal/engine", "TestWhichEndHolds", nil}},
+	},
 }
