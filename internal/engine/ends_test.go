@@ -104,7 +104,7 @@ func TestAnEndIsNoOlderThanItSays(t *testing.T) {
 				polls = e.Permit(t.Context(), 0, at(now))
 			}
 			if polls.Ctx != nil && fetch.heard <= now {
-				e.Enqueue(kgo.Fetches{{Topics: []kgo.FetchTopic{{Topic: "orders", Partitions: []kgo.FetchPartition{{HighWatermark: fetch.end}}}}}}, at(now))
+				e.Enqueue(ofOrders0(kgo.FetchPartition{HighWatermark: fetch.end}), at(now))
 				polls.End()
 				polls, fetch = Permit{}, ask(now)
 			}
@@ -120,5 +120,31 @@ func TestAnEndIsNoOlderThanItSays(t *testing.T) {
 	}
 	if known == 0 {
 		t.Error("no end was known")
+	}
+}
+
+// ofOrders0 is a poll that brings this.
+func ofOrders0(p kgo.FetchPartition) kgo.Fetches {
+	return kgo.Fetches{{Topics: []kgo.FetchTopic{{Topic: "orders", Partitions: []kgo.FetchPartition{p}}}}}
+}
+
+// TestAnErrorOfTheClientIsNoEnd: the client puts its own errors among what it fetched,
+// with nothing else in it.
+func TestAnErrorOfTheClientIsNoEnd(t *testing.T) {
+	e, now := oneLane(succeeds), time.Now()
+	e.Observe([]partition.ID{orders0}, map[partition.ID]LogEnd{orders0: {100, now}}, now)
+	poll := func(after time.Duration, brings kgo.Fetches) {
+		p := e.Permit(t.Context(), 0, now.Add(after))
+		e.Enqueue(brings, now.Add(after))
+		p.End()
+	}
+	fetch := kgo.FetchPartition{HighWatermark: 100}
+	poll(time.Second, ofOrders0(fetch))
+	poll(3*time.Second, ofOrders0(fetch))
+	poll(4*time.Second, ofOrders0(kgo.FetchPartition{Err: &kgo.ErrDataLoss{Topic: "orders"}}))
+	e.mu.Lock()
+	defer e.unlock()
+	if l := e.lanes[orders0]; l.end != 100 || !l.fetchedFrom.Equal(now.Add(3*time.Second)) {
+		t.Errorf("the partition ends at %d, and its next fetch was asked for after %s", l.end, l.fetchedFrom.Sub(now))
 	}
 }

@@ -329,6 +329,9 @@ func (e *Engine) receive(l *lane, a *arrival, now time.Time) (in *lane, kept boo
 	if _, refused := f.Err.(*kerr.Error); refused {
 		return l, true // what else a broker says beside a refusal means nothing
 	}
+	if f.Err != nil && f.HighWatermark <= 0 && len(f.Records) == 0 {
+		return l, true // an error of the client's own, which no broker sent
+	}
 	if end := e.endOf(f); end >= 0 {
 		l.ends(end, l.fetchedFrom, now)
 	}
