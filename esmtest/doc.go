@@ -120,6 +120,12 @@
 // has a reason to write in [MayWrite]. What a [esm.Destination] does is not looked
 // at.
 //
+// # Twice, late, and beside its neighbour
+//
+// Kafka hands over each record at least once, so sooner or later a function sees one
+// again: after a crash, after a rebalance, or while another process has it. [Storm] makes
+// all of that happen to your function, by a plan that a seed repeats.
+//
 // # Your own Invoker
 //
 // [TestInvoker] proves that an Invoker of your own does what a Mapping expects

@@ -4,6 +4,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/twmb/franz-go/pkg/kgo"
+
 	"github.com/seed429fd032/esm"
 )
 
@@ -35,3 +37,19 @@ func HandlersHave(d time.Duration) (undo func()) {
 
 // Watched is what [New] makes of an Invoker.
 func Watched(t testing.TB, inv esm.Invoker) esm.Invoker { return watched(t, inv) }
+
+// Forecast is the plan of a [Storm].
+func Forecast(seed uint64, records []*kgo.Record) string { return newForecast(seed, records).String() }
+
+// StormStandsStill is for how long nothing may get on in a [Storm], until it is
+// undone.
+func StormStandsStill(d time.Duration) (undo func()) {
+	was := mostStill
+	mostStill = d
+	return func() { mostStill = was }
+}
+
+// CalmStorm is a Storm in which nothing happens.
+func CalmStorm(t testing.TB, seed uint64, records []*kgo.Record, newInvoker func() esm.Invoker) *StormReport {
+	return storm(t, seed, records, newInvoker, nil, func(f *forecast) { clear(f.fates) })
+}

@@ -45,6 +45,12 @@ func New(t testing.TB, source esm.Source, invoker esm.Invoker, opts ...esm.Optio
 	}
 	watchClock(t)
 	needNoListener(t)
+	return newMapping(t, source, invoker, opts...)
+}
+
+// newMapping is New without a look at where it is called.
+func newMapping(t testing.TB, source esm.Source, invoker esm.Invoker, opts ...esm.Option) *esm.Mapping {
+	t.Helper()
 	logger := slog.New(slog.NewTextHandler(t.Output(), nil))
 	m, err := esm.New(source, watched(t, invoker), append([]esm.Option{esm.WithLogger(logger)}, opts...)...)
 	if err != nil {
