@@ -255,7 +255,7 @@ func (s *weather) tend() {
 	}
 
 	now := time.Now()
-	if info.State != "PreparingRebalance" {
+	if info.State != "PreparingRebalance" || s.dark {
 		s.steady = now
 	}
 	wait := s.forecast.revoke + 15*time.Second // that of a rebalance
