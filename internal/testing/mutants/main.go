@@ -24,7 +24,10 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"runtime"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -92,25 +95,30 @@ func run(all bool, only string) error {
 		return err
 	}
 	defer os.RemoveAll(dir)
-	survivors := 0
-	for _, m := range some {
-		overlay, err := m.overlay(dir)
+	var trials []*trial
+	for i, m := range some {
+		overlay, err := m.overlay(filepath.Join(dir, fmt.Sprint(i)))
 		if err != nil {
 			return fmt.Errorf("%s: %w", m.name, err)
 		}
 		for _, s := range m.suites {
-			began := time.Now()
-			caught, said, err := s.catches(overlay)
-			if err != nil {
-				return fmt.Errorf("%s: %w", m.name, err)
-			}
-			took := time.Since(began).Round(time.Second)
-			if caught {
-				fmt.Printf("caught    %-44s by %s (%s)\n          %s\n", m.name, s, took, said)
-			} else {
-				survivors++
-				fmt.Printf("SURVIVED  %-44s %s (%s)\n", m.name, s, took)
-			}
+			trials = append(trials, &trial{mutant: m.name, suite: s, overlay: overlay, done: make(chan struct{})})
+		}
+	}
+	// Most of a trial is one thread: a link, and a bubble in virtual time.
+	stop := tryAll(trials, runtime.GOMAXPROCS(0))
+	defer stop()
+	survivors := 0
+	for _, t := range trials {
+		<-t.done
+		if t.err != nil {
+			return fmt.Errorf("%s: %w", t.mutant, t.err)
+		}
+		if t.caught {
+			fmt.Printf("caught    %-44s by %s (%s)\n          %s\n", t.mutant, t.suite, t.took, t.said)
+		} else {
+			survivors++
+			fmt.Printf("SURVIVED  %-44s %s (%s)\n", t.mutant, t.suite, t.took)
 		}
 	}
 	if survivors > 0 {
@@ -139,9 +147,6 @@ func write(dir string, all bool, only string) error {
 	var index []entry
 	for i, m := range some {
 		own := fmt.Sprintf("%03d", i)
-		if err := os.MkdirAll(filepath.Join(dir, own), 0o755); err != nil {
-			return err
-		}
 		if _, err := m.overlay(filepath.Join(dir, own)); err != nil {
 			return fmt.Errorf("%s: %w", m.name, err)
 		}
@@ -154,8 +159,50 @@ func write(dir string, all bool, only string) error {
 	return os.WriteFile(filepath.Join(dir, "index.json"), append(text, '\n'), 0o644)
 }
 
-// overlay writes the broken file, and the list that go test takes.
+// A trial is one suite over one mutant. What came of it is there when done is closed.
+type trial struct {
+	mutant  string
+	suite   suite
+	overlay string
+
+	done   chan struct{}
+	caught bool
+	said   string
+	err    error
+	took   time.Duration
+}
+
+// tryAll runs the trials in their order, so many at once. What it returns begins no
+// other and waits for those that run.
+func tryAll(trials []*trial, atOnce int) (stop func()) {
+	var next atomic.Int64
+	var workers sync.WaitGroup
+	for range atOnce {
+		workers.Go(func() {
+			for {
+				i := int(next.Add(1)) - 1
+				if i >= len(trials) {
+					return
+				}
+				t := trials[i]
+				began := time.Now()
+				t.caught, t.said, t.err = t.suite.catches(t.overlay)
+				t.took = time.Since(began).Round(time.Second)
+				close(t.done)
+			}
+		})
+	}
+	return func() {
+		next.Store(int64(len(trials)))
+		workers.Wait()
+	}
+}
+
+// overlay writes the broken file, and the list that go test takes, into a folder of its own.
 func (m mutant) overlay(dir string) (string, error) {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return "", err
+	}
 	name, src, err := m.find()
 	if err != nil {
 		return "", err
