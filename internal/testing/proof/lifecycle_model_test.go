@@ -18,6 +18,7 @@ import (
 
 	"github.com/seed429fd032/esm"
 	"github.com/seed429fd032/esm/esmtest"
+	"github.com/seed429fd032/esm/internal/testing/build"
 )
 
 // TestStopsAtOnceOfANewMapping: each is told the same, and it ends once.
@@ -46,7 +47,7 @@ func TestStopsAtOnceOfANewMapping(t *testing.T) {
 func TestStopBesideStart(t *testing.T) {
 	virtual(t, func(t *testing.T) {
 		k := esmtest.NewKafka(t, esmtest.Topic("orders", 1))
-		for i := range 5_000 {
+		for i := range build.Volume(5_000, 1_000) {
 			// A hook is where the scheduler gets in between.
 			m := esmtest.New(t, k.Source("orders", "billing"), esmtest.NewInvoker(t), quiet(), esm.WithHooks(esm.Hooks{
 				StateChanged: func(esm.State) { runtime.Gosched() },
