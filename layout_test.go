@@ -43,6 +43,7 @@ internal/memory                | internal/partition             |
 internal/share                 | internal/partition             |
 scaling                        |                                |
 internal/scalesim              | internal/pace internal/pollers scaling | # what a policy does to a Mapping, simulated
+internal/sim                   | . esmtest internal/testing/build | kadm kerr kfake kgo kmsg # the whole library by seed
 internal/explain               | internal/guard scaling         |
 internal/plot                  |                                |
 
