@@ -43,7 +43,6 @@ internal/memory                | internal/partition             |
 internal/share                 | internal/partition             |
 scaling                        |                                |
 internal/scalesim              | internal/pace internal/pollers scaling | # what a policy does to a Mapping, simulated
-internal/sim                   | . esmtest internal/testing/build | kadm kerr kfake kgo kmsg # the whole library by seed
 internal/explain               | internal/guard scaling         |
 internal/plot                  |                                |
 
@@ -76,6 +75,7 @@ internal/testing/kafkatest/serve | internal/testing/kafkatest   |
 internal/testing/build         |                                |
 internal/testing/mutants       |                                |
 internal/testing/proof         | internal/guard scaling         | # the tests of a whole Mapping
+internal/sim                   | . esmtest internal/testing/build | kadm kerr kfake kgo kmsg # the whole library by seed
 internal/testing/awsclients    |                                | # tests of lambdaapi, with clients that others wrote
 internal/testing/awsoracle     |                                | # tests of awsconfig, with what others say of AWS
 internal/testing/connstest     | .                              | kgo
