@@ -194,6 +194,10 @@ type part struct {
 	exposed  bool             // user code had its records, or is about to,
 	again    bool             // and had them before this lease
 	missing  map[int]struct{} // which of what is left are to be read again
+	// number is what the tracker has the first record under, from when a part of
+	// the records is settled first: then they are noted there.
+	number int
+	noted  bool
 	// renewed are what its first portion was handed over as, if not as it came.
 	renewed []kgo.Record
 }
@@ -317,14 +321,19 @@ func (l *lane) settle(p *part, records []plan.Record) (moved bool) {
 	if len(records) == len(p.records) {
 		return l.settled.Settle(p.from, p.to(), len(records))
 	}
+	if !p.noted {
+		p.noted = true
+		p.number = l.settled.Note(p.from, func(yield func(int64) bool) {
+			for i := range p.records {
+				if !yield(p.records[i].Offset + 1) {
+					return
+				}
+			}
+		})
+	}
 	for i := range records {
-		at := records[i].Offset
-		j, _ := plan.Find(p.records, at)
-		from := p.from
-		if j > 0 {
-			from = p.records[j-1].Offset + 1
-		}
-		if l.settled.Settle(from, at+1, 1) {
+		j, _ := plan.Find(p.records, records[i].Offset)
+		if l.settled.SettleArrival(p.number + j) {
 			moved = true
 		}
 	}
