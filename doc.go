@@ -37,8 +37,10 @@
 // Within one process, a partition has at most one batch in flight. The next one
 // starts only after the previous one is settled as a whole, so order holds. An offset
 // is committed only after every record below it is settled, so nothing that was
-// read is lost: what was in flight when a process died comes again. Functions must
-// tolerate seeing a record twice.
+// read is lost: what was in flight when a process died comes again, and what was
+// settled in the second before. Functions must tolerate seeing a record twice. What
+// is settled above the committed offset, because a batch failed in part, is written
+// beside it, in the metadata of the commit, and does not come again.
 //
 // A batch that fails is tried again until it succeeds, with a growing pause
 // ([WithBackoff]). It holds up its own partition and no other. See [Invoker]

@@ -78,7 +78,7 @@ func benchmarkEngine(b *testing.B, size int) {
 		// is not: commits are not measured.
 		<-called
 		for left := partitions; left > 0; {
-			fs := e.Books.Frontiers(time.Now())
+			fs := e.Books.Frontiers(true, time.Now())
 			if len(fs) == 0 {
 				runtime.Gosched()
 				continue

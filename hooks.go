@@ -139,8 +139,10 @@ type Rebalance struct {
 	Cancelled int
 	// CommitErr is why the last offsets could not be committed, or nil.
 	CommitErr error
-	// Again is how many records were settled above the frontier, and will
-	// come again to the next owner.
+	// Again is how many records were settled above the frontier, and come again
+	// to the next owner, because the commit had no room to say so. It is 0 but
+	// for thousands of scattered failures, and for brokers that take less
+	// metadata than by default (offset.metadata.max.bytes).
 	Again int
 }
 

@@ -36,6 +36,7 @@ internal/awsevent              |                                | base64 kgo
 # The cores: values and the time in, values out.
 internal/partition             |                                |
 internal/offset                |                                |
+internal/mark                  | internal/offset internal/partition |
 internal/plan                  | internal/guard                 |
 internal/pollers               |                                | rate
 internal/pace                  |                                |
@@ -47,8 +48,8 @@ internal/explain               | internal/guard scaling         |
 internal/plot                  |                                |
 
 # The machine: lanes and calls under one lock, and the client.
-internal/engine                | internal/guard internal/memory internal/offset internal/pace internal/partition internal/plan internal/pollers internal/share scaling | kerr kgo
-internal/kafka                 | internal/engine internal/guard internal/memory internal/partition internal/plan internal/redact scaling | kerr kgo kmsg
+internal/engine                | internal/guard internal/mark internal/memory internal/offset internal/pace internal/partition internal/plan internal/pollers internal/share scaling | kerr kgo
+internal/kafka                 | internal/engine internal/guard internal/mark internal/memory internal/partition internal/plan internal/redact scaling | kerr kgo kmsg
 
 # The root: what users see.
 .                              | internal/awsevent internal/engine internal/explain internal/guard internal/hostport internal/kafka internal/partition internal/plan internal/redact scaling | kgo rate
@@ -74,7 +75,7 @@ internal/testing/kafkatest     |                                | kadm kerr kgo 
 internal/testing/kafkatest/serve | internal/testing/kafkatest   |
 internal/testing/build         |                                |
 internal/testing/mutants       |                                |
-internal/testing/proof         | internal/guard scaling         | # the tests of a whole Mapping
+internal/testing/proof         | internal/guard internal/mark internal/offset internal/partition scaling | # the tests of a whole Mapping
 internal/sim                   | . esmtest internal/testing/build | kadm kerr kfake kgo kmsg # the whole library by seed
 internal/testing/awsclients    |                                | # tests of lambdaapi, with clients that others wrote
 internal/testing/awsoracle     |                                | # tests of awsconfig, with what others say of AWS

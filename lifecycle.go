@@ -327,8 +327,8 @@ type DrainError struct {
 	// LeaveErr is why the group could not be left, or nil. The partitions
 	// then wait for the session to time out.
 	LeaveErr error
-	// Again is how many records were settled above the frontier: no commit
-	// covers them, and they come again.
+	// Again is how many records were settled above the frontier, and come again,
+	// because no commit says so: it had no room, or failed.
 	Again int
 	// Waiting names what else had not ended in its time and may go on: hooks,
 	// the log, the Kafka client.

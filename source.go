@@ -53,7 +53,7 @@ type Source struct {
 	// These belong to the Mapping, and Start refuses them by name:
 	// ConsumerGroup, ConsumeTopics, ConsumePartitions, ConsumeRegex,
 	// ConsumeExcludeTopics, ShareGroup, InstanceID, TransactionalID,
-	// AdjustFetchOffsetsFn, BlockRebalanceOnPoll, AutoCommitMarks,
+	// AdjustFetchOffsetsFn, OnOffsetsFetched, BlockRebalanceOnPoll, AutoCommitMarks,
 	// GreedyAutoCommit, AutoCommitInterval, ConsumeStartOffset,
 	// ConsumeResetOffset, RebalanceTimeout (see [WithRevokeTimeout]),
 	// FetchMaxBytes and FetchMaxPartitionBytes (see [WithMemoryBudget]),
@@ -238,6 +238,7 @@ var ownedOptions = []struct{ name, instead string }{
 	{"InstanceID", "use Source.InstanceID"},
 	{"TransactionalID", "a Mapping does not produce"},
 	{"AdjustFetchOffsetsFn", "use Source.Start"},
+	{"OnOffsetsFetched", "the Mapping keeps in the metadata of commits what is settled above them"},
 	{"BlockRebalanceOnPoll", "the Mapping keeps a rebalance from overtaking its records itself"},
 	{"AutoCommitMarks", "the Mapping commits what is settled"},
 	{"GreedyAutoCommit", "the Mapping commits what is settled"},

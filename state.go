@@ -361,6 +361,7 @@ func (e *StartError) Unwrap() []error {
 type Problem struct {
 	Mapping string
 	// With is what it is about: "connection to host:9092", "group", "commit",
+	// "commit metadata" for a broker that has little room beside an offset,
 	// "topic orders", "topic orders partition 3", "end of topic orders",
 	// "start of topic orders",
 	// "client", "start", "function" and "destination" for those, "hooks" and

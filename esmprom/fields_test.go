@@ -190,7 +190,7 @@ func TestEachValueOfAnEnumIsShown(t *testing.T) {
 
 func TestKindsOfProblemsHaveNoNames(t *testing.T) {
 	for with, want := range map[string]string{
-		"connection to host:9092": "connection", "group": "group", "commit": "commit", "topic orders": "topic", "topic orders partition 3": "topic",
+		"connection to host:9092": "connection", "group": "group", "commit": "commit", "commit metadata": "commit", "topic orders": "topic", "topic orders partition 3": "topic",
 		"end of topic orders": "topic", "start of topic orders": "topic", "client": "client", "start": "start", "function": "function",
 		"destination": "destination", "hooks": "hooks", "log": "log", "lag": "lag", "what comes next year": "other", "": "other", "connection": "connection",
 		"topic group": "topic",

@@ -23,6 +23,7 @@ const otherKind = "other"
 // prefixes are of those with a name behind them.
 var prefixes = map[string]string{
 	"connection to ":  "connection",
+	"commit metadata": "commit",
 	"topic ":          "topic",
 	"end of topic ":   "topic",
 	"start of topic ": "topic",

@@ -168,7 +168,7 @@ func (e *Engine) Revoke(ctx context.Context, ids []partition.ID, most time.Durat
 	defer e.unlock()
 	now := e.world.Now()
 	for _, l := range ours {
-		gone.Again += l.settled.Above()
+		gone.Again += l.again()
 		e.kill(l, ErrRevoked, now)
 	}
 	e.fit(scaling.Assignment, now)
@@ -239,7 +239,7 @@ func (e *Engine) ReviewTopic(name string, fate TopicFate) {
 func (e *Engine) reset(l *lane, to int64, err error, now time.Time) *lane {
 	from := l.next
 	n := newLane(l.ID)
-	n.committed, n.offered, n.logStart = l.committed, l.offered, l.logStart
+	n.committed, n.offered, n.logStart, n.newest = l.committed, l.offered, l.logStart, l.newest
 	n.end, n.endAt, n.endHeard, n.asked, n.fetchedFrom = l.end, l.endAt, l.endHeard, l.asked, l.fetchedFrom
 	at, lowered := to, false
 	if l.next >= 0 {
@@ -251,7 +251,7 @@ func (e *Engine) reset(l *lane, to int64, err error, now time.Time) *lane {
 		at, lowered = min(at, u.From), true
 		n.place(at, -1)
 	}
-	if l.rereading() || lowered {
+	if l.rereading() || lowered || l.ahead.wrong {
 		// What is missing below the new position would not come.
 		n.rewinding = true
 		e.rewinds = append(e.rewinds, n)
@@ -265,9 +265,10 @@ func (e *Engine) reset(l *lane, to int64, err error, now time.Time) *lane {
 	e.kill(l, ErrRevoked, now)
 	e.lanes[n.ID] = n
 	switch {
-	case l.anchor, max(n.committed, n.offered) > at:
-		// Backward, so that a crash does not skip what is read again; or where to
-		// begin is to be written down, and was not.
+	case l.anchor, l.marked, max(n.committed, n.offered) > at:
+		// Backward, so that a crash does not skip what is read again; or the commit
+		// says that some of it is settled; or where to begin is to be written down,
+		// and was not.
 		n.anchor = true
 		e.markDirty(n)
 		e.Books.Bell.Ring()

@@ -3,6 +3,7 @@ package engine
 import (
 	"time"
 
+	"github.com/seed429fd032/esm/internal/mark"
 	"github.com/seed429fd032/esm/internal/partition"
 )
 
@@ -43,7 +44,9 @@ type Frontier struct {
 	partition.ID
 	At          int64
 	LeaderEpoch int32
+	Mark        mark.Mark // what was settled above it
 	lane        *lane
+	settles     uint64 // the lane's, then
 }
 
 // A CommitAnswer is what became of a frontier that was to be committed. Whoever
@@ -52,6 +55,7 @@ type Frontier struct {
 type CommitAnswer struct {
 	Err     error // why it was not committed, kept by guard; nil if it was
 	Unsent  bool  // it was not sent, because it could not be committed any more
+	Said    int   // how many runs of the mark were committed with it, the first ones
 	Passing bool  // the error is of a kind that goes away by itself
 }
 
@@ -63,23 +67,42 @@ func (e *Engine) markDirty(l *lane) {
 	}
 }
 
-// Frontiers takes the frontiers that are to be committed. If there are any, a
-// request is under way until Committed is told what became of them.
-func (b *Books) Frontiers(now time.Time) []Frontier {
+// Frontiers takes the frontiers that are to be committed, with what is settled above
+// them, if marks can be committed. If there are any, a request is under way until
+// Committed is told what became of them.
+func (b *Books) Frontiers(marks bool, now time.Time) []Frontier {
 	e := b.engine
 	e.mu.Lock()
 	defer e.unlock()
-	fs := make([]Frontier, 0, len(b.dirty))
-	for _, l := range b.dirty {
+	dirty := b.dirty
+	b.dirty = nil
+	fs := make([]Frontier, 0, len(dirty))
+	collected := 0
+	for _, l := range dirty {
+		if collected > mark.MostRuns { // others want the lock, too
+			collected = 0
+			e.unlock()
+			e.mu.Lock()
+		}
 		l.dirty = false
 		at := l.frontier()
-		if l.dead || at < 0 || at == l.committed && !l.anchor {
+		if l.dead || at < 0 {
+			continue
+		}
+		f := Frontier{ID: l.ID, At: at, LeaderEpoch: l.leaderEpoch, lane: l, settles: l.settles}
+		if marks {
+			f.Mark = l.mark()
+			collected += len(f.Mark.Runs)
+		}
+		if at == l.committed && !l.anchor && (len(f.Mark.Runs) == 0 || l.saidOf == l.settles) {
 			continue
 		}
 		l.offered = max(l.offered, at)
-		fs = append(fs, Frontier{l.ID, at, l.leaderEpoch, l})
+		fs = append(fs, f)
 	}
-	b.dirty = b.dirty[:0]
+	if b.dirty == nil {
+		b.dirty = dirty[:0]
+	}
 	if len(fs) == 0 {
 		b.review(now) // there may be nothing any more that could be refused
 		return nil
@@ -127,6 +150,7 @@ func (b *Books) Committed(fs []Frontier, answers []CommitAnswer, took time.Durat
 			e.counts.Committed += f.At - l.start
 		}
 		l.committed, l.offered, l.anchor = f.At, -1, false
+		l.wrote(&fs[i], a.Said)
 	}
 	b.review(now)
 	if len(offsets)+len(failed) == 0 {

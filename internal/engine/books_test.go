@@ -20,7 +20,7 @@ func TestGoingBackBehindACommitWithoutAnAnswer(t *testing.T) {
 			e := oneLane(succeeds, batchesOf(10))
 			e.Enqueue(brings(0, numbered(0, 10)...), time.Now())
 			e.until(func(l *lane) bool { return l.frontier() == 10 })
-			fs := e.Books.Frontiers(time.Now())
+			fs := e.Books.Frontiers(true, time.Now())
 			if len(fs) != 1 || fs[0].At != 10 || !e.Books.MayCommit(fs[0], "") {
 				t.Fatalf("%+v is sent", fs)
 			}
@@ -29,7 +29,7 @@ func TestGoingBackBehindACommitWithoutAnAnswer(t *testing.T) {
 			if err := e.Books.Committed(fs, make([]CommitAnswer, 1), 0, time.Now()); err != nil {
 				t.Fatal(err)
 			}
-			if fs = e.Books.Frontiers(time.Now()); len(fs) != 1 || fs[0].At != 0 {
+			if fs = e.Books.Frontiers(true, time.Now()); len(fs) != 1 || fs[0].At != 0 {
 				t.Fatalf("%+v is sent then", fs)
 			}
 			if err := e.Books.Committed(fs, make([]CommitAnswer, 1), 0, time.Now()); err != nil {
@@ -39,7 +39,7 @@ func TestGoingBackBehindACommitWithoutAnAnswer(t *testing.T) {
 			e.Hold(HoldPause)
 			e.Enqueue(brings(0, numbered(0, 8)...), time.Now())
 			e.Diverged(orders0, 6, nil, time.Now())
-			if fs = e.Books.Frontiers(time.Now()); len(fs) > 0 {
+			if fs = e.Books.Frontiers(true, time.Now()); len(fs) > 0 {
 				t.Errorf("%+v is sent though the group has it", fs)
 			}
 		})
@@ -52,7 +52,7 @@ func TestAssignedAgainBeforeTheGroupKnowsThatItWentBack(t *testing.T) {
 	e := oneLane(succeeds, batchesOf(10))
 	e.Enqueue(brings(0, numbered(0, 10)...), time.Now())
 	e.until(func(l *lane) bool { return l.frontier() == 10 })
-	fs := e.Books.Frontiers(time.Now())
+	fs := e.Books.Frontiers(true, time.Now())
 	if err := e.Books.Committed(fs, make([]CommitAnswer, len(fs)), 0, time.Now()); err != nil {
 		t.Fatal(err)
 	}
@@ -76,7 +76,7 @@ func TestGoingBackKeepsTheStartThatIsToBeCommitted(t *testing.T) {
 	e.Assign([]partition.ID{id}, time.Now())
 	e.Place([]Placement{{ID: id, At: 10, LeaderEpoch: -1, Anchor: true}}, time.Now())
 	e.Diverged(id, 7, nil, time.Now())
-	fs := e.Books.Frontiers(time.Now())
+	fs := e.Books.Frontiers(true, time.Now())
 	if len(fs) != 1 || fs[0].ID != id || fs[0].At != 7 {
 		t.Errorf("%+v is sent", fs)
 	}

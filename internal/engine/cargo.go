@@ -12,15 +12,15 @@ import (
 // It says once that a batch window would save most of the calls, where it would, and
 // says it again only after calls carried more in between, or had a window.
 type cargo struct {
-	total carried // since the start
-	marks []mark  // totals of before, one each cargoStep, the oldest cargoSpan ago
-	told  bool    // that calls are thin
+	total carried  // since the start
+	marks []moment // totals of before, one each cargoStep, the oldest cargoSpan ago
+	told  bool     // that calls are thin
 }
 
 // A carried is what some calls carried.
 type carried struct{ calls, records, bytes int64 }
 
-type mark struct {
+type moment struct {
 	at    time.Time
 	total carried
 }
@@ -57,7 +57,7 @@ func (c *cargo) mark(now time.Time) {
 		past++
 	}
 	c.marks = append(c.marks[:0], c.marks[past:]...)
-	c.marks = append(c.marks, mark{now, c.total})
+	c.marks = append(c.marks, moment{now, c.total})
 }
 
 // last is what the calls of the last minutes carried, and of how long that is.

@@ -112,12 +112,13 @@ func called(lanes []*lane) bool {
 // one that ignores its context.
 const cancelGrace = 250 * time.Millisecond
 
-// SettledAbove counts the records that are settled and that no commit covers.
+// SettledAbove counts the records that are settled above the frontiers and of which
+// no commit says that.
 func (e *Engine) SettledAbove() (n int) {
 	e.mu.Lock()
 	defer e.unlock()
 	for _, l := range e.lanes {
-		n += l.settled.Above()
+		n += l.again()
 	}
 	return n
 }

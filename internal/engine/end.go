@@ -248,9 +248,9 @@ func (e *Engine) settle(p *part, records []plan.Record) {
 	if len(records) == 0 {
 		return
 	}
-	if p.lane.settle(p, records) {
-		e.markDirty(p.lane)
-	}
+	p.lane.settle(p, records)
+	p.lane.settles++
+	e.markDirty(p.lane) // the commit says what is settled above the frontier, too
 	e.counts.Settled += int64(len(records))
 }
 

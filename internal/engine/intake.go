@@ -32,7 +32,7 @@ type arrival struct {
 	all      segment // what is to be handed over, uncopied
 	segments []segment
 	one      [1]segment // room for them
-	markers  []marker   // control records, which are settled as they arrive
+	markers  []marker   // control records
 }
 
 // A response is what one broker sent: its memory stays as long as one of its
@@ -43,11 +43,13 @@ type response struct {
 	held  bool          // the chunk is accounted for
 }
 
-// A marker is a control record with the gap in front of it: a half-open range of
-// offsets. lo is -1 where it begins at what arrived before.
+// A marker is a record that is settled as it arrives, with the gap in front of it:
+// a half-open range of offsets. lo is -1 where it begins at what arrived before. It
+// is a control record, or one that an earlier owner settled.
 type marker struct {
-	lo, hi int64
-	epoch  int32 // of the leader that wrote it
+	lo, hi  int64
+	epoch   int32 // of the leader that wrote it
+	records int   // 0 for a control record
 }
 
 // Enqueue takes what a poll brought to the lanes. Only the poll loop calls it.
@@ -146,7 +148,7 @@ func (a *arrival) weigh() {
 			if i > 0 {
 				lo = records[i-1].Offset + 1
 			}
-			a.markers = append(a.markers, marker{lo, r.Offset + 1, r.LeaderEpoch})
+			a.markers = append(a.markers, marker{lo, r.Offset + 1, r.LeaderEpoch, 0})
 		}
 	}
 	if len(a.markers) > 0 {
@@ -339,6 +341,11 @@ func (e *Engine) receive(l *lane, a *arrival, now time.Time) (in *lane, kept boo
 		l.fetchedFrom = e.polling
 	}
 	l.logStart = max(l.logStart, f.LogStartOffset)
+	if why := l.disbelief(f); why != nil {
+		if l = e.disbelieve(l, why, now); l.rewinding {
+			return l, false // this is from beyond where it begins anew
+		}
+	}
 	if len(f.Records) == 0 {
 		e.startsAt(l, f.LogStartOffset, -1, now)
 		return l, true
@@ -360,19 +367,24 @@ func (e *Engine) receive(l *lane, a *arrival, now time.Time) (in *lane, kept boo
 			l.expired = span{} // nothing of it is under way any more
 		}
 	}
-	known := l.settled.End()
-	for _, m := range a.markers {
-		if m.lo < 0 {
-			m.lo = l.next
+	for _, markers := range [][]marker{a.markers, l.passOver(f.Records)} {
+		for _, m := range markers {
+			if m.lo < 0 {
+				m.lo = l.next
+			}
+			if l.settled.Settle(m.lo, m.hi, m.records) {
+				e.markDirty(l)
+			}
+			l.leaderEpoch = max(l.leaderEpoch, m.epoch)
 		}
-		if l.settled.Settle(m.lo, m.hi, 0) {
-			e.markDirty(l)
-		}
-		l.leaderEpoch = max(l.leaderEpoch, m.epoch)
 	}
 	l.newcomer = false
 	again := l.next < l.taken
 	l.next = max(l.next, last+1)
+	if l.arrived(l.next) {
+		e.markDirty(l)
+	}
+	known := l.settled.End()
 	l.fruitless = 0
 	e.readable(l, now)
 	for _, s := range a.segments {
@@ -388,8 +400,8 @@ func (e *Engine) receive(l *lane, a *arrival, now time.Time) (in *lane, kept boo
 }
 
 // queueNew queues what arrived but for what is settled: after a reset, some above
-// the frontier may be, which an eviction has read again. All of that is below
-// known.
+// the frontier may be, which an eviction has read again, and an earlier owner may
+// have settled some. All of that is below known.
 func (e *Engine) queueNew(l *lane, s segment, known int64) {
 	n := len(s.records)
 	if n > 0 && s.records[0].Offset >= known {

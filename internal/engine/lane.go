@@ -68,6 +68,15 @@ type lane struct {
 	settled     offset.Tracker
 	leaderEpoch int32 // the newest of what was settled: see settle
 
+	ahead  ahead // what an earlier owner settled, and has not arrived here
+	newest int32 // no record that is settled, here or ahead, is of a later leader epoch
+	// settles counts when something was settled, and saidOf is what it was when the
+	// commit was put together that the group has. What was settled by then that ends
+	// after saidTo, the commit had no room to say. marked is whether it said anything.
+	settles, saidOf uint64
+	saidTo          int64
+	marked          bool
+
 	committed int64 // -1 if the group has no commit, as far as is known
 	// offered is the furthest that the committer got of it, or of the lane before,
 	// since the group said what it has: it may have that, whatever was answered. -1
@@ -215,14 +224,14 @@ type piece struct {
 func (p *part) to() int64 { return p.records[len(p.records)-1].Offset + 1 }
 
 func newLane(tp partition.ID) *lane {
-	return &lane{ID: tp, next: -1, taken: -1, committed: -1, offered: -1, end: -1, logStart: -1, stoodAt: -1, leaderEpoch: -1, heapIdx: -1, fruitlessEnd: -1}
+	return &lane{ID: tp, next: -1, taken: -1, committed: -1, offered: -1, end: -1, logStart: -1, stoodAt: -1, leaderEpoch: -1, newest: -1, heapIdx: -1, fruitlessEnd: -1}
 }
 
 // place says where the lane begins. Nothing has arrived yet.
 func (l *lane) place(at int64, leaderEpoch int32) {
 	l.next, l.taken, l.start = at, at, at
 	l.leaderEpoch = leaderEpoch
-	l.settled = offset.New(at)
+	l.settled, l.ahead = offset.New(at), ahead{}
 }
 
 // full reports whether the queue holds a whole batch.
@@ -317,7 +326,8 @@ func (f *firstPart) alone() *work {
 // the marker before the frontier. It may be newer, as what is above the frontier
 // is settled too: that epoch did not end before the frontier.
 func (l *lane) settle(p *part, records []plan.Record) (moved bool) {
-	l.leaderEpoch = max(l.leaderEpoch, p.heads.at(records[len(records)-1].Offset).epoch)
+	epoch := p.heads.at(records[len(records)-1].Offset).epoch
+	l.leaderEpoch, l.newest = max(l.leaderEpoch, epoch), max(l.newest, epoch)
 	if len(records) == len(p.records) {
 		return l.settled.Settle(p.from, p.to(), len(records))
 	}

@@ -45,7 +45,7 @@ func TestAFrontierIsCommittedOnlyAsTheMemberThatHasThePartition(t *testing.T) {
 	e, _ := ofMember("first", succeeds)
 	e.Enqueue(brings(0, numbered(0, 10)...), time.Now())
 	e.until(func(l *lane) bool { return l.frontier() == 10 })
-	fs := e.Books.Frontiers(time.Now())
+	fs := e.Books.Frontiers(true, time.Now())
 	if len(fs) != 1 || !e.Books.MayCommit(fs[0], "first") {
 		t.Fatalf("%+v is not sent", fs)
 	}

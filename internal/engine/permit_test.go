@@ -83,7 +83,7 @@ func TestRevokeCommitsBeforeItGivesUp(t *testing.T) {
 	e.until(func(l *lane) bool { return l.frontier() == 10 })
 	var fs []Frontier
 	e.Revoke(t.Context(), []partition.ID{orders0}, time.Second, func() error {
-		fs = e.Books.Frontiers(time.Now())
+		fs = e.Books.Frontiers(true, time.Now())
 		if len(fs) != 1 || fs[0].At != 10 || !e.Books.MayCommit(fs[0], "") {
 			t.Errorf("the flush may commit %+v", fs)
 		}

@@ -93,7 +93,7 @@ func (e *Engine) Found(q Question, f Finding, now time.Time) {
 		e.unread(l, f.Unreadable, now)
 	case f.To > 0:
 		// No record comes that would say so.
-		if l.settled.Settle(l.next, f.To, 0) {
+		if moved := l.arrived(f.To); l.settled.Settle(l.next, f.To, 0) || moved {
 			e.markDirty(l)
 		}
 		l.next = f.To

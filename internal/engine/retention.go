@@ -45,10 +45,11 @@ func (l *lane) expire(start int64, leaderEpoch int32) (lost []span, moved bool) 
 	if l.next < 0 || l.rewinding || start <= l.next {
 		return nil, false
 	}
+	moved = l.arrived(start)
 	// Of what is below taken, refilled knows what is lost.
 	if from := max(l.next, l.taken); from < start {
 		l.settled.Holes(from, start, func(from, to int64) { lost = append(lost, span{from, to}) })
-		moved = l.settled.Settle(min(from, l.reached()), start, 0)
+		moved = l.settled.Settle(min(from, l.reached()), start, 0) || moved
 		if l.leaderEpoch = max(l.leaderEpoch, leaderEpoch); leaderEpoch < 0 {
 			l.leaderEpoch = -1
 		}

@@ -1,11 +1,13 @@
 package engine
 
 import (
+	"math"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/seed429fd032/esm/internal/guard"
+	"github.com/seed429fd032/esm/internal/mark"
 	"github.com/seed429fd032/esm/internal/partition"
 )
 
@@ -14,10 +16,11 @@ type Placement struct {
 	partition.ID
 	At          int64
 	LeaderEpoch int32
-	Committed   bool  // the group has this offset already
-	Anchor      bool  // commit it at once, although nothing was settled
-	lane        *lane // which the client has at a placeholder, and for which this was asked
-	Err         error // why it is not known; the rest means nothing then
+	Committed   bool      // the group has this offset already
+	Anchor      bool      // commit it at once, although nothing was settled
+	Mark        mark.Mark // what the commit says is settled above it
+	lane        *lane     // which the client has at a placeholder, and for which this was asked
+	Err         error     // why it is not known; the rest means nothing then
 }
 
 // Place says where lanes begin that nothing has arrived for. Others go on, or
@@ -59,6 +62,10 @@ func (e *Engine) Place(ps []Placement, now time.Time) {
 		}
 		if p.Committed {
 			l.committed = p.At
+		}
+		if len(p.Mark.Runs) > 0 {
+			l.ahead = ahead{runs: p.Mark.Runs, epoch: p.Mark.Epoch}
+			l.newest, l.marked, l.saidTo = p.Mark.Epoch, true, math.MaxInt64
 		}
 		if p.Anchor {
 			l.anchor, anchors = true, true

@@ -12,6 +12,7 @@ import (
 
 	"github.com/seed429fd032/esm/internal/engine"
 	"github.com/seed429fd032/esm/internal/guard"
+	"github.com/seed429fd032/esm/internal/mark"
 	"github.com/seed429fd032/esm/internal/partition"
 )
 
@@ -31,14 +32,24 @@ type Committer struct {
 	books  *engine.Books
 	every  time.Duration
 	commit commitFunc
+	raise  func(with string, err error) // notes a problem, or with nil its end
 	asked  chan *commitWait
 	gone   chan struct{} // closed when nobody runs it any more
+
+	limit int  // how long the metadata of a commit may be, as far as is known
+	short bool // that it is less than the default was told, and nothing was sent since
 }
 
-// A commitFunc sends frontiers, after check took out of them what must not be
+// A commitFunc sends offsets, after check took out of them what must not be
 // sent, and returns an error for each that was not committed. It is a function so
 // that the committer can be tested without a broker.
-type commitFunc func(ctx context.Context, fs []engine.Frontier, check commitCheck) (map[partition.ID]error, error)
+type commitFunc func(ctx context.Context, os []offsetCommit, check commitCheck) (map[partition.ID]error, error)
+
+// An offsetCommit is a frontier with what is written beside it.
+type offsetCommit struct {
+	engine.Frontier
+	metadata string
+}
 
 // A commitCheck says of a partition, in the moment before a request is sent,
 // whether its frontier may be committed still, as the member that sends it.
@@ -52,8 +63,8 @@ type commitWait struct {
 
 const commitEvery = time.Second
 
-func newCommitter(b *engine.Books, commit commitFunc) *Committer {
-	return &Committer{books: b, every: commitEvery, commit: commit, asked: make(chan *commitWait), gone: make(chan struct{})}
+func newCommitter(b *engine.Books, commit commitFunc, raise func(with string, err error)) *Committer {
+	return &Committer{books: b, every: commitEvery, commit: commit, raise: raise, asked: make(chan *commitWait), gone: make(chan struct{}), limit: mark.Most}
 }
 
 // run commits until ctx ends. It then does not commit once more: who stops
@@ -116,26 +127,18 @@ var ErrStopped = errors.New("esm: the mapping was stopped")
 
 var errSessionLost = errors.New("the session with the group was lost")
 
-// once commits every frontier that moved.
+// once commits every frontier that moved, or above which something was settled.
 func (c *Committer) once(ctx context.Context) error {
 	began := time.Now()
-	fs := c.books.Frontiers(began)
+	fs := c.books.Frontiers(c.limit > 0, began)
 	if len(fs) == 0 {
 		return nil
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	answered := c.await(cancel)
-	failed, err := c.commit(ctx, fs, c.check(fs))
+	answers := c.send(ctx, fs)
 	answered()
-	answers := make([]engine.CommitAnswer, len(fs))
-	for i, f := range fs {
-		of := err
-		if of == nil {
-			of = failed[f.ID]
-		}
-		answers[i] = answerOf(of)
-	}
 	now := time.Now()
 	return c.books.Committed(fs, answers, now.Sub(began), now)
 }
@@ -210,15 +213,18 @@ func transient(err error) bool {
 // commitWith sends offsets as a member of the client's group. A commit that
 // has to wait for a rebalance waits: that is no error.
 func commitWith(cl *kgo.Client) commitFunc {
-	return func(ctx context.Context, fs []engine.Frontier, check commitCheck) (map[partition.ID]error, error) {
-		offsets := map[string]map[int32]kgo.EpochOffset{}
-		for _, f := range fs {
-			t := offsets[f.Topic]
+	return func(ctx context.Context, os []offsetCommit, check commitCheck) (map[partition.ID]error, error) {
+		offsets, metadata := map[string]map[int32]kgo.EpochOffset{}, map[partition.ID]string{}
+		for _, o := range os {
+			t := offsets[o.Topic]
 			if t == nil {
 				t = map[int32]kgo.EpochOffset{}
-				offsets[f.Topic] = t
+				offsets[o.Topic] = t
 			}
-			t[f.Partition] = kgo.EpochOffset{Epoch: f.LeaderEpoch, Offset: f.At}
+			t[o.Partition] = kgo.EpochOffset{Epoch: o.LeaderEpoch, Offset: o.At}
+			if o.metadata != "" {
+				metadata[o.ID] = o.metadata
+			}
 		}
 		failed := map[partition.ID]error{}
 		// The context of the committer, not of whoever waits: see there.
@@ -228,9 +234,8 @@ func commitWith(cl *kgo.Client) commitFunc {
 				kept := t.Partitions[:0]
 				for _, p := range t.Partitions {
 					if tp := (partition.ID{Topic: t.Topic, Partition: p.Partition}); check(req.MemberID, tp) {
-						// The client writes its member id beside the offset,
-						// for which a broker may not have the room.
-						p.Metadata = kmsg.StringPtr("")
+						// The client writes its member id beside the offset.
+						p.Metadata = kmsg.StringPtr(metadata[tp])
 						kept = append(kept, p)
 					} else {
 						failed[tp] = errPartitionGone

@@ -48,7 +48,7 @@ func (d *commitDesk) committed() (at int64) {
 func newCommitDesk(t *testing.T) *commitDesk {
 	d := &commitDesk{}
 	d.e, d.w = ordersEngine()
-	d.c = newCommitter(&d.e.Books, func(_ context.Context, fs []engine.Frontier, check commitCheck) (map[partition.ID]error, error) {
+	d.c = newCommitter(&d.e.Books, func(_ context.Context, fs []offsetCommit, check commitCheck) (map[partition.ID]error, error) {
 		d.mu.Lock()
 		wait, fail := d.wait, d.fail
 		d.mu.Unlock()
@@ -67,7 +67,7 @@ func newCommitDesk(t *testing.T) *commitDesk {
 		defer d.mu.Unlock()
 		d.sent = append(d.sent, sent)
 		return failed, fail
-	})
+	}, func(string, error) {})
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan struct{})
 	go func() { defer close(done); defer close(d.c.gone); d.c.run(ctx) }()

@@ -59,6 +59,7 @@ type Consumer struct {
 
 	mu       sync.Mutex // a leaf
 	topicIDs map[string][16]byte
+	kept     map[partition.ID]kept // what the coordinator said last
 	counts   map[string]counted
 	suspects map[string]int // topics that may have been deleted, or made again, and how often to look
 	noEnds   refusals       // to say where a partition ends,
@@ -69,6 +70,7 @@ type Consumer struct {
 	purge  sync.Mutex
 	purged map[string]time.Time
 
+	foreign   atomic.Bool // it was told that the metadata of a commit is not ours
 	joining   atomic.Bool // the group is to be joined for the first time
 	started   chan error  // gets why the start failed
 	first     chan struct{}
@@ -140,6 +142,7 @@ func (c *Consumer) options(decompressor kgo.Decompressor) []kgo.Opt {
 		kgo.OnPartitionsLost(func(ctx context.Context, _ *kgo.Client, m map[string][]int32) {
 			c.lost(ctx, partitionsOf(m))
 		}),
+		kgo.OnOffsetsFetched(c.fetched),
 		kgo.AdjustFetchOffsetsFn(c.adjust),
 		kgo.WithHooks(wireHooks{wire}, clientHooks{c}, &c.heartbeats),
 		kgo.WithLogger(clientLog{c}),
@@ -186,7 +189,7 @@ func (c *Consumer) Start(ctx context.Context) error {
 		return err
 	}
 
-	c.Committer = newCommitter(&c.engine.Books, commitWith(cl))
+	c.Committer = newCommitter(&c.engine.Books, commitWith(cl), c.raise)
 	c.pauser = &pauser{wanted: c.engine.Pauses, client: cl}
 	c.engine.Serve(c.positions.readCommitted, c.pauser.reconcile, func() {
 		_, largest, each := c.engine.Fetching()

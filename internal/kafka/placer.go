@@ -83,6 +83,7 @@ func (c *Consumer) placeThese(ctx context.Context, late []engine.Placement) {
 			p.Err = a.err
 		case a.offset >= 0:
 			p.At, p.LeaderEpoch, p.Committed = a.offset, a.leaderEpoch, true
+			p.Mark = c.markOf(p.ID, a.offset, a.metadata)
 		default:
 			missing = append(missing, p.ID)
 		}
@@ -107,14 +108,20 @@ func (c *Consumer) placeThese(ctx context.Context, late []engine.Placement) {
 	c.lagBell.Ring()
 }
 
+// committed is the answer for one partition.
+type committed struct {
+	listed
+	metadata string
+}
+
 // commits asks the coordinator for the commits of partitions, as the member that
 // the client is: a group of KIP-848 answers only those. Each is in the answer; an
 // offset of -1 says that there is none.
-func (c *Consumer) commits(ctx context.Context, tps []partition.ID) map[partition.ID]listed {
-	answers := make(map[partition.ID]listed, len(tps))
-	all := func(err error) map[partition.ID]listed {
+func (c *Consumer) commits(ctx context.Context, tps []partition.ID) map[partition.ID]committed {
+	answers := make(map[partition.ID]committed, len(tps))
+	all := func(err error) map[partition.ID]committed {
 		for _, tp := range tps {
-			answers[tp] = listed{offset: -1, leaderEpoch: -1, err: err}
+			answers[tp] = committed{listed: listed{offset: -1, leaderEpoch: -1, err: err}}
 		}
 		return answers
 	}
@@ -161,7 +168,11 @@ func (c *Consumer) commits(ctx context.Context, tps []partition.ID) map[partitio
 			for _, p := range t.Partitions {
 				tp := partition.ID{Topic: t.Topic, Partition: p.Partition}
 				if _, ours := answers[tp]; ours {
-					answers[tp] = listed{offset: p.Offset, leaderEpoch: p.LeaderEpoch, err: kerr.ErrorForCode(p.ErrorCode)}
+					a := committed{listed: listed{offset: p.Offset, leaderEpoch: p.LeaderEpoch, err: kerr.ErrorForCode(p.ErrorCode)}}
+					if p.Metadata != nil {
+						a.metadata = *p.Metadata
+					}
+					answers[tp] = a
 				}
 			}
 		}

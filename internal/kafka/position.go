@@ -229,11 +229,19 @@ func pause(ctx context.Context, d time.Duration) bool {
 func (c *Consumer) adjust(ctx context.Context, offsets map[string]map[int32]kgo.Offset) (map[string]map[int32]kgo.Offset, error) {
 	var placements []engine.Placement
 	var missing []partition.ID
+	c.mu.Lock()
+	kepts := c.kept
+	c.kept = nil
+	c.mu.Unlock()
 	for t, ps := range offsets {
 		for p, o := range ps {
 			tp := partition.ID{Topic: t, Partition: p}
 			if at := o.EpochOffset(); at.Offset >= 0 {
-				placements = append(placements, engine.Placement{ID: tp, At: at.Offset, LeaderEpoch: at.Epoch, Committed: true})
+				placed := engine.Placement{ID: tp, At: at.Offset, LeaderEpoch: at.Epoch, Committed: true}
+				if k := kepts[tp]; k.at == at.Offset {
+					placed.Mark = c.markOf(tp, at.Offset, k.metadata)
+				}
+				placements = append(placements, placed)
 			} else {
 				missing = append(missing, tp)
 			}

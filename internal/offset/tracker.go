@@ -110,6 +110,9 @@ func (t *Tracker) SettleArrival(n int) bool {
 	return false
 }
 
+// Whole reports whether nothing is settled above the frontier.
+func (t *Tracker) Whole() bool { return len(t.above) == 0 && t.noted.count(t.frontier) == 0 }
+
 // Above returns the number of records that are settled above the frontier: a
 // commit of the frontier alone does not cover them.
 func (t *Tracker) Above() int { return t.AboveFrom(t.frontier) }
@@ -127,37 +130,35 @@ func (t *Tracker) AboveFrom(at int64) int {
 }
 
 // Runs yields what is settled above the frontier, as runs that do not touch, in
-// order.
-func (t *Tracker) Runs() iter.Seq[Run] {
-	return func(yield func(Run) bool) {
+// order, and whether there are records in each.
+func (t *Tracker) Runs() iter.Seq2[Run, bool] {
+	return func(yield func(Run, bool) bool) {
 		i, c := 0, t.noted.cursor()
 		noted, more := c.next()
-		last := Run{Lo: t.frontier, Hi: t.frontier}
+		last, records := Run{Lo: t.frontier, Hi: t.frontier}, false
 		for {
 			var r Run
+			has := true
 			switch {
 			case i < len(t.above) && (!more || t.above[i].Lo <= noted.Lo):
-				r = t.above[i].Run
+				r, has = t.above[i].Run, t.above[i].records > 0
 				i++
 			case more:
 				r = noted
 				noted, more = c.next()
 			default:
 				if last.Lo < last.Hi {
-					yield(last)
+					yield(last, records)
 				}
 				return
 			}
-			switch {
-			case r.Hi <= last.Hi:
-			case r.Lo <= last.Hi:
-				last.Hi = r.Hi
-			default:
-				if last.Lo < last.Hi && !yield(last) {
+			if r.Lo > last.Hi {
+				if last.Lo < last.Hi && !yield(last, records) {
 					return
 				}
-				last = r
+				last, records = r, false
 			}
+			last.Hi, records = max(last.Hi, r.Hi), records || has
 		}
 	}
 }

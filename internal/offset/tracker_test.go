@@ -39,13 +39,19 @@ func check(t *testing.T, tr *Tracker, m *model) {
 	}
 	settled := map[int64]bool{}
 	end = tr.frontier
-	for r := range tr.Runs() {
+	for r, records := range tr.Runs() {
+		if from, to := tr.AboveFrom(r.Lo), tr.AboveFrom(r.Hi); records != (from > to) {
+			t.Fatalf("run [%d, %d) has %d records: %t", r.Lo, r.Hi, from-to, records)
+		}
 		if r.Lo <= end || r.Hi <= r.Lo {
 			t.Fatalf("run [%d, %d) touches what ends at %d, or is empty", r.Lo, r.Hi, end)
 		}
 		for end = r.Lo; end < r.Hi; end++ {
 			settled[end] = true
 		}
+	}
+	if tr.Whole() != (len(settled) == 0) {
+		t.Fatalf("%d offsets above %d are settled, and it says %t", len(settled), tr.frontier, tr.Whole())
 	}
 	if got := tr.End(); got != end {
 		t.Fatalf("it ends at %d, and says %d", end, got)
@@ -222,7 +228,11 @@ func TestRecordsAboveTheFrontierAreCounted(t *testing.T) {
 			if got := tr.Above(); got != above {
 				t.Fatalf("seed %d: %d records above the frontier, want %d", seed, got, above)
 			}
-			if runs := slices.Collect(tr.Runs()); len(runs) > 0 {
+			if tr.Above() > 0 {
+				var runs []Run
+				for r := range tr.Runs() {
+					runs = append(runs, r)
+				}
 				r := runs[rng.IntN(len(runs))]
 				above = 0
 				for j, d := range done {

@@ -25,6 +25,7 @@ type assignmentView struct {
 	given    int64           // the record that was delivered last, -1 once something else was done
 	owed     int64           // the record that a destination did not take, and has to be offered next, -1 if there is none
 	rival    *assignmentView // the next one that got it while this one went on
+	spared   int64           // it ended gracefully, and these do not come again although they are above its frontier
 }
 
 // tries are what was said of a record before it is given up.
@@ -86,8 +87,8 @@ func (c *checker) assigned(l line, h *hostView, p *partitionView) {
 	p.all = append(p.all, a)
 }
 
-// revoked takes partitions from a host. What it says will come again is what
-// had been done with above their frontiers.
+// revoked takes partitions from a host. What it says will come again is of what
+// had been done with above their frontiers: what the commits had no room for.
 func (c *checker) revoked(l line, h *hostView) {
 	how, above := "", int64(0)
 	switch {
@@ -101,8 +102,14 @@ func (c *checker) revoked(l line, h *hostView) {
 	for _, in := range l.Parts {
 		above += c.ended(l, h, c.parts[in.Partition], how)
 	}
-	if how == "" && above != int64(l.Again) {
+	if how == "" && int64(l.Again) > above {
 		c.broken(l, c.parts[l.Parts[0].Partition], "it says that %d records come again, and had done with %d above what was committed", l.Again, above)
+	}
+	for _, in := range l.Parts {
+		if a := h.had[in.Partition]; how == "" && l.Again > 0 && a != nil { // of which, nobody says
+			c.parts[in.Partition].mayRepeat += a.spared
+			a.spared = 0
+		}
 	}
 }
 
@@ -132,7 +139,7 @@ func (c *checker) ended(l line, h *hostView, p *partitionView, how string) (abov
 		if a.rival != nil && c.undisturbed(h, a.rival.from, l.At) > heard {
 			c.broken(l, p, "it is given up as if it had been owned, and %s was assigned it at %s", a.rival.host, clock(a.rival.from))
 		}
-		p.mayRepeat += above // said by Stop and by the hook
+		a.spared = above // its commit says so
 		if c.calm(h, l.At) {
 			c.did.add(calmEnd)
 		}
@@ -182,7 +189,17 @@ func (c *checker) begins(l line, p *partitionView, a *assignmentView, first int6
 	}
 	for _, old := range p.all {
 		switch {
-		case old.to == 0 || old.to >= a.from || old.how != "" || old.first < 0 || old.frontier() <= first:
+		case old.to == 0 || old.to >= a.from || old.how != "" || old.first < 0:
+			continue
+		case old.spared > 0 && (c.mayBeStale(old.to, a.from) || c.brokenSince(old.to, l.At)):
+			// The coordinator may have an older commit, which says less. And the high
+			// watermark that a new leader begins with may be below what it says: then
+			// nothing of it is believed.
+			p.mayRepeat += old.spared
+			old.spared = 0
+		}
+		switch {
+		case old.frontier() <= first:
 		case c.mayBeStale(old.to, a.from):
 			unseen = max(unseen, old.frontier())
 		default:
@@ -226,7 +243,7 @@ func (c *checker) committed(l line, h *hostView, p *partitionView, offset int64)
 	case !p.pass(offset, l.At, "a commit passed it"):
 		c.broken(l, p, "%d is committed, and %d was not handled", offset, p.below)
 	case a == nil || a.first < 0:
-	case len(a.pending) > 0 && offset > a.pending[0], p.kind == noHoles && offset > p.over(a.frontier()):
+	case len(a.pending) > 0 && offset > a.pending[0], p.kind == noHoles && offset > p.beyond(a.frontier()):
 		c.broken(l, p, "%d is committed, and this host has done all below %d", offset, a.frontier())
 	}
 	if a != nil && offset > a.taken {

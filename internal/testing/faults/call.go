@@ -125,7 +125,8 @@ func (c *checker) inOrder(l line, in callPart) {
 }
 
 // next takes an offset that is called, or delivered, for the first time. Those
-// between it and the last one have to be left: they are not done with.
+// between it and the last one have to be left, as they are not done with, or ahead:
+// a commit may say that they are.
 func (c *checker) next(l line, p *partitionView, a *assignmentView, o int64, left func(int64) bool) bool {
 	switch {
 	case a.first < 0:
@@ -143,6 +144,9 @@ func (c *checker) next(l line, p *partitionView, a *assignmentView, o int64, lef
 				if !p.handled(between) && p.passed[between].at == 0 {
 					p.passed[between] = passing{l.At, l.Host + " passed it over"}
 				}
+				continue
+			}
+			if p.ahead[between] {
 				continue
 			}
 			if !left(between) {
@@ -297,6 +301,9 @@ func (c *checker) done(l line, h *hostView, p *partitionView, a *assignmentView,
 			a.pending = slices.Delete(a.pending, i, i+1)
 		}
 		a.done[o] = true
+		if len(a.pending) > 0 && a.pending[0] < o {
+			p.ahead[o] = true
+		}
 		delete(a.tried, o)
 	}
 }

@@ -529,16 +529,37 @@ func TestWhatACrashMayRepeat(t *testing.T) {
 	} {
 		t.Run(want, func(t *testing.T) { reject(t, want, tell) })
 	}
-	t.Run("what was handled above the frontier may come again", func(t *testing.T) {
-		accept(t, func(s *story) {
-			s.assigned("a").called("a", "1", 0, 9).ended("a", "1", 1, 9).say("a", line{Kind: lineRevoked, Parts: s.offsets(0, 0), Again: 9})
-			s.assigned("b").handled("b", 0, 9)
+	repeated := func(again int, tell func(s *story)) (repeats, may int64) {
+		s := newStory()
+		s.assigned("a").called("a", "1", 0, 9).ended("a", "1", 1, 9).say("a", line{Kind: lineRevoked, Parts: s.offsets(0, 0), Again: again})
+		tell(s)
+		for _, v := range s.c.violations {
+			t.Error(v)
+		}
+		return s.c.repeats, s.c.mayRepeat()
+	}
+	t.Run("what was handled above the frontier does not come again", func(t *testing.T) {
+		if n, may := repeated(0, func(s *story) {
+			s.assigned("b").handled("b", 0, 0).committed("b", 10).handled("b", 10, 12).committed("b", 13)
+		}); n != 0 || may != 0 {
+			t.Errorf("%d repeats, and %d are allowed", n, may)
+		}
+		if n, may := repeated(0, func(s *story) { s.assigned("b").handled("b", 0, 9) }); n != 9 || may != 0 {
+			t.Errorf("%d repeats, and %d are allowed", n, may)
+		}
+	})
+	t.Run("but for what is told", func(t *testing.T) {
+		if n, may := repeated(9, func(s *story) { s.assigned("b").handled("b", 0, 9) }); n != 9 || may != 9 {
+			t.Errorf("%d repeats, and %d are allowed", n, may)
+		}
+		reject(t, "it says that 10 records come again, and had done with 9 above", func(s *story) {
+			s.assigned("a").called("a", "1", 0, 9).ended("a", "1", 1, 9).say("a", line{Kind: lineRevoked, Parts: s.offsets(0, 0), Again: 10})
 		})
 	})
-	t.Run("and has to be told", func(t *testing.T) {
-		reject(t, "it says that 0 records come again, and had done with 9 above", func(s *story) {
-			s.assigned("a").called("a", "1", 0, 9).ended("a", "1", 1, 9).revoked("a")
-		})
+	t.Run("or where a broker was broken", func(t *testing.T) {
+		if n, may := repeated(0, func(s *story) { s.broken(false).assigned("b").handled("b", 0, 9) }); n != 9 || may != 9 {
+			t.Errorf("%d repeats, and %d are allowed", n, may)
+		}
 	})
 }
 

@@ -57,6 +57,14 @@ func (c *checker) calm(h *hostView, at int64) bool {
 	return !slices.ContainsFunc(c.faults, touches) && !slices.ContainsFunc(h.frozen, touches)
 }
 
+// brokenSince reports whether a broker was broken between two times, or shortly
+// before.
+func (c *checker) brokenSince(from, to int64) bool {
+	return slices.ContainsFunc(c.faults, func(d disturbance) bool {
+		return d.from <= to && (d.to == 0 || d.to+int64(near) >= from)
+	})
+}
+
 // without is how much of a time was in no disturbance.
 func without(ds []disturbance, from, to int64) time.Duration {
 	ds = slices.Clone(ds)

@@ -16,7 +16,10 @@ type partitionView struct {
 	grew  []mark  // when that was how much
 	// passed are offsets that somebody passed over, as without a record, when
 	// nobody had handled one there.
-	passed  map[int64]passing
+	passed map[int64]passing
+	// ahead are offsets that were done with while one below was not: a commit may
+	// have said so, and who begins after it passes them over.
+	ahead   map[int64]bool
 	commits []mark            // that hosts were told of
 	logged  int64             // the furthest that the brokers wrote down
 	all     []*assignmentView // in the order in which they began
@@ -54,7 +57,7 @@ type books struct {
 }
 
 func newPartitionView(n int32) *partitionView {
-	return &partitionView{n: n, kind: topicOf(n).kind, passed: map[int64]passing{}, led: map[string]int64{},
+	return &partitionView{n: n, kind: topicOf(n).kind, passed: map[int64]passing{}, ahead: map[int64]bool{}, led: map[string]int64{},
 		books: books{map[int64]int64{}, map[int64]int64{}, map[int64]string{}, map[int64]int64{}, -1}}
 }
 
@@ -87,6 +90,21 @@ func clock(at int64) string { return time.Unix(0, at).Format("15:04:05.000") }
 
 // handled reports whether somebody handled what is at an offset.
 func (p *partitionView) handled(o int64) bool { return o < int64(len(p.times)) && p.times[o] > 0 }
+
+// beyond is the first offset from one on that is not ahead, and that nobody called
+// lost.
+func (p *partitionView) beyond(o int64) int64 {
+	for {
+		at := p.over(o)
+		for p.ahead[at] {
+			at++
+		}
+		if at == o {
+			return at
+		}
+		o = at
+	}
+}
 
 // count notes that an offset was handled, and says whether it was before.
 func (p *partitionView) count(o, at int64) (again bool) {

@@ -444,7 +444,8 @@ func TestStaticMemberRestartsWithoutARebalance(t *testing.T) {
 	})
 }
 
-// TestCommitsHaveNoMetadata: a broker may be set to take none.
+// TestCommitsHaveNoMetadata where nothing is settled above them: a broker may be set
+// to take none.
 func TestCommitsHaveNoMetadata(t *testing.T) {
 	virtual(t, func(t *testing.T) {
 		k := esmtest.NewKafka(t, esmtest.Topic("orders", 1))
