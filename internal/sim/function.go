@@ -306,7 +306,7 @@ func (m *member) finish(v *visit, s said, returned bool, ctx context.Context) {
 				w.counts["repeats"]++
 			}
 			if !void { // or it comes again, although it was handled
-				t.handles(e.offset)
+				t.handles(e)
 			}
 		case s.charged != nil && s.charged[i] && !void:
 			e.failed++
@@ -367,7 +367,7 @@ func (m *member) deliver(ctx context.Context, d *esm.Discard) error {
 	if e != nil {
 		e.delivered = true
 		if t != nil {
-			t.handles(e.offset)
+			t.handles(e)
 			w.ledger.part(t.at).moved = time.Now()
 		}
 	}

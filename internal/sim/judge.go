@@ -264,12 +264,12 @@ func (m *member) revoked(i esm.Rebalance) {
 			continue
 		}
 		delete(m.tenures, at)
-		w.ends(t, how, now)
+		w.ends(t, how, i.Again, now)
 	}
 }
 
-// ends ends a tenure. The lock is held.
-func (w *World) ends(t *tenure, how string, now time.Time) {
+// ends ends a tenure, of which so many records come again. The lock is held.
+func (w *World) ends(t *tenure, how string, again int, now time.Time) {
 	t.over(how, now)
 	p := w.ledger.part(t.at)
 	p.owned = now
@@ -279,6 +279,11 @@ func (w *World) ends(t *tenure, how string, now time.Time) {
 	}
 	if t.call != "" && t.ctx.Err() == nil { // one that ignores its context counts for nothing
 		w.breach("never", "%s: %v is given up gracefully while call %s runs", t.m, t.at.TopicPartition, t.call)
+	}
+	if again == 0 {
+		for _, e := range t.settled {
+			e.given = now
+		}
 	}
 	if f := t.frontier(); f > p.floor {
 		p.floor, p.floorAt = f, now
@@ -342,7 +347,7 @@ func (w *World) judgeStopped(m *member, err error, peaceful bool) {
 	}
 	for at, t := range m.tenures {
 		delete(m.tenures, at)
-		w.ends(t, how, now)
+		w.ends(t, how, 0, now)
 	}
 	if m.phase != esm.PhaseStopped {
 		w.breach("phase", "%s has stopped, and said that it is %s", m, m.phase)

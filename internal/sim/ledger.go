@@ -25,13 +25,14 @@ type entry struct {
 	// fate is what became of its transaction; a record without one is committed.
 	fate fate
 
-	calls     int  // how often the function was called with it
-	handled   int  // how often the function succeeded with it
-	delivered bool // a destination took it
-	gone      bool // retention took it, its topic was deleted, or Latest begins after it
-	tell      bool // and the group has to say so: it had a commit, and had not come so far
-	failed    int  // calls that failed with it, and were not cut short
-	permanent bool // the function said so of it
+	calls     int       // how often the function was called with it
+	handled   int       // how often the function succeeded with it
+	delivered bool      // a destination took it
+	gone      bool      // retention took it, its topic was deleted, or Latest begins after it
+	tell      bool      // and the group has to say so: it had a commit, and had not come so far
+	failed    int       // calls that failed with it, and were not cut short
+	given     time.Time // when a tenure that had settled it ended gracefully, and said that nothing comes again
+	permanent bool      // the function said so of it
 }
 
 type fate int

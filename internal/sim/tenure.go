@@ -21,12 +21,13 @@ type tenure struct {
 	last    int64   // the largest offset that was
 	pending []int64 // in order
 	// owed were passed over, and are to be given up, because they are too old.
-	owed   []int64
-	passed bool   // some of what is pending was passed over
-	call   string // that runs, and its context
-	ctx    context.Context
-	ended  time.Time
-	how    string // it ended: "" is gracefully
+	owed    []int64
+	passed  bool     // some of what is pending was passed over
+	settled []*entry // what it is done with
+	call    string   // that runs, and its context
+	ctx     context.Context
+	ended   time.Time
+	how     string // it ended: "" is gracefully
 }
 
 // over ends it.
@@ -60,6 +61,11 @@ func (w *World) takes(t *tenure, offsets []int64, call bool) {
 	if !t.began {
 		w.judgeBegin(t, p, first)
 		t.began, t.last = true, first-1
+	}
+	for _, o := range offsets {
+		if e := p.records[o]; e != nil && !e.given.IsZero() && e.given.Before(t.from) && !p.wentBack.After(e.given) {
+			w.breach("repeat", "%s: %v: offset %d comes again, and whoever settled it gave it up gracefully", t.m, t.at.TopicPartition, o)
+		}
 	}
 	for i := 1; i < len(offsets); i++ {
 		if offsets[i] <= offsets[i-1] {
@@ -139,7 +145,9 @@ func (w *World) judgeBegin(t *tenure, p *part, first int64) {
 const remakeTakes = 2 * time.Minute
 
 // handles notes what a call or a delivery is done with.
-func (t *tenure) handles(offset int64) {
+func (t *tenure) handles(e *entry) {
+	offset := e.offset
+	t.settled = append(t.settled, e)
 	is := func(o int64) bool { return o == offset }
 	t.pending, t.owed = slices.DeleteFunc(t.pending, is), slices.DeleteFunc(t.owed, is)
 }

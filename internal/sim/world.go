@@ -119,6 +119,8 @@ func (w *World) run() {
 	w.peace()
 	w.settles()
 	w.end()
+	// A client that was closed while it opened a connection waits for that no longer than this.
+	time.Sleep(15 * time.Second)
 	over()
 	<-watched
 	synctest.Wait()
