@@ -156,7 +156,7 @@ func (d drawer) function() {
 // shares are how often a kind is drawn.
 var shares = map[Kind]int{
 	Lose: 6, Unheard: 8, Late: 6, Twice: 5, Stall: 5, Silent: 4, Cut: 5, Down: 4, Refuse: 12, Lead: 4, Rehash: 4, Quicken: 2,
-	Retain: 3, Grow: 2, Remake: 1, Kill: 5, Freeze: 4, Join: 6, Leave: 5, Restart: 4, Pause: 3, Update: 4, Choke: 3, Break: 3,
+	Retain: 3, Grow: 2, Remake: 2, Kill: 5, Forget: 5, Freeze: 4, Join: 6, Leave: 5, Restart: 4, Pause: 3, Update: 4, Choke: 3, Break: 3,
 }
 
 func (d drawer) faults() {
@@ -221,7 +221,7 @@ func (d drawer) fault(k Kind) {
 		f.Member, f.Topic, f.N = "", topic.Name, 1+d.IntN(3)
 	case Remake:
 		f.Member, f.Topic = "", topic.Name
-	case Kill, Leave:
+	case Kill, Leave, Forget:
 		f.Member = someone()
 	case Freeze:
 		f.Member, f.For = someone(), pick(d, d.between(second, d.p.Session/2), d.p.Session+d.between(second, 10*second))

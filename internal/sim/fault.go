@@ -103,6 +103,8 @@ func (w *World) happens(f Fault, m *member) {
 	switch f.Kind {
 	case Kill:
 		m.kill()
+	case Forget:
+		m.w.forget(m.name)
 	case Freeze:
 		m.freeze(time.Now().Add(d))
 	case Leave:

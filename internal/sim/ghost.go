@@ -4,6 +4,7 @@ import (
 	"context"
 	"time"
 
+	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
@@ -78,22 +79,40 @@ func (w *World) exorcise(ctx context.Context) {
 		}
 		w.trace("a ghost leaves") // with an id that the seed does not draw
 		w.count("ghosts", 1)
-		client, err := kgo.NewClient(kgo.SeedBrokers(w.addresses...), w.kafka.Dialer())
-		if err != nil {
-			w.attempt(err)
-			return
-		}
-		req := kmsg.NewPtrLeaveGroupRequest()
-		req.Group, req.MemberID = group, m.MemberID
-		member := kmsg.NewLeaveGroupRequestMember()
-		member.MemberID, member.InstanceID = m.MemberID, m.InstanceID
-		req.Members = append(req.Members, member)
-		with, done := context.WithTimeout(ctx, 10*time.Second)
-		_, err = req.RequestWith(with, client)
-		done()
-		client.Close()
-		if ctx.Err() == nil {
-			w.attempt(err)
+		w.dismiss(ctx, m)
+	}
+}
+
+// dismiss has a member of a classic group leave, by somebody else's word.
+func (w *World) dismiss(ctx context.Context, m kfake.GroupMember) {
+	client, err := kgo.NewClient(kgo.SeedBrokers(w.addresses...), w.kafka.Dialer())
+	if err != nil {
+		w.attempt(err)
+		return
+	}
+	defer client.Close()
+	req := kmsg.NewPtrLeaveGroupRequest()
+	req.Group, req.MemberID = group, m.MemberID
+	member := kmsg.NewLeaveGroupRequestMember()
+	member.MemberID, member.InstanceID = m.MemberID, m.InstanceID
+	req.Members = append(req.Members, member)
+	with, done := context.WithTimeout(ctx, 10*time.Second)
+	defer done()
+	if _, err = req.RequestWith(with, client); err != nil {
+		w.trace("%s does not leave: %v", m.ClientID, err) // a fault is in the way
+	}
+}
+
+// forget has the coordinator forget a member, as when its session has ended and it could not
+// hear of that: it goes on with what it has until it asks.
+func (w *World) forget(name string) {
+	info := w.kafka.Cluster().GroupInfo(group)
+	if info == nil || w.plan.Protocol == "kip-848" {
+		return
+	}
+	for _, m := range info.Members {
+		if m.ClientID == name {
+			w.dismiss(context.Background(), m)
 		}
 	}
 }

@@ -39,9 +39,10 @@ var Judges = map[string]string{
 
 // A recount is what happened to one member, for its Stats.
 type recount struct {
-	calls, records, delivered int64
-	assigned                  int64
-	started, ended            int64 // hooks
+	calls, records       int64
+	delivered, discarded int64 // by the destination, and by the hook
+	assigned             int64
+	started, ended       int64 // hooks
 }
 
 // observe looks at each commit that is asked for, when it arrives.
@@ -127,7 +128,8 @@ func (w *World) judgeCall(m *member, b *esm.Batch) {
 		w.breach("bounds", "%s: a batch of %d records, and %d are allowed", m, len(b.Records), most)
 	}
 	if w.plan.Options.GroupBounds {
-		return // bounds_test of package engine and the faults judge it
+		w.judgeTogether(m)
+		return
 	}
 	calls := l.calls
 	if calls > 0 && time.Since(l.updated) < 2*time.Minute {
@@ -140,6 +142,34 @@ func (w *World) judgeCall(m *member, b *esm.Batch) {
 	}
 	if !w.plan.Options.OnDemand && m.running > l.slots {
 		w.breach("bounds", "%s: %d calls at once, and its pollers have %d", m, m.running, l.slots)
+	}
+}
+
+// judgeTogether judges the calls of all members of a group that shares its bounds: no more than
+// those, or one of each member, for a share of none is a slot all the same. A member that lost
+// its session does not know it yet, an update is of one member, and that there are other
+// partitions each hears at another time.
+func (w *World) judgeTogether(m *member) {
+	most, members, calls := m.limits.slots, 0, map[string]bool{}
+	if c := m.limits.calls; c > 0 {
+		most = min(most, c)
+	}
+	if w.faults[Update]+w.faults[Forget]+w.faults[Freeze]+w.faults[Kill]+w.faults[Grow]+w.faults[Remake] > 0 {
+		return
+	}
+	for _, other := range w.members {
+		if other.dead || other.stopped {
+			continue
+		}
+		members++
+		for _, t := range other.tenures {
+			if t.call != "" && t.ctx.Err() == nil {
+				calls[fmt.Sprint(other.id, t.call)] = true
+			}
+		}
+	}
+	if len(calls) > max(most, members) {
+		w.breach("bounds", "%d calls of all members at once, and %d are allowed", len(calls), most)
 	}
 }
 
@@ -205,6 +235,7 @@ func (m *member) hooks() esm.Hooks {
 		PositionReset: func(g esm.Gap) { hook(func() { m.reset(g) }) },
 		InvokeStarted: func(esm.Invocation) { hook(func() { m.seen.started++ }) },
 		InvokeEnded:   func(esm.Invocation) { hook(func() { m.seen.ended++ }) },
+		Discarded:     func(*esm.Discard) { hook(func() { m.seen.discarded++ }) },
 		ProblemRaised: func(p esm.Problem) { w.trace("%s problem with %s", m.name, p.With) },
 	}
 }
@@ -360,6 +391,7 @@ func (w *World) judgeStopped(m *member, err error, peaceful bool) {
 		{"InvokeCount", s.InvokeCount, m.seen.calls},
 		{"InvokedEventCount", s.InvokedEventCount, m.seen.records},
 		{"OnFailureDestinationDeliveredEventCount", s.OnFailureDestinationDeliveredEventCount, m.seen.delivered},
+		{"the hook Discarded", m.seen.discarded, m.seen.delivered},
 		{"the hook InvokeStarted", m.seen.started, m.seen.calls},
 		{"the hook InvokeEnded", m.seen.ended, m.seen.calls},
 	} {

@@ -152,6 +152,7 @@ const (
 	Grow    Kind = "grow"     // a topic gets N more partitions
 	Remake  Kind = "remake"   // a topic is deleted and made anew
 	Kill    Kind = "kill"     // a member is gone without a word
+	Forget  Kind = "forget"   // the coordinator ends the session of a member, which is not told
 	Freeze  Kind = "freeze"   // a member hears and says nothing, and its function stands still
 	Join    Kind = "join"     // a new member comes
 	Leave   Kind = "leave"    // a member stops
@@ -165,7 +166,7 @@ const (
 // Kinds are all of them.
 var Kinds = []Kind{
 	Lose, Unheard, Late, Twice, Stall, Silent, Cut, Down, Refuse, Lead, Rehash, Quicken, Retain, Grow, Remake,
-	Kill, Freeze, Join, Leave, Restart, Pause, Update, Choke, Break,
+	Kill, Forget, Freeze, Join, Leave, Restart, Pause, Update, Choke, Break,
 }
 
 // JSON is the plan in one line.

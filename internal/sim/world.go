@@ -333,15 +333,17 @@ func (w *World) write(client *kgo.Client, s Stream, d func(string, int) uint64, 
 	defer done()
 	if s.Transactions > 0 {
 		if err := client.BeginTransaction(); err != nil {
-			w.fails("world", "begin a transaction: %v", err)
+			w.trace("begin a transaction: %v", err)
 			return
 		}
 	}
 	results := client.ProduceSync(ctx, records...)
 	commit := d("commit", from)%3 != 0 && results.FirstErr() == nil
+	unsure := false
 	if s.Transactions > 0 {
 		if err := client.EndTransaction(ctx, kgo.TransactionEndTry(commit)); err != nil {
-			w.fails("world", "end a transaction: %v", err)
+			w.trace("end a transaction: %v", err)
+			unsure = true // and so is its stream, for good
 		}
 	}
 	w.mu.Lock()
@@ -349,9 +351,13 @@ func (w *World) write(client *kgo.Client, s Stream, d func(string, int) uint64, 
 	for _, r := range results {
 		e := entries[r.Record]
 		if s.Transactions > 0 {
-			e.fate = aborted
-			if commit {
+			switch {
+			case unsure:
+				e.gone = true // whoever handles it may, and nobody has to
+			case commit:
 				e.fate = committed
+			default:
+				e.fate = aborted
 			}
 		}
 		if r.Err != nil {

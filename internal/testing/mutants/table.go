@@ -1,5 +1,7 @@
 package main
 
+import "slices"
+
 // The suites that are asked. The model drives the engine against one that is too
 // simple to be wrong.
 var (
@@ -17,7 +19,7 @@ var (
 // frontier, since that of a lane only grows, and a position that goes back makes a
 // lane of its own and kills the earlier one; and the halves of a bisected batch in
 // another order, since portions are sorted before they are tried.
-var mutants = []mutant{
+var mutants = slices.Concat([]mutant{
 	{
 		name: "a commit runs past the frontier",
 		pkg:  "internal/engine", symbol: "Books.Frontiers",
@@ -36,13 +38,6 @@ var mutants = []mutant{
 		pkg:  "internal/engine", symbol: "Books.MayCommit",
 		from:   "member == b.engine.membership.id && ",
 		suites: []suite{{"./internal/engine", "TestAFrontierIsCommitted", nil}},
-	},
-	{
-		name: "a member that the group has forgotten keeps its partitions",
-		pkg:  "internal/kafka", symbol: "Consumer.stillMember",
-		from:   "is != had",
-		to:     "is != had && had == \"\"",
-		suites: []suite{whole("TestForgottenMemberThatGetsItsPartitionAgainBeginsWithTheCommit")},
 	},
 	{
 		name: "who is late to forget a member takes the partitions of the next",
@@ -154,12 +149,6 @@ var mutants = []mutant{
 		suites: []suite{model},
 	},
 	{
-		name: "a poll is not ended before new lanes are made",
-		pkg:  "internal/kafka", symbol: "Consumer.assigned",
-		from:   "e.EndPoll()",
-		suites: []suite{sender},
-	},
-	{
 		name: "what is abandoned counts as handled",
 		pkg:  "internal/plan", symbol: "After",
 		from:   ", v.Outcome == OutcomeAbandoned:\n",
@@ -172,13 +161,6 @@ var mutants = []mutant{
 		from:   "l.settled.Settle(p.from, p.to(), len(records))",
 		to:     "l.settled.Settle(p.from, p.to()+1, len(records))",
 		suites: []suite{model},
-	},
-	{
-		name: "a record is settled with the one before it, out of order",
-		pkg:  "internal/offset", symbol: "arrivals.settle",
-		from:   "b.done |= 1 <<",
-		to:     "b.done |= 3 <<",
-		suites: []suite{{"./internal/offset", "Test", nil}, model},
 	},
 	{
 		name: "what is settled above the frontier is not committed",
@@ -221,26 +203,6 @@ var mutants = []mutant{
 		from:   "l.settled.AboveFrom(l.saidTo)",
 		to:     "l.settled.Above()",
 		suites: []suite{{"./internal/engine", "TestAgain", nil}, whole("TestRebalanceWithAPartialFailure")},
-	},
-	{
-		name: "a mark belongs to any offset",
-		pkg:  "internal/mark", symbol: "checksum",
-		from:   "uint64(at)",
-		to:     "uint64(at-at)",
-		suites: []suite{{"./internal/mark", "Test", nil}, whole("TestMetadataThatIsNotBelieved")},
-	},
-	{
-		name: "a commit is one request, however much it says",
-		pkg:  "internal/kafka", symbol: "Committer.send",
-		from:   " && size < commitBytes",
-		suites: []suite{sender},
-	},
-	{
-		name: "metadata that is refused is not written again",
-		pkg:  "internal/kafka", symbol: "Committer.send",
-		from:   "request[j].metadata != \"\"",
-		to:     "request[j].metadata == \"-\"",
-		suites: []suite{sender, whole("TestRoomForMetadata")},
 	},
 	{
 		name: "the shares of a bound are more than the bound",
@@ -313,53 +275,11 @@ var mutants = []mutant{
 		suites: []suite{{"./internal/engine", "TestWhatCallsTakeSoon", nil}},
 	},
 	{
-		name: "a broker is busy for seconds until each partition had its turn",
-		pkg:  "internal/memory", symbol: "fetchSize.piece",
-		from:   "min(each, lap*int64(f.brokers)/lanes)",
-		to:     "each",
-		suites: []suite{{"./internal/memory", "TestAPieceOfEachOfManyPartitions", nil}},
-	},
-	{
-		name: "most of a batch is cut off at the end of a piece",
-		pkg:  "internal/memory", symbol: "trimmed",
-		from:   "size - max(0, size%batch-batch/8)",
-		to:     "size",
-		suites: []suite{{"./internal/memory", "TestReserveIsWhatAPollBrings", nil}},
-	},
-	{
-		name: "a fetch is no whole number of the pieces that brokers remember",
-		pkg:  "internal/memory", symbol: "fetchSize.set",
-		from:   "f.outdated > 0 && n >= f.remembered",
-		to:     "false",
-		suites: []suite{{"./internal/memory", "TestNoPartitionGetsNextToNothing", nil}},
-	},
-	{
-		name: "a piece lasts a slow lane for seconds",
-		pkg:  "internal/memory", symbol: "fetchSize.piece",
-		from:   "f.takes > 0",
-		to:     "false",
-		suites: []suite{{"./internal/memory", "TestAPieceLastsASlowLane", nil}},
-	},
-	{
 		name: "a revoke beside a stop waits for no call",
 		pkg:  "internal/engine", symbol: "Engine.fits",
 		from:   "drained == nil || drained[l]",
 		to:     "drained == nil",
 		suites: []suite{{"./internal/engine", "TestARevokeBesideAStop", nil}},
-	},
-	{
-		name: "newcomers get large pieces",
-		pkg:  "internal/memory", symbol: "fetchSize.set",
-		from:   "f.newcomers && ",
-		to:     "false && ",
-		suites: []suite{{"./internal/memory", "TestNewcomersGetABatchEach", nil}},
-	},
-	{
-		name: "a change of the piece that is under way comes before newcomers",
-		pkg:  "internal/memory", symbol: "fetchSize.welcome",
-		from:   "f.outdated = 0\n\tchanged",
-		to:     "changed",
-		suites: []suite{{"./internal/memory", "TestNewcomersGetABatchEach", nil}},
 	},
 	{
 		name: "what waits for its retry is fetched after a rebalance",
@@ -383,13 +303,6 @@ var mutants = []mutant{
 		suites: []suite{{"./internal/engine", "TestNewcomersAreFetchedFirst", nil}},
 	},
 	{
-		name: "what was read ahead counts as polled",
-		pkg:  "internal/memory", symbol: "allowance.count",
-		from:   "t.sizes.add(",
-		to:     "a.polled.add(",
-		suites: []suite{{"./internal/memory", "TestWhatIsReadAhead", nil}},
-	},
-	{
 		name: "a partition that has nothing waits for the retry of another",
 		pkg:  "internal/engine", symbol: "Engine.admit",
 		from:   "m.Held() <= m.Budget()",
@@ -402,13 +315,6 @@ var mutants = []mutant{
 		from:   "8*idle < able",
 		to:     "idle <= 0",
 		suites: []suite{{"./internal/engine", "TestWindowsEndEarly", nil}},
-	},
-	{
-		name: "the allowance is raised to the reserve",
-		pkg:  "internal/memory", symbol: "Account.Allow",
-		from:   "max(1, ",
-		to:     "max(a.budget*5, ",
-		suites: []suite{{"./internal/memory", "Test", nil}},
 	},
 	{
 		name: "any signature is taken",
@@ -467,13 +373,6 @@ var mutants = []mutant{
 		suites: []suite{whole("TestBrokersAreAskedForEndsOnceASecond")},
 	},
 	{
-		name: "the ends of new partitions are asked for with those of all",
-		pkg:  "internal/kafka", symbol: "Consumer.sampleLag",
-		from:   "!due && !early",
-		to:     "!due",
-		suites: []suite{whole("TestEndsOfNewPartitionsAreAskedForAtOnce")},
-	},
-	{
 		name: "an end is as young as its answer",
 		pkg:  "internal/engine", symbol: "Engine.Observe",
 		from:   "end.Asked, now)",
@@ -500,4 +399,4 @@ var mutants = []mutant{
 		from:   " || asked.After(l.endHeard)",
 		suites: []suite{{"./internal/engine", "TestWhichEndHolds", nil}},
 	},
-}
+}, bordering)
