@@ -76,13 +76,13 @@ func (w *World) judgeTold(p *part) {
 	}
 }
 
-// judgeSettled judges that all that was handled is committed.
+// judgeSettled judges that all that was handled is committed, but for what retention took since.
 func (w *World) judgeSettled(p *part) {
 	if p.at.incarnation != w.ledger.incarnation[p.at.Topic] || w.recentlyRemade(p.at.Topic) || len(p.records) == 0 {
 		return
 	}
 	last := p.lastDone()
-	if got := w.kafka.Committed(group, p.at.Topic, p.at.Partition); last >= 0 && got <= last && p.frontier() > last {
+	if got := w.kafka.Committed(group, p.at.Topic, p.at.Partition); last >= p.gone && got <= last && p.frontier() > last {
 		w.breach("settled", "%v is committed up to %d, and offset %d was handled", p.at.TopicPartition, got, last)
 	}
 }

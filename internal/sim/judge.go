@@ -146,7 +146,7 @@ func (w *World) judgeCall(m *member, b *esm.Batch) {
 }
 
 // judgeTogether judges the calls of all members of a group that shares its bounds: no more than
-// those, or one of each member, for a share of none is a slot all the same. A member that lost
+// those, and one of each member, for a share of none is a slot all the same. A member that lost
 // its session does not know it yet, an update is of one member, and that there are other
 // partitions each hears at another time.
 func (w *World) judgeTogether(m *member) {
@@ -168,8 +168,8 @@ func (w *World) judgeTogether(m *member) {
 			}
 		}
 	}
-	if len(calls) > max(most, members) {
-		w.breach("bounds", "%d calls of all members at once, and %d are allowed", len(calls), most)
+	if len(calls) > most+members-1 {
+		w.breach("bounds", "%d calls of %d members at once, and %d are allowed", len(calls), members, most)
 	}
 }
 

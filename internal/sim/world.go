@@ -169,7 +169,7 @@ func (w *World) unsettled() string {
 		case p.waiting() && !w.mayMiss(p.records[p.frontier()]):
 			w.mu.Unlock()
 			return fmt.Sprintf("%v is not handled", p.at.TopicPartition)
-		case last >= 0 && p.kept <= last && !w.recentlyRemade(p.at.Topic):
+		case last >= p.gone && p.kept <= last && !w.recentlyRemade(p.at.Topic):
 			w.mu.Unlock()
 			return fmt.Sprintf("%v is committed up to %d, and offset %d was handled", p.at.TopicPartition, p.kept, last)
 		}
