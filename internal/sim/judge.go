@@ -145,6 +145,20 @@ func (w *World) judgeCall(m *member, b *esm.Batch) {
 	}
 }
 
+// judgePaused judges that a member whose Pause has returned does nothing, if it is paused still.
+func (w *World) judgePaused(m *member, is esm.Phase) {
+	if m.running > 0 && !m.dead && is == esm.PhasePaused {
+		w.breach("paused", "%s is paused, and %d calls run", m, m.running)
+	}
+}
+
+// judgeUpdate judges what an update of options that are right came to.
+func (w *World) judgeUpdate(m *member, err error) {
+	if err != nil && !errors.Is(err, esm.ErrStopped) && !m.dead && !m.leaving {
+		w.breach("update", "%s refused an update: %v", m, err)
+	}
+}
+
 // judgeTogether judges the calls of all members of a group that shares its bounds: no more than
 // those, and one of each member, for a share of none is a slot all the same. A member that lost
 // its session does not know it yet, an update is of one member, and that there are other

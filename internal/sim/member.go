@@ -2,7 +2,6 @@ package sim
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"time"
 
@@ -225,11 +224,10 @@ func (m *member) pause(d time.Duration) {
 		m.w.trace("%s does not pause: %v", m.name, err)
 		return
 	}
+	is := m.m.State().Phase
 	m.w.mu.Lock()
 	m.paused = true
-	if m.running > 0 && !m.dead && m.m.State().Phase == esm.PhasePaused {
-		m.w.breach("paused", "%s is paused, and %d calls run", m.name, m.running)
-	}
+	m.w.judgePaused(m, is)
 	m.w.mu.Unlock()
 	time.Sleep(d)
 	m.w.mu.Lock()
@@ -262,12 +260,7 @@ func (m *member) update(n int) {
 	m.w.mu.Lock()
 	defer m.w.mu.Unlock()
 	m.w.traced("%s is updated to %d and %d: %v", m.name, n, calls, err)
-	var stopped bool
-	if err != nil {
-		stopped = errors.Is(err, esm.ErrStopped) || m.dead || m.leaving
-	}
-	if err != nil && !stopped {
-		m.w.breach("update", "%s refused an update: %v", m.name, err)
+	if m.w.judgeUpdate(m, err); err != nil {
 		return
 	}
 	// What runs meanwhile may be of before, and what begins is not.

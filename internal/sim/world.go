@@ -68,13 +68,7 @@ type Result struct {
 
 // Run runs a plan. It must be called in a bubble of testing/synctest.
 func Run(t testing.TB, p Plan) Result {
-	w := &World{
-		t: t, plan: p, dice: dice(mix(p.Seed)), began: time.Now(), ledger: newLedger(), down: map[int32]int{}, refused: map[int16]int{}, heard: map[string]time.Time{},
-		disturbs: map[Kind]int{}, faults: map[Kind]int{}, counts: map[string]int{}, settings: map[string]limits{},
-	}
-	if os.Getenv("ESM_SIM_LOG") != "" {
-		w.log = os.Stderr
-	}
+	w := newWorld(t, p)
 	w.run()
 	took := time.Since(w.began)
 	w.mu.Lock()
@@ -83,6 +77,17 @@ func Run(t testing.TB, p Plan) Result {
 		Seed: p.Seed, Hash: fmt.Sprintf("%016x", w.sum), Broken: w.broken, Plan: p, Text: p.String(),
 		Virtual: took.String(), Ns: int64(took), Faults: w.faults, Counts: w.counts,
 	}
+}
+
+func newWorld(t testing.TB, p Plan) *World {
+	w := &World{
+		t: t, plan: p, dice: dice(mix(p.Seed)), began: time.Now(), ledger: newLedger(), down: map[int32]int{}, refused: map[int16]int{}, heard: map[string]time.Time{},
+		disturbs: map[Kind]int{}, faults: map[Kind]int{}, counts: map[string]int{}, settings: map[string]limits{},
+	}
+	if os.Getenv("ESM_SIM_LOG") != "" {
+		w.log = os.Stderr
+	}
+	return w
 }
 
 func (w *World) run() {
