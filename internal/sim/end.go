@@ -45,7 +45,7 @@ func (w *World) judgeLost(p *part) {
 }
 
 // mayMiss reports whether nobody has to handle a record: with Latest, one that was
-// there before any member had started; and one of a topic that was made anew, while
+// there before its partition began; and one of a topic that was made anew, while
 // members may still go by what they know of the topic before.
 func (w *World) mayMiss(e *entry) bool {
 	if at, ok := w.ledger.remade[e.at.Topic]; ok && e.at.incarnation == w.ledger.incarnation[e.at.Topic] {

@@ -59,11 +59,11 @@ func (w *World) fault(f Fault) {
 		time.Sleep(time.Duration(f.For))
 		w.takeDown(f.Broker, -1)
 	case Refuse:
-		w.refuses(f.Key, 1)
+		w.refuses(f, true)
 		h := cluster.Fault(f.refusal(group))
 		time.Sleep(max(time.Duration(f.For), time.Second))
 		h.Remove()
-		w.refuses(f.Key, -1)
+		w.refuses(f, false)
 	case Lead:
 		w.move(f.Topic, f.Partition, f.Broker)
 	case Rehash:
@@ -214,8 +214,8 @@ func (w *World) grow(f Fault) {
 	if err == nil {
 		err = resp.Error()
 	}
-	w.attempt(err)
 	if err != nil {
+		w.trace("no partitions: %v", err) // another fault is in the way
 		return
 	}
 	for n := was; n < was+int32(f.N); n++ {

@@ -54,6 +54,23 @@ func (w *World) exorcise(ctx context.Context) {
 		return
 	}
 	most := time.Duration(w.plan.Session+w.plan.Options.RevokeTimeout) + 15*time.Second
+	w.mu.Lock()
+	if info.State == "Stable" || info.State == "Empty" || w.unstable.IsZero() {
+		w.unstable = time.Now()
+	}
+	stuck := time.Since(w.unstable) > most+30*time.Second
+	if stuck {
+		w.unstable = time.Time{}
+	}
+	w.mu.Unlock()
+	if stuck { // it has counted somebody who joins twice, and waits for one who is not there
+		w.trace("the group is %s for too long", info.State)
+		w.count("stuck groups", 1)
+		for _, m := range info.Members {
+			w.dismiss(ctx, m)
+		}
+		return
+	}
 	for _, m := range w.all() {
 		m.net.each(-1, func(c *conn) {
 			c.mu.Lock()

@@ -103,12 +103,12 @@ func (w *World) anchors(p *part, offset int64) {
 	}
 }
 
-// beforeStart reports whether a record was written before any member had started, or
-// before the brokers had taken where its partition begins: until then, who gets the
-// partition next cannot know that somebody had it.
+// beforeStart reports whether a record was there before the brokers had taken where its
+// partition begins: until then, who gets the partition next cannot know that somebody had
+// it.
 func (w *World) beforeStart(e *entry) bool {
 	p := w.ledger.part(e.at)
-	return w.firstStart.IsZero() || e.written.Before(w.firstStart) || p.kept < 0 || e.written.Before(p.anchored)
+	return p.kept < 0 || e.offset < p.anchor
 }
 
 func (w *World) recentlyRemade(topic string) bool {
@@ -305,7 +305,9 @@ func (m *member) revoked(i esm.Rebalance) {
 			t = m.tenures[at]
 		}
 		if t == nil {
-			w.breach("phase", "%s: %v is revoked, and it does not have it", m, tp)
+			if !w.recentlyRemade(tp.Topic) {
+				w.breach("phase", "%s: %v is revoked, and it does not have it", m, tp)
+			}
 			continue
 		}
 		delete(m.tenures, at)
@@ -409,7 +411,8 @@ func (w *World) judgeStopped(m *member, err error, peaceful bool) {
 		{"the hook InvokeStarted", m.seen.started, m.seen.calls},
 		{"the hook InvokeEnded", m.seen.ended, m.seen.calls},
 	} {
-		if c.said != c.count && (drain == nil || len(drain.Stuck) == 0) {
+		// A Mapping that has to start again counts anew.
+		if c.said != c.count && !m.failed && (drain == nil || len(drain.Stuck) == 0) {
 			w.breach("recount", "%s: %s says %d, and there were %d", m, c.what, c.said, c.count)
 		}
 	}

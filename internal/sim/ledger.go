@@ -81,7 +81,7 @@ type part struct {
 	floorAt time.Time
 	// moved is when something of it moved last.
 	moved, owned, named time.Time
-	anchored            time.Time // when the brokers had a commit first
+	anchor              int64 // what the brokers had as a commit first
 	// wentBack is when its position was moved back by rule.
 	wentBack time.Time
 	told     [][2]int64 // what was called lost: from, and the one after

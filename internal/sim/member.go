@@ -28,6 +28,7 @@ type member struct {
 	leaving bool // Stop was called
 	stopped bool // Stop has returned
 	started bool
+	failed  bool      // a Start did
 	frozen  time.Time // until when it stands still
 	paused  bool      // Pause has returned, and Resume was not called
 	choked  int       // faults that throttle it
@@ -86,10 +87,7 @@ func (m *member) live() {
 	for {
 		err := m.m.Start(m.life)
 		m.w.mu.Lock()
-		m.started = m.started || err == nil
-		if err == nil && m.w.firstStart.IsZero() {
-			m.w.firstStart = time.Now()
-		}
+		m.started, m.failed = m.started || err == nil, m.failed || err != nil
 		over := err == nil || m.dead || m.leaving
 		m.w.traced("%s started: %v", m.name, err)
 		m.w.mu.Unlock()

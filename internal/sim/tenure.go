@@ -95,7 +95,7 @@ func (w *World) takes(t *tenure, offsets []int64, call bool) {
 			return
 		}
 	} else {
-		t.passed = false
+		t.passed = t.passed && len(t.pending) > 0
 		if rest := slices.Concat(t.pending, t.owed); call && len(rest) > 0 {
 			w.breach("order", "%s: %v: offset %d is called, and %d is not done with", t.m, t.at.TopicPartition, first, rest[0])
 		}

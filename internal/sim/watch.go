@@ -13,10 +13,9 @@ const (
 	// lookEvery is how often the watch looks.
 	lookEvery = time.Second
 	// mostStill is how long a partition may stand still before a member that has it must
-	// say so.
+	// say so; and, if it said so, before it must say so again: something else may be in the
+	// way by then.
 	mostStill = 30 * time.Second
-	// mostNamed is for how long something may be named no more before the partition moves.
-	mostNamed = 5 * time.Second
 	// mostUnowned is how long nobody may have a partition in which records wait: a session of
 	// a member that is gone, a rebalance that waits for calls, and starts that failed
 	// because of faults.
@@ -111,7 +110,7 @@ func (w *World) judgeBack(p *part, offset int64) {
 		w.breach("back", "%v is committed up to %d, and was up to %d", p.at.TopicPartition, offset, p.kept)
 	}
 	if p.kept < 0 && offset >= 0 {
-		p.anchored = time.Now()
+		p.anchor = offset
 	}
 	p.kept = offset
 }
@@ -180,7 +179,7 @@ func (w *World) judgeStill(p *part, sights []sight, now time.Time) {
 	}
 	still, since := now.Sub(p.moved), now.Sub(p.named)
 	switch {
-	case owned && still > mostStill && since > mostNamed:
+	case owned && still > mostStill && since > mostStill:
 		w.breach("still", "%v stands still at %d for %s, and nobody has named it for %s: %s", p.at.TopicPartition, p.frontier(), still, since, describe(sights))
 		p.moved, p.named = now, now
 	case !owned && now.Sub(p.owned) > mostUnowned && len(sights) > 0:

@@ -32,25 +32,25 @@ type World struct {
 	began     time.Time
 	work      sync.WaitGroup // streams, and what users do
 
-	mu         sync.Mutex // a leaf: what it guards is looked at and changed, and nothing waits
-	ledger     *ledger
-	members    []*member
-	broken     []string
-	sum        uint64 // of the trace
-	lines      int
-	log        io.Writer            // gets the trace, or nil
-	down       map[int32]int        // faults that keep a broker away
-	heard      map[string]time.Time // members of the group, by id
-	refused    map[int16]int        // faults that refuse requests of a kind
-	disturbs   map[Kind]int         // what goes on
-	calm       time.Time            // since when nothing does
-	faults     map[Kind]int         // what was done
-	counts     map[string]int       // what happened
-	breaks     int                  // faults that keep destinations from taking anything
-	streams    int                  // that have not ended
-	settings   map[string]limits    // by member
-	peaceful   bool                 // all faults are over
-	firstStart time.Time            // when the first member had started
+	mu       sync.Mutex // a leaf: what it guards is looked at and changed, and nothing waits
+	ledger   *ledger
+	members  []*member
+	broken   []string
+	sum      uint64 // of the trace
+	lines    int
+	log      io.Writer            // gets the trace, or nil
+	down     map[int32]int        // faults that keep a broker away
+	heard    map[string]time.Time // members of the group, by id
+	unstable time.Time            // since when the group is not stable
+	refused  map[Fault]bool       // faults that refuse requests, now
+	disturbs map[Kind]int         // what goes on
+	calm     time.Time            // since when nothing does
+	faults   map[Kind]int         // what was done
+	counts   map[string]int       // what happened
+	breaks   int                  // faults that keep destinations from taking anything
+	streams  int                  // that have not ended
+	settings map[string]limits    // by member
+	peaceful bool                 // all faults are over
 }
 
 // A Result is what came of a run.
@@ -81,7 +81,7 @@ func Run(t testing.TB, p Plan) Result {
 
 func newWorld(t testing.TB, p Plan) *World {
 	w := &World{
-		t: t, plan: p, dice: dice(mix(p.Seed)), began: time.Now(), ledger: newLedger(), down: map[int32]int{}, refused: map[int16]int{}, heard: map[string]time.Time{},
+		t: t, plan: p, dice: dice(mix(p.Seed)), began: time.Now(), ledger: newLedger(), down: map[int32]int{}, refused: map[Fault]bool{}, heard: map[string]time.Time{},
 		disturbs: map[Kind]int{}, faults: map[Kind]int{}, counts: map[string]int{}, settings: map[string]limits{},
 	}
 	if os.Getenv("ESM_SIM_LOG") != "" {
