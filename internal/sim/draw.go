@@ -115,6 +115,9 @@ func (d drawer) streams() {
 			if d.p.Options.Memory > 0 && d.chance(30) {
 				s.Records, s.Size = 40, 120_000
 			}
+			if d.p.Options.ByteRate > 0 { // or a partition waits for minutes until it is its turn
+				s.Size = min(s.Size, 5_000)
+			}
 			d.p.Streams = append(d.p.Streams, s)
 		}
 	}

@@ -259,7 +259,7 @@ func (m *member) assigned(i esm.Rebalance) {
 	w.traced("%s is assigned %v", m.name, i.Partitions)
 	m.seen.assigned++
 	w.counts["rebalances"]++
-	if m.dead {
+	if m.dead || m.stopped {
 		return
 	}
 	for _, tp := range i.Partitions {
@@ -389,7 +389,8 @@ func (w *World) judgeStopped(m *member, err error, peaceful bool) {
 	if errors.As(err, &drain) && len(drain.Stuck) > 0 && w.plan.Function.Deaf == 0 {
 		w.breach("end", "%s: its calls do not end: %v", m, err)
 	}
-	if enough := w.plan.Options.StopTimeout >= Span(20*time.Second); enough && peaceful && err != nil && (!errors.As(err, &drain) || drain.CommitErr != nil || drain.LeaveErr != nil || len(drain.Waiting) > 0) {
+	// That a static member has left others hear when its session ends, and join until then.
+	if enough := w.plan.Options.StopTimeout >= Span(20*time.Second) && w.plan.Protocol != "static"; enough && peaceful && err != nil && (!errors.As(err, &drain) || drain.CommitErr != nil || drain.LeaveErr != nil || len(drain.Waiting) > 0) {
 		w.breach("end", "%s: it did not stop well, and nothing was wrong: %v", m, err)
 	}
 	for at, t := range m.tenures {
