@@ -13,26 +13,12 @@ import (
 	"github.com/seed429fd032/esm"
 )
 
-// lasting are the kinds of faults that go on for a time.
-func (w *World) lasts(f Fault) (over func()) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	w.disturbs[f.Kind]++
-	return func() {
-		w.mu.Lock()
-		defer w.mu.Unlock()
-		w.disturbs[f.Kind]--
-		w.calm = time.Now()
-	}
-}
-
 // fault does what one fault says.
 func (w *World) fault(f Fault) {
 	w.trace("fault %s", f)
 	w.mu.Lock()
 	w.faults[f.Kind]++
 	w.mu.Unlock()
-	defer w.lasts(f)()
 	cluster := w.kafka.Cluster()
 	switch f.Kind {
 	case Lose, Unheard, Twice, Late:

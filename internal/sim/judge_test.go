@@ -45,7 +45,7 @@ func newStory(t *testing.T) *story {
 }
 
 func (s *story) joins(name string) *member {
-	m := &member{w: s.World, name: name, net: newNetwork(s.World, name), tenures: map[place]*tenure{}, gone: make(chan struct{})}
+	m := &member{w: s.World, name: name, net: newNetwork(s.World, name), tenures: map[place]*tenure{}}
 	m.limits = limits{batch: 10, slots: 2, retries: 1}
 	m.life, m.end = context.WithCancel(context.Background())
 	mapping, err := esm.New(s.kafka.Source("orders", group), esm.InvokerFunc(m.invoke))

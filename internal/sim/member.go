@@ -20,8 +20,6 @@ type member struct {
 	// life ends when it is killed, and with it what its function does.
 	life context.Context
 	end  context.CancelFunc
-	// gone is closed when it does nothing more.
-	gone chan struct{}
 
 	// What follows is guarded by World.mu.
 	dead    bool // it was killed
@@ -45,8 +43,6 @@ type limits struct {
 	calls, callsWere int // 0 for no limit
 	slots            int // pollers times concurrency
 	updated          time.Time
-	bytes            int
-	memory           int64
 	retries          int
 	age              time.Duration
 }
@@ -55,7 +51,7 @@ type limits struct {
 // again.
 func (w *World) join(name string) {
 	net := newNetwork(w, name)
-	m := &member{w: w, name: name, net: net, gone: make(chan struct{}), tenures: map[place]*tenure{}}
+	m := &member{w: w, name: name, net: net, tenures: map[place]*tenure{}}
 	m.life, m.end = context.WithCancel(context.Background())
 	w.mu.Lock()
 	m.id = len(w.members)
@@ -128,8 +124,8 @@ func (w *World) start() esm.StartingPosition {
 // options are those of a Mapping, and what they allow.
 func (w *World) options(m *member) ([]esm.Option, limits) {
 	o := w.plan.Options
-	lim := limits{batch: o.BatchSize, batchWas: o.BatchSize, calls: o.MaxConcurrency, callsWere: o.MaxConcurrency, bytes: o.BatchBytes,
-		slots: o.MaxPollers * o.Concurrency, memory: o.Memory, retries: o.MaxRetries, age: time.Duration(o.MaxAge)}
+	lim := limits{batch: o.BatchSize, batchWas: o.BatchSize, calls: o.MaxConcurrency, callsWere: o.MaxConcurrency,
+		slots: o.MaxPollers * o.Concurrency, retries: o.MaxRetries, age: time.Duration(o.MaxAge)}
 	opts := []esm.Option{
 		esm.WithLogger(w.logger(m.name)), esm.WithName(m.name), esm.WithHooks(m.hooks()),
 		esm.WithBatchSize(o.BatchSize), esm.WithBatchWindow(time.Duration(o.BatchWindow)), esm.WithBatchBytes(o.BatchBytes),

@@ -36,20 +36,15 @@ type World struct {
 	ledger   *ledger
 	members  []*member
 	broken   []string
-	sum      uint64 // of the trace
-	lines    int
+	sum      uint64               // of the trace
 	log      io.Writer            // gets the trace, or nil
 	down     map[int32]int        // faults that keep a broker away
 	heard    map[string]time.Time // members of the group, by id
 	unstable time.Time            // since when the group is not stable
 	refused  map[Fault]bool       // faults that refuse requests, now
-	disturbs map[Kind]int         // what goes on
-	calm     time.Time            // since when nothing does
 	faults   map[Kind]int         // what was done
 	counts   map[string]int       // what happened
 	breaks   int                  // faults that keep destinations from taking anything
-	streams  int                  // that have not ended
-	settings map[string]limits    // by member
 	peaceful bool                 // all faults are over
 }
 
@@ -82,7 +77,7 @@ func Run(t testing.TB, p Plan) Result {
 func newWorld(t testing.TB, p Plan) *World {
 	w := &World{
 		t: t, plan: p, dice: dice(mix(p.Seed)), began: time.Now(), ledger: newLedger(), down: map[int32]int{}, refused: map[Fault]bool{}, heard: map[string]time.Time{},
-		disturbs: map[Kind]int{}, faults: map[Kind]int{}, counts: map[string]int{}, settings: map[string]limits{},
+		faults: map[Kind]int{}, counts: map[string]int{},
 	}
 	if os.Getenv("ESM_SIM_LOG") != "" {
 		w.log = os.Stderr
@@ -100,7 +95,6 @@ func (w *World) run() {
 	w.lead()
 	w.observe()
 	for i, s := range w.plan.Streams {
-		w.streams++
 		w.work.Go(func() { w.stream(i, s) })
 	}
 	for _, m := range w.plan.Members {
@@ -207,7 +201,6 @@ func (w *World) trace(format string, args ...any) {
 func (w *World) traced(format string, args ...any) {
 	line := fmt.Sprintf("%d ", time.Since(w.began)) + fmt.Sprintf(format, args...)
 	w.sum = hashOf(w.sum, line)
-	w.lines++
 	if w.log != nil {
 		_, _ = fmt.Fprintln(w.log, line) // for people
 	}
@@ -280,11 +273,6 @@ func (w *World) isDown(broker int32) bool {
 
 // stream writes what one producer has.
 func (w *World) stream(number int, s Stream) {
-	defer func() {
-		w.mu.Lock()
-		defer w.mu.Unlock()
-		w.streams--
-	}()
 	opts := []kgo.Opt{
 		kgo.SeedBrokers(w.addresses...), w.kafka.Dialer(), kgo.RecordPartitioner(kgo.ManualPartitioner()), kgo.ProducerLinger(0),
 		kgo.ProducerBatchCompression(kgo.NoCompression()), kgo.UnknownTopicRetries(-1),
