@@ -158,7 +158,7 @@ func (d drawer) function() {
 
 // shares are how often a kind is drawn.
 var shares = map[Kind]int{
-	Lose: 6, Unheard: 8, Late: 6, Twice: 5, Stall: 5, Silent: 4, Cut: 5, Down: 4, Refuse: 12, Lead: 4, Rehash: 4, Quicken: 2,
+	Lose: 6, Unheard: 8, Late: 6, Twice: 5, Stall: 5, Silent: 4, Cut: 5, Down: 4, Refuse: 12, Lead: 4, Rehash: 4, Shuffle: 2,
 	Retain: 3, Grow: 2, Remake: 2, Kill: 5, Forget: 5, Freeze: 4, Join: 6, Leave: 5, Restart: 4, Pause: 3, Update: 4, Choke: 3, Break: 3,
 }
 
@@ -216,7 +216,7 @@ func (d drawer) fault(k Kind) {
 		}
 	case Lead:
 		f.Member, f.Topic, f.Partition, f.Broker = "", topic.Name, d.Int32N(topic.Partitions), int32(d.IntN(d.p.Brokers))
-	case Rehash, Quicken:
+	case Rehash, Shuffle:
 		f.Member = ""
 	case Retain:
 		f.Member, f.Topic, f.Partition, f.N = "", topic.Name, d.Int32N(topic.Partitions), pick(d, 0, 1, 5)

@@ -54,7 +54,7 @@ func (w *World) fault(f Fault) {
 		w.move(f.Topic, f.Partition, f.Broker)
 	case Rehash:
 		cluster.RehashCoordinators()
-	case Quicken:
+	case Shuffle:
 		w.shuffle(f)
 	case Retain:
 		w.retain(f)
@@ -151,10 +151,7 @@ func (c *conn) silence() {
 
 // shuffle gives all partitions other leaders, by seed.
 func (w *World) shuffle(f Fault) {
-	w.mu.Lock()
-	topics := w.plan.Topics
-	w.mu.Unlock()
-	for _, t := range topics {
+	for _, t := range w.topics() {
 		for n := range w.size(t.Name) {
 			node := int32(w.dice.throw("shuffle", uint64(f.At), uint64(n)) % uint64(w.plan.Brokers))
 			w.move(t.Name, n, node)

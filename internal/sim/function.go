@@ -20,7 +20,6 @@ var (
 
 // A visit is one call of the function, or of the destination.
 type visit struct {
-	m       *member
 	id      string
 	entries []*entry
 	tenures []*tenure // beside them
@@ -39,7 +38,7 @@ func (m *member) begin(ctx context.Context, b *esm.Batch) *visit {
 	if m.dead {
 		return nil
 	}
-	v := &visit{m: m, id: b.ID, byPart: map[*tenure][]int64{}}
+	v := &visit{id: b.ID, byPart: map[*tenure][]int64{}}
 	var order []*tenure
 	for _, r := range b.Records {
 		e, wrong := w.ledger.find(r)
@@ -82,6 +81,9 @@ func (m *member) begin(ctx context.Context, b *esm.Batch) *visit {
 		t.call, t.ctx = b.ID, ctx
 		w.takes(t, v.byPart[t], true)
 		w.ledger.part(t.at).moved = time.Now()
+	}
+	if m.paused {
+		w.breach("paused", "%s: call %s begins, and it is paused", m, b.ID)
 	}
 	m.running++
 	w.counts["calls"]++
@@ -300,16 +302,13 @@ func (m *member) finish(v *visit, s said, returned bool, ctx context.Context) {
 		}
 		t := v.tenures[i]
 		w.ledger.part(t.at).moved = now
-		switch {
-		case s.ok != nil && s.ok[i] && (returned || s.all):
+		if s.ok != nil && s.ok[i] && (returned || s.all) {
 			if e.handled++; e.handled > 1 {
 				w.counts["repeats"]++
 			}
 			if !void { // or it comes again, although it was handled
 				t.handles(e)
 			}
-		case s.charged != nil && s.charged[i] && !void:
-			e.failed++
 		}
 		if s.charged != nil && s.charged[i] && s.permanent[i] {
 			e.permanent = true

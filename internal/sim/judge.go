@@ -41,7 +41,6 @@ var Judges = map[string]string{
 type recount struct {
 	calls, records       int64
 	delivered, discarded int64 // by the destination, and by the hook
-	assigned             int64
 	started, ended       int64 // hooks
 }
 
@@ -146,6 +145,7 @@ func (w *World) judgeCall(m *member, b *esm.Batch) {
 }
 
 // judgePaused judges that a member whose Pause has returned does nothing, if it is paused still.
+// That nothing begins until it resumes is judged where calls do.
 func (w *World) judgePaused(m *member, is esm.Phase) {
 	if m.running > 0 && !m.dead && is == esm.PhasePaused {
 		w.breach("paused", "%s is paused, and %d calls run", m, m.running)
@@ -257,7 +257,6 @@ func (m *member) hooks() esm.Hooks {
 func (m *member) assigned(i esm.Rebalance) {
 	w, now := m.w, time.Now()
 	w.traced("%s is assigned %v", m.name, i.Partitions)
-	m.seen.assigned++
 	w.counts["rebalances"]++
 	if m.dead || m.stopped {
 		return
@@ -317,7 +316,6 @@ func (m *member) revoked(i esm.Rebalance) {
 
 // ends ends a tenure, of which so many records come again. The lock is held.
 func (w *World) ends(t *tenure, how string, again int, now time.Time) {
-	t.over(how, now)
 	p := w.ledger.part(t.at)
 	p.owned = now
 	if how != "" {

@@ -30,7 +30,6 @@ type entry struct {
 	delivered bool      // a destination took it
 	gone      bool      // retention took it, its topic was deleted, or Latest begins after it
 	tell      bool      // and the group has to say so: it had a commit, and had not come so far
-	failed    int       // calls that failed with it, and were not cut short
 	given     time.Time // when a tenure that had settled it ended gracefully, and said that nothing comes again
 	permanent bool      // the function said so of it
 }

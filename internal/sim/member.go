@@ -59,7 +59,7 @@ func (w *World) join(name string) {
 	opts, lim := w.options(m)
 	m.limits = lim
 	source := esm.Source{Brokers: w.addresses, Group: group, Start: w.start(), Client: w.client(m)}
-	for _, t := range w.plan.Topics {
+	for _, t := range w.topics() {
 		source.Topics = append(source.Topics, t.Name)
 	}
 	if w.plan.Protocol == "static" {
@@ -167,9 +167,6 @@ func (m *member) kill() {
 	}
 	m.dead = true
 	m.w.traced("%s is killed", m.name)
-	for _, t := range m.tenures {
-		t.over("killed", time.Now())
-	}
 	m.w.mu.Unlock()
 	m.net.kill()
 	m.end()

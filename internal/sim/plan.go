@@ -147,7 +147,7 @@ const (
 	Refuse  Kind = "refuse"   // requests of a kind are answered with an error code
 	Lead    Kind = "lead"     // partitions have another leader
 	Rehash  Kind = "rehash"   // the group has another coordinator
-	Quicken Kind = "shuffle"  // all partitions have other leaders
+	Shuffle Kind = "shuffle"  // all partitions have other leaders
 	Retain  Kind = "retain"   // retention takes what is in a partition, but for the last N records
 	Grow    Kind = "grow"     // a topic gets N more partitions
 	Remake  Kind = "remake"   // a topic is deleted and made anew
@@ -165,7 +165,7 @@ const (
 
 // Kinds are all of them.
 var Kinds = []Kind{
-	Lose, Unheard, Late, Twice, Stall, Silent, Cut, Down, Refuse, Lead, Rehash, Quicken, Retain, Grow, Remake,
+	Lose, Unheard, Late, Twice, Stall, Silent, Cut, Down, Refuse, Lead, Rehash, Shuffle, Retain, Grow, Remake,
 	Kill, Forget, Freeze, Join, Leave, Restart, Pause, Update, Choke, Break,
 }
 

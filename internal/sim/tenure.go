@@ -21,20 +21,14 @@ type tenure struct {
 	last    int64   // the largest offset that was
 	pending []int64 // in order
 	// owed were passed over, and are to be given up, because they are too old.
-	owed    []int64
-	passed  bool     // some of what is pending was passed over
+	owed   []int64
+	passed bool // some of what is pending was passed over
+	// free were passed over, and somebody was done with them before: the commit may say so
+	// or not, so they may come or not.
+	free    []int64
 	settled []*entry // what it is done with
 	call    string   // that runs, and its context
 	ctx     context.Context
-	ended   time.Time
-	how     string // it ended: "" is gracefully
-}
-
-// over ends it.
-func (t *tenure) over(how string, now time.Time) {
-	if t.ended.IsZero() {
-		t.ended, t.how = now, how
-	}
 }
 
 // frontier is below what it is done with all, or -1 if it has done nothing.
@@ -58,6 +52,10 @@ func (w *World) takes(t *tenure, offsets []int64, call bool) {
 		return o < first && e != nil && e.gone
 	}
 	t.pending, t.owed = slices.DeleteFunc(t.pending, taken), slices.DeleteFunc(t.owed, taken)
+	if offsets = slices.DeleteFunc(slices.Clone(offsets), func(o int64) bool { return slices.Contains(t.free, o) }); len(offsets) == 0 {
+		return
+	}
+	first = offsets[0]
 	if !t.began {
 		w.judgeBegin(t, p, first)
 		t.began, t.last = true, first-1
@@ -109,6 +107,10 @@ func (w *World) takes(t *tenure, offsets []int64, call bool) {
 		if e == nil || e.gone || e.fate == aborted || slices.Contains(offsets, o) {
 			continue
 		}
+		if e.done() {
+			t.free = append(t.free, o)
+			continue
+		}
 		if age := time.Duration(w.plan.Options.MaxAge); age > 0 && time.Since(e.stamp) >= age {
 			t.owed = append(t.owed, o)
 			continue
@@ -116,9 +118,6 @@ func (w *World) takes(t *tenure, offsets []int64, call bool) {
 		if !call { // it comes after what is given up of its batch
 			left, t.passed = append(left, o), true
 			continue
-		}
-		if e.done() {
-			continue // by somebody before
 		}
 		w.breach("skipped", "%s: %v: offset %d is passed over", t.m, t.at.TopicPartition, o)
 		break

@@ -62,7 +62,7 @@ func (w *World) look() {
 	}
 	info := w.kafka.Cluster().GroupInfo(group)
 	var logs []logNow
-	for _, t := range w.plan.Topics {
+	for _, t := range w.topics() {
 		for _, p := range w.kafka.Cluster().PartitionInfos(t.Name) {
 			l := logNow{tp: esm.TopicPartition{Topic: t.Name, Partition: p.Partition}, end: p.HighWatermark, committed: -1}
 			if w.plan.Options.ReadCommitted {

@@ -142,9 +142,9 @@ func (w *World) peace() {
 }
 
 // mostUnsettled is how long it takes at most until all is handled when nothing is
-// wrong any more: a session of 45 s that has to end, a rebalance, a back-off, and what
-// was held up meanwhile.
-const mostUnsettled = 5 * time.Minute
+// wrong any more: a session of 45 s that has to end, a rebalance, a back-off, and a few
+// hundred records of one partition, each in a call of its own, of which some fail or hang.
+const mostUnsettled = 10 * time.Minute
 
 // settles waits until all that was written was handled, what was handled is committed, and
 // all members are well.
@@ -209,7 +209,7 @@ func (w *World) traced(format string, args ...any) {
 // mostBroken is how much is kept of what is broken.
 const mostBroken = 10
 
-// breaks notes a broken promise. The lock is held.
+// breach notes a broken promise. The lock is held.
 func (w *World) breach(judge, format string, args ...any) {
 	s := fmt.Sprintf("%s: at %s: ", judge, time.Since(w.began)) + fmt.Sprintf(format, args...)
 	w.traced("BROKEN %s", s)
@@ -364,6 +364,13 @@ func (w *World) write(client *kgo.Client, s Stream, d func(string, int) uint64, 
 			w.breach("commit", "%v was asked to be committed up to %d, and offset %d was not done with", at.TopicPartition, p.asked, r.Record.Offset)
 		}
 	}
+}
+
+// topics are those that there are, as they are now.
+func (w *World) topics() []Topic {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.plan.Topics // which is replaced, and not changed: see resize
 }
 
 // partitions is how many a topic has now. The lock is held.
