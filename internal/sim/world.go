@@ -160,20 +160,9 @@ func (w *World) settles() {
 
 // unsettled is what is not well yet, "" if all is.
 func (w *World) unsettled() string {
-	w.mu.Lock()
-	for _, p := range w.ledger.sorted() {
-		last := p.lastDone()
-		switch {
-		case p.at.incarnation != w.ledger.incarnation[p.at.Topic]:
-		case p.waiting() && !w.mayMiss(p.records[p.frontier()]):
-			w.mu.Unlock()
-			return fmt.Sprintf("%v is not handled", p.at.TopicPartition)
-		case last >= p.gone && p.kept <= last && !w.recentlyRemade(p.at.Topic):
-			w.mu.Unlock()
-			return fmt.Sprintf("%v is committed up to %d, and offset %d was handled", p.at.TopicPartition, p.kept, last)
-		}
+	if why := w.unhandled(); why != "" {
+		return why
 	}
-	w.mu.Unlock()
 	// The client does not leave while it joins, and that may take as long as the session
 	// of a member that is gone.
 	if info := w.kafka.Cluster().GroupInfo(group); info != nil && info.State != "Stable" {
@@ -185,6 +174,23 @@ func (w *World) unsettled() string {
 		}
 		if err := errors.Join(m.m.Ready(), m.m.Healthy()); err != nil {
 			return fmt.Sprintf("%s: %v", m, err)
+		}
+	}
+	return ""
+}
+
+// unhandled is what is not handled yet, or not committed.
+func (w *World) unhandled() string {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, p := range w.ledger.sorted() {
+		last := p.lastDone()
+		switch {
+		case p.at.incarnation != w.ledger.incarnation[p.at.Topic]:
+		case p.waiting() && !w.mayMiss(p.records[p.frontier()]):
+			return fmt.Sprintf("%v is not handled", p.at.TopicPartition)
+		case last >= p.gone && p.kept <= last && !w.recentlyRemade(p.at.Topic):
+			return fmt.Sprintf("%v is committed up to %d, and offset %d was handled", p.at.TopicPartition, p.kept, last)
 		}
 	}
 	return ""
